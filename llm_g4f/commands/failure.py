@@ -1,0 +1,29 @@
+"""Errors of commands: our words after "Error: ", exit code 1, no traceback."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import click
+
+__all__ = ["said"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def said(command: Callable[P, R]) -> Callable[P, R]:
+    """A command whose `G4FError`s are said as click says its own."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from ..errors import G4FError
+
+        try:
+            return command(*args, **kwargs)
+        except G4FError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped

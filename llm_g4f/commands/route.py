@@ -1,0 +1,48 @@
+"""`llm g4f route`: who would answer, and why nobody else."""
+
+from __future__ import annotations
+
+import json as json_format
+
+import click
+
+from .failure import said
+
+__all__ = ["route"]
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", is_flag=True, help="As JSON.")
+@said
+def route(model: str, json: bool) -> None:
+    """Who would answer for MODEL, in order, and why nobody else would. Sends no prompt."""
+    from .. import config
+    from ..portal import portal
+    from ..routing.route import Source, plan
+    from ..types import ChatRequest
+
+    request = ChatRequest(model=model, messages=[])
+    found = portal().run(lambda: plan(request, Source(config.load())))
+    if json:
+        data = {
+            "model": model,
+            "candidates": [
+                {
+                    "provider": candidate.provider.name,
+                    "model": candidate.serving.model,
+                    "exact": candidate.serving.exact,
+                }
+                for candidate in found.candidates
+            ],
+            "left_out": [{"provider": name, "reason": why} for name, why in found.left_out],
+        }
+        click.echo(json_format.dumps(data, indent=2))
+        return
+    for number, candidate in enumerate(found.candidates, 1):
+        kind = "exact" if candidate.serving.exact else "a substitute"
+        click.echo(f"{number}. {candidate.provider.name}: {candidate.serving.model}, {kind}")
+    if not found.candidates:
+        click.echo(f"Nobody answers for {model} now.")
+    for name, why in found.left_out:
+        click.echo(f"-  {name}: {why}")

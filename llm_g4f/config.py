@@ -1,0 +1,406 @@
+"""g4f.yaml and keys: what the user decided.
+
+g4f.yaml lies in llm's user directory. Anything in it that this module does not know is a
+`ConfigError` that names the file and the line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import ConfigError, NoProviderError
+from .types import Secret
+
+__all__ = [
+    "Config",
+    "ModelEntry",
+    "ProviderConfig",
+    "check_base_url",
+    "clean_key",
+    "config_path",
+    "find_key",
+    "load",
+    "named_key",
+    "user_dir",
+]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """What a provider serves a requested model with. `exact` None: judged by the id."""
+
+    id: str
+    exact: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """One entry of `providers:`. None where the user said nothing."""
+
+    name: str
+    line: int = 0
+    enabled: bool | None = None
+    base_url: str | None = None
+    key: str | None = None
+    key_env: str | None = None
+    models: Mapping[str, ModelEntry] = field(default_factory=dict)
+    vision: bool | None = None
+    audio: bool | None = None
+    supports_tools: bool | None = None
+    supports_schema: bool | None = None
+    context: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    plain_http: bool = False
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """g4f.yaml; without the file, its defaults."""
+
+    path: Path
+    takeover: bool = True
+    substitutes: bool = True
+    notice: bool = True
+    providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def user_dir() -> Path:
+    """llm's user directory, as llm finds it (LLM_USER_PATH, else click's application directory)."""
+    chosen = os.environ.get("LLM_USER_PATH")
+    if chosen:
+        return Path(chosen)
+    import click
+
+    return Path(click.get_app_dir("io.datasette.llm"))
+
+
+def config_path() -> Path:
+    """Where g4f.yaml is, or would be."""
+    return user_dir() / "g4f.yaml"
+
+
+_loaded: tuple[tuple[Path, int, int], Config] | None = None
+
+
+def load() -> Config:
+    """The configuration as the file is now; read again only when the file has changed.
+
+    Raises `ConfigError`.
+    """
+    global _loaded
+    path = config_path()
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Config(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    seen = (path, stat.st_mtime_ns, stat.st_size)
+    if _loaded is None or _loaded[0] != seen:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
+        _loaded = (seen, parse(text, path))
+    return _loaded[1]
+
+
+def parse(text: str, path: Path) -> Config:
+    """The configuration in `text`; `path` is for the messages. Raises `ConfigError`."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        root = yaml.compose(text, Loader=loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        what = getattr(error, "problem", None) or "it is not YAML"
+        raise ConfigError(f"{where}: {what}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply.") from None
+    if root is None:
+        return Config(path)
+    try:
+        return _Reader(path, yaml).config(root)
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply.") from None
+
+
+class _Reader:
+    """YAML nodes into configuration. Nodes, since they know their lines and plain data does not."""
+
+    def __init__(self, path: Path, yaml: Any) -> None:
+        self.path = path
+        self.yaml = yaml
+        self._constructor = yaml.constructor.SafeConstructor()
+
+    def fail(self, node: Any, message: str) -> ConfigError:
+        return ConfigError(f"{self.path}, line {node.start_mark.line + 1}: {message}")
+
+    def items(self, node: Any, what: str) -> list[tuple[str, Any, Any]]:
+        """(key, key node, value node) of a mapping; a key twice is an error."""
+        if not isinstance(node, self.yaml.MappingNode):
+            raise self.fail(node, f"{what} must be a mapping (name: value).")
+        seen: dict[str, Any] = {}
+        for key_node, value in node.value:
+            if not isinstance(key_node, self.yaml.ScalarNode):
+                raise self.fail(key_node, f"a key of {what} must be plain text.")
+            if key_node.value in seen:
+                raise self.fail(key_node, f"{key_node.value!r} stands twice in {what}.")
+            seen[key_node.value] = (key_node, value)
+        return [(key, *nodes) for key, nodes in seen.items()]
+
+    def plain(self, node: Any) -> Any:
+        """The node as plain data."""
+        try:
+            return self._constructor.construct_object(node, deep=True)
+        except self.yaml.YAMLError as error:
+            raise self.fail(node, f"{getattr(error, 'problem', None) or error}.") from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self.fail(node, f"{error}.") from None
+
+    def boolean(self, node: Any, what: str) -> bool:
+        value = self.plain(node)
+        if not isinstance(value, bool):
+            raise self.fail(node, f"{what} must be true or false, not {value!r}.")
+        return value
+
+    def text(self, node: Any, what: str) -> str:
+        value = self.plain(node)
+        if not isinstance(value, str) or not value.strip():
+            raise self.fail(node, f"{what} must be text, not {value!r}.")
+        if any(ord(char) < 32 or ord(char) == 127 for char in value):
+            raise self.fail(node, f"{what} contains a control character.")
+        return value.strip()
+
+    def number(self, node: Any, what: str) -> float:
+        value = self.plain(node)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+            raise self.fail(node, f"{what} must be a number above 0, not {value!r}.")
+        return value
+
+    def config(self, root: Any) -> Config:
+        values: dict[str, Any] = {}
+        for key, key_node, value in self.items(root, "g4f.yaml"):
+            if key in ("takeover", "substitutes", "notice"):
+                values[key] = self.boolean(value, key)
+            elif key == "providers":
+                values[key] = {
+                    name: self.provider(name, name_node, entry)
+                    for name, name_node, entry in self.items(value, "providers")
+                }
+            elif key == "routes":
+                values[key] = {
+                    model: self.route(model, entry)
+                    for model, _, entry in self.items(value, "routes")
+                }
+            else:
+                known = ", ".join(one.name for one in fields(Config) if one.name != "path")
+                raise self.fail(key_node, f"unknown key {key!r}; known are {known}.")
+        return Config(self.path, **values)
+
+    def route(self, model: str, node: Any) -> tuple[str, ...]:
+        if not isinstance(node, self.yaml.SequenceNode) or not node.value:
+            raise self.fail(node, f"the route of {model} must be a list of providers.")
+        return tuple(self.text(entry, f"an entry of the route of {model}") for entry in node.value)
+
+    def provider(self, name: str, name_node: Any, node: Any) -> ProviderConfig:
+        if not _NAME.match(name):
+            raise self.fail(
+                name_node,
+                f"a provider's name is lower-case letters, digits, - _ . and not {name!r}.",
+            )
+        what = f"provider {name}"
+        entry: dict[str, Any] = {}
+        nodes: dict[str, Any] = {}
+        for key, key_node, value in self.items(node, what):
+            read = self._provider_keys.get(key)
+            if read is None:
+                known = ", ".join(self._provider_keys)
+                raise self.fail(key_node, f"unknown key {key!r} in {what}; known are {known}.")
+            entry[key] = read(self, value, f"{key} of {what}")
+            nodes[key] = value
+        if "key" in entry and "key_env" in entry:
+            raise self.fail(nodes["key_env"], f"{what} has key and key_env: give one of them.")
+        if "base_url" in entry:
+            try:
+                entry["base_url"] = check_base_url(
+                    entry["base_url"], plain_http=entry.get("plain_http", False)
+                )
+            except ValueError as error:
+                raise self.fail(nodes["base_url"], f"base_url of {what}: {error}") from None
+        return ProviderConfig(name, line=name_node.start_mark.line + 1, **entry)
+
+    def models(self, node: Any, what: str) -> dict[str, ModelEntry]:
+        entries: dict[str, ModelEntry] = {}
+        for model, _, value in self.items(node, what):
+            if isinstance(value, self.yaml.ScalarNode):
+                entries[model] = ModelEntry(self.text(value, f"{model} in {what}"))
+                continue
+            entry: dict[str, Any] = {}
+            for key, key_node, inner in self.items(value, f"{model} in {what}"):
+                if key == "id":
+                    entry[key] = self.text(inner, f"id of {model} in {what}")
+                elif key == "exact":
+                    entry[key] = self.boolean(inner, f"exact of {model} in {what}")
+                else:
+                    raise self.fail(key_node, f"unknown key {key!r}; known are id, exact.")
+            if "id" not in entry:
+                raise self.fail(value, f"{model} in {what} needs an id.")
+            entries[model] = ModelEntry(**entry)
+        return entries
+
+    def headers(self, node: Any, what: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, name_node, value in self.items(node, what):
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+                raise self.fail(name_node, f"{name!r} is no header name.")
+            if name.lower() in ("authorization", "api-key"):
+                raise self.fail(name_node, f"a key belongs in key or key_env, not in {what}.")
+            content = self.text(value, f"{name} in {what}")
+            if not content.isascii():
+                raise self.fail(value, f"{name} in {what} must be ASCII.")
+            found[name] = content
+        return found
+
+    def body(self, node: Any, what: str) -> dict[str, Any]:
+        self.items(node, what)
+        value: dict[str, Any] = self.plain(node)
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise self.fail(node, f"{what} cannot be sent as JSON: {error}.") from None
+        return value
+
+    def context(self, node: Any, what: str) -> int:
+        value = self.number(node, what)
+        if not isinstance(value, int):
+            raise self.fail(node, f"{what} is a number of tokens.")
+        return value
+
+    def ca_file(self, node: Any, what: str) -> str:
+        path = Path(self.text(node, what)).expanduser()
+        if not path.is_file():
+            raise self.fail(node, f"{what}: there is no file {path}.")
+        return str(path)
+
+    _provider_keys: Mapping[str, Callable[[_Reader, Any, str], Any]] = {
+        "enabled": boolean,
+        "base_url": text,
+        "key": text,
+        "key_env": text,
+        "models": models,
+        "vision": boolean,
+        "audio": boolean,
+        "supports_tools": boolean,
+        "supports_schema": boolean,
+        "context": context,
+        "headers": headers,
+        "extra_body": body,
+        "timeout": number,
+        "plain_http": boolean,
+        "ca_file": ca_file,
+    }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be this machine, without asking the DNS."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_base_url(url: str, *, plain_http: bool = False) -> str:
+    """`url` without its trailing slash. ValueError, in words, where it is no base URL.
+
+    http:// is for this machine only, unless `plain_http`: prompts and keys would
+    cross the network readable.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"{url!r} is not a URL.") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"{url!r} must start with https:// or http:// and name a host.")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a URL must not contain a user name or a key; use key or key_env.")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url!r} must not contain ? or #.")
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise ValueError(f"{url!r} contains white space or a control character.")
+    if parts.scheme == "http" and not plain_http and not is_loopback(host):
+        raise ValueError(
+            f"{url!r} would send prompts unencrypted; use https://, or set plain_http: true."
+        )
+    return url.rstrip("/")
+
+
+def clean_key(value: str, origin: str) -> Secret:
+    """`value` as a key. Raises `NoProviderError` naming `origin`, never the key.
+
+    An HTTP library that is given a bad header value prints it.
+    """
+    stripped = value.strip()
+    if not stripped or not stripped.isascii() or not stripped.isprintable() or " " in stripped:
+        raise NoProviderError(
+            f"The key from {origin} is empty or contains characters that no key has"
+            " (spaces, line ends, non-ASCII): set it again."
+        )
+    return Secret(stripped)
+
+
+def _stored_keys() -> dict[str, Any]:
+    if not (user_dir() / "keys.json").exists():
+        return {}
+    # llm owns the file; its import costs 190 ms, so only where there is one.
+    import llm
+
+    try:
+        stored = llm.load_keys()
+    except (ValueError, OSError) as error:
+        raise NoProviderError(
+            f"{user_dir() / 'keys.json'} cannot be read ({type(error).__name__}): mend it, or"
+            ' remove it and run "llm keys set openai" again.'
+        ) from None
+    return stored if isinstance(stored, dict) else {}
+
+
+def find_key(aliases: tuple[str, ...], variables: tuple[str, ...]) -> Secret | None:
+    """The first of `aliases` in `llm keys`, else the first of `variables` in the environment."""
+    if aliases:
+        stored = _stored_keys()
+        for alias in aliases:
+            if isinstance(value := stored.get(alias), str) and value.strip():
+                return clean_key(value, f'"llm keys" ({alias})')
+    for variable in variables:
+        if value := os.environ.get(variable, "").strip():
+            return clean_key(value, f"the environment variable {variable}")
+    return None
+
+
+def named_key(given: str) -> Secret:
+    """What a person gave as a key: the name of one in `llm keys`, or the key itself."""
+    stored = _stored_keys().get(given)
+    return clean_key(stored if isinstance(stored, str) else given, "--key")

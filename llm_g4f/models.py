@@ -1,0 +1,108 @@
+"""gpt-4o and its relatives as llm models. Both `execute` methods are the same pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any, ClassVar
+
+import llm
+from llm.default_plugins.openai_models import Chat
+from llm.parts import StreamEvent
+
+from . import config
+from .errors import G4FError
+from .messages import Turn, remembered, to_request
+from .options import Options
+from .portal import portal
+from .routing.attempts import stream as stream_route
+from .routing.route import Source
+from .types import ChatCompletionChunk
+
+__all__ = ["G4F", "AsyncG4F"]
+
+_IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+
+
+class _Shared:
+    can_stream = True
+    supports_schema = True
+    supports_tools = True
+    # Keys are the route's business, one for each provider: llm is to ask for none.
+    needs_key = None
+    attachment_types = _IMAGES | {"application/pdf"}
+    # Turns that llm's own gpt-4o logged are stored with references to these.
+    json_replacements: ClassVar[dict[str, Any]] = {**Chat.json_replacements}
+    Options = Options
+
+    key: str | None
+
+    def __init__(self, model_id: str, requested: str) -> None:
+        self.model_id = model_id
+        self.requested = requested
+
+    def __str__(self) -> str:
+        return f"G4F: {self.model_id}"
+
+    def get_key(self, explicit_key: str | None = None) -> str | None:
+        """The key the user gave for this prompt or set on the model, or None. Never raises."""
+        return explicit_key or self.key
+
+    def _begin(
+        self, prompt: llm.Prompt, stream: bool, response: Any, key: str | None
+    ) -> tuple[Turn, Callable[[], AsyncGenerator[ChatCompletionChunk, None]]]:
+        """The turn, and what starts its chunks."""
+        before = remembered(prompt)
+        request = to_request(self.requested, prompt, before, stream, key)
+        source = Source(config.load())
+        turn = Turn(request, response, before, notice=source.config.notice)
+        return turn, lambda: stream_route(request, source)
+
+
+@contextlib.contextmanager
+def _model_errors() -> Iterator[None]:
+    """Our errors as llm's, with all their words: llm prints them after "Error: "."""
+    try:
+        yield
+    except G4FError as error:
+        raise llm.ModelError(str(error)) from error
+
+
+class G4F(_Shared, llm.KeyModel):
+    """A model of the route, for llm's synchronous face."""
+
+    def execute(
+        self,
+        prompt: llm.Prompt,
+        stream: bool,
+        response: llm.Response,
+        conversation: llm.Conversation | None = None,
+        key: str | None = None,
+    ) -> Iterator[StreamEvent]:
+        with _model_errors():
+            turn, start = self._begin(prompt, stream, response, key)
+            with contextlib.closing(portal().stream(start)) as chunks:
+                for chunk in chunks:
+                    yield from turn.events(chunk)
+            yield from turn.finish()
+
+
+class AsyncG4F(_Shared, llm.AsyncKeyModel):
+    """A model of the route, for llm's asynchronous face."""
+
+    async def execute(
+        self,
+        prompt: llm.Prompt,
+        stream: bool,
+        response: llm.AsyncResponse,
+        conversation: llm.AsyncConversation | None = None,
+        key: str | None = None,
+    ) -> AsyncGenerator[StreamEvent, None]:
+        with _model_errors():
+            turn, start = self._begin(prompt, stream, response, key)
+            async with contextlib.aclosing(start()) as chunks:
+                async for chunk in chunks:
+                    for event in turn.events(chunk):
+                        yield event
+            for event in turn.finish():
+                yield event

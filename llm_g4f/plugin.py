@@ -1,0 +1,23 @@
+"""The front door for llm: its hooks. They import nothing heavy and touch no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llm
+
+__all__ = ["register_commands", "register_models"]
+
+
+@llm.hookimpl(trylast=True)  # after llm's own models, whose places ours take
+def register_models(register: Any, model_aliases: Any) -> None:
+    from .takeover import register_all
+
+    register_all(register, model_aliases)
+
+
+@llm.hookimpl
+def register_commands(cli: Any) -> None:
+    from .commands import g4f
+
+    cli.add_command(g4f)

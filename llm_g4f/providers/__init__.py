@@ -1,0 +1,1 @@
+"""An answer from one place: the catalogue, HTTP endpoints, the embedded model."""

@@ -1,0 +1,66 @@
+"""What the router needs of a provider, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ..types import ChatCompletionChunk, ChatRequest
+
+__all__ = ["Kind", "Provider", "Scope", "Serving", "Unable"]
+
+Kind = Literal["keyed", "local", "anonymous", "embedded"]
+Scope = Literal["key", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a provider would answer with.
+
+    `exact`: it is the requested model itself. `verify`: that is our belief and not the user's
+    word, so the model that the answer names is compared. `omitted` are parameters it does not
+    take. `context` is its window in tokens, None if unknown.
+    """
+
+    model: str
+    exact: bool
+    verify: bool = False
+    omitted: tuple[str, ...] = ()
+    context: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """Why a provider cannot take a request, in words that end a sentence "NAME: …"."""
+
+    reason: str
+
+
+class Provider(Protocol):
+    """A place that answers.
+
+    `scope` says what a rate limit holds for: the key, or one model. `stream` yields the
+    provider's chunks as they come (one chunk where the answer came whole) and raises
+    `APIError`; closing it ends the request. `timeout` is in seconds, None for the usual.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def scope(self) -> Scope: ...
+
+    @property
+    def timeout(self) -> float | None: ...
+
+    async def serves(self, request: ChatRequest) -> Serving | Unable: ...
+
+    def stream(
+        self, request: ChatRequest, serving: Serving
+    ) -> AsyncGenerator[ChatCompletionChunk, None]: ...
+
+    async def models(self) -> list[str]: ...

@@ -1,0 +1,247 @@
+"""The JSON of OpenAI-compatible servers into chunks, tolerant of what they are known to do.
+
+A chunk of a stream and a whole completion go through the same reader: a whole one is a
+single chunk whose `message` is the delta. Deviations seen in the wild and handled here:
+null or missing choices, deltas and contents; content as a list of parts; `reasoning` or
+`reasoning_content`; tool calls without id or index; arguments as an object; usage on any
+chunk; lone surrogates.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from pydantic_core import from_json
+
+from ..errors import InvalidResponseError
+from ..types import (
+    JSON,
+    ChatCompletionChunk,
+    ChoiceDelta,
+    ChunkChoice,
+    Function,
+    ToolCallDelta,
+    Usage,
+)
+
+__all__ = ["ChunkReader", "parse_json", "text_of"]
+
+
+def parse_json(data: bytes) -> Any:
+    """JSON from `data`; ValueError for anything else, however it is wrong."""
+    try:
+        return from_json(data)
+    except ValueError:
+        # Bytes that are not UTF-8 count as U+FFFD, and a lone surrogate escape as itself.
+        try:
+            return json.loads(data.decode("utf-8", "replace"))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def whole(text: str) -> str:
+    """`text` with surrogate pairs joined and lone surrogates as U+FFFD: llm cannot log those."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def text_of(value: Any) -> str | None:
+    """The text in a content: a string, or a list of parts with text in them; None if there is none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        parts = [
+            part if isinstance(part, str) else part.get("text")
+            for part in value
+            if isinstance(part, (str, dict))
+        ]
+        return "".join(part for part in parts if isinstance(part, str)) or None
+    return None
+
+
+def _thinking_of(value: Any) -> str | None:
+    """The reasoning inside a list content: parts of type "thinking" (Mistral's form)."""
+    if not isinstance(value, list):
+        return None
+    found = [
+        text_of(part.get("thinking"))
+        for part in value
+        if isinstance(part, dict) and part.get("type") == "thinking"
+    ]
+    return "".join(text for text in found if text) or None
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if 0 <= value < 1 << 53 else None
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    prompt = _integer(value.get("prompt_tokens"))
+    completion = _integer(value.get("completion_tokens"))
+    if prompt is None or completion is None:
+        return None
+    total = _integer(value.get("total_tokens"))
+    details = [value.get("prompt_tokens_details"), value.get("completion_tokens_details")]
+    return Usage(
+        prompt,
+        completion,
+        prompt + completion if total is None else total,
+        *(detail if isinstance(detail, dict) else None for detail in details),
+    )
+
+
+class ChunkReader:
+    """Chunks of one answer: remembers what later pieces leave out (ids, model, tool calls)."""
+
+    def __init__(self, provider: str, model: str, choices: int = 1) -> None:
+        self._provider = provider
+        self._model = model
+        self._choices = choices
+        self._id = ""
+        self._created = 0
+        self._calls: dict[int, _Calls] = {}
+
+    def read(self, data: Any) -> ChatCompletionChunk:
+        """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""
+        if not isinstance(data, dict) or not ("choices" in data or "usage" in data):
+            raise InvalidResponseError(
+                f"{self._provider}: the answer is JSON, but no completion.",
+                provider=self._provider,
+                model=self._model,
+            )
+        if not self._id:
+            given = data.get("id")
+            self._id = given if isinstance(given, str) and given else "chatcmpl-none"
+            self._created = _integer(data.get("created")) or int(time.time())
+        model = data.get("model")
+        if isinstance(model, str) and model:
+            self._model = model
+        choices = data.get("choices")
+        usage = data.get("usage")
+        fingerprint = data.get("system_fingerprint")
+        tier = data.get("service_tier")
+        return ChatCompletionChunk(
+            self._id,
+            self._created,
+            self._model,
+            [
+                read
+                for choice in (choices if isinstance(choices, list) else ())
+                if (read := self._choice(choice)) is not None
+            ],
+            _usage(usage) if usage else None,
+            fingerprint if isinstance(fingerprint, str) else None,
+            tier if isinstance(tier, str) else None,
+            self._provider,
+        )
+
+    def _choice(self, choice: Any) -> ChunkChoice | None:
+        if not isinstance(choice, dict):
+            return None
+        index = choice.get("index")
+        if not isinstance(index, int):
+            index = 0
+        if not 0 <= index < self._choices:
+            return None
+        delta = choice.get("delta") or choice.get("message")
+        reason = choice.get("finish_reason")
+        logprobs = choice.get("logprobs")
+        return ChunkChoice(
+            index,
+            self._delta(delta, index) if isinstance(delta, dict) else ChoiceDelta(),
+            reason if isinstance(reason, str) and reason else None,
+            logprobs if isinstance(logprobs, dict) else None,
+        )
+
+    def _delta(self, delta: JSON, index: int) -> ChoiceDelta:
+        content = delta.get("content")
+        text = content if isinstance(content, str) else text_of(content)
+        read = ChoiceDelta(content=whole(text) if text else text)
+        if len(delta) == 1 and isinstance(content, str):
+            return read
+        role = delta.get("role")
+        if isinstance(role, str):
+            read.role = role
+        reasoning = (
+            delta.get("reasoning") or delta.get("reasoning_content") or _thinking_of(content)
+        )
+        if isinstance(reasoning, str):
+            read.reasoning = whole(reasoning)
+        refusal = delta.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            read.refusal = whole(refusal)
+        calls = delta.get("tool_calls")
+        if isinstance(calls, list) and calls:
+            read.tool_calls = self._calls.setdefault(index, _Calls()).read(calls)
+        return read
+
+
+class _Calls:
+    """The tool calls of one choice: which call a piece belongs to.
+
+    By id, then by index; a new id on a used index is a new call; a piece with neither
+    belongs to the call before it.
+    """
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._named: list[bool] = []
+        self._by_index: dict[int, int] = {}
+
+    def read(self, calls: list[Any]) -> list[ToolCallDelta]:
+        found = []
+        for position, call in enumerate(calls):
+            if not isinstance(call, dict):
+                continue
+            function = call.get("function")
+            if not isinstance(function, dict):
+                function = {}
+            name = function.get("name")
+            arguments = function.get("arguments")
+            if isinstance(arguments, (dict, list)):
+                arguments = json.dumps(arguments)
+            if not isinstance(name, str):
+                name = ""
+            place, new = self._place(call, position, len(calls), bool(name))
+            if self._named[place]:
+                name = ""
+            elif name:
+                self._named[place] = True
+            found.append(
+                ToolCallDelta(
+                    place,
+                    self._ids[place] if new else None,
+                    Function(whole(name), whole(arguments) if isinstance(arguments, str) else ""),
+                )
+            )
+        return found
+
+    def _place(self, call: JSON, position: int, count: int, named: bool) -> tuple[int, bool]:
+        given = call.get("id")
+        id = given if isinstance(given, str) and given else None
+        index = call.get("index")
+        if not isinstance(index, int) or isinstance(index, bool):
+            index = None
+        if id is not None and id in self._ids:
+            return self._ids.index(id), False
+        if id is None:
+            if index is not None and index in self._by_index:
+                return self._by_index[index], False
+            if index is None and self._ids and not named:
+                return len(self._ids) - 1, False
+        place = len(self._ids)
+        self._ids.append(id or f"call_{place}")
+        self._named.append(False)
+        if index is None:
+            index = position if count > 1 else place
+        self._by_index[index] = place
+        return place, True

@@ -1,0 +1,298 @@
+"""The small model on this machine: llama.cpp in this process, through xllamacpp.
+
+What shapes this module are facts about xllamacpp (2026.10): its server generates on the
+thread that asks, calls back with OpenAI's chunks, swallows exceptions of the callback, and
+ends when the callback returns True. A thread that still generates while the interpreter
+is torn down crashes the process, so the thread ends with the main thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import secrets
+import socket
+import tempfile
+import threading
+import weakref
+from collections.abc import AsyncGenerator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..errors import APIConnectionError, clean
+from ..types import JSON, ChatCompletionChunk, ChatRequest
+from .base import Kind, Scope, Serving, Unable
+from .chunks import ChunkReader, text_of
+from .endpoint import needs
+from .failures import Place, stream_failure
+from .weights import MODEL, Weights, WeightsError, fetch, find, set_aside
+
+__all__ = ["CONTEXT", "Embedded", "is_installed", "ready_weights", "try_out"]
+
+CONTEXT = 4096
+"""Tokens of prompt and answer together; more costs memory that this model does not repay."""
+
+_BATCH = 128
+"""Prompt tokens read at a time: a cancelled request ends between two batches (half a second)."""
+
+_PARAMETERS = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "presence_penalty",
+        "response_format",
+        "seed",
+        "stop",
+        "temperature",
+        "top_logprobs",
+        "top_p",
+    }
+)
+
+_SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1, "max_tokens": 1024}
+"""What the answer is made with unless the request says otherwise. Temperature and top_p are from
+SmolLM2's model card. Without the penalty half of the answers never end, they repeat a
+sentence until the context is full; the limit is for those that still do."""
+
+_WORDS = {
+    "tools": "the embedded model cannot call tools",
+    "images": "the embedded model reads text only",
+    "audio": "the embedded model reads text only",
+    "files": "the embedded model reads text only",
+}
+
+NOT_INSTALLED = "it is not installed: llm install 'llm-g4f[local]'"
+
+
+def is_installed() -> bool:
+    """Whether xllamacpp is there, without importing it."""
+    return find_spec("xllamacpp") is not None
+
+
+class _Runtime:
+    """The one llama.cpp of this process, made on first use."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.path: Path | None = None
+        self.server: Any = None
+
+    def load(self, weights: Weights) -> Any:
+        """The server for `weights`. Blocks 0.5 s the first time; raises `WeightsError`."""
+        with self.lock:
+            if self.path != weights.path:
+                self.server = None
+                self.server = _new_server(weights)
+                self.path = weights.path
+            return self.server
+
+    def forget(self) -> None:
+        self.path = self.server = None
+
+
+_runtime = _Runtime()
+atexit.register(_runtime.forget)
+
+
+def _after_fork() -> None:
+    # llama.cpp's threads do not exist in the child: there its server is neither used nor freed.
+    global _runtime
+    atexit.unregister(_runtime.forget)
+    _abandoned.append(_runtime)
+    _runtime = _Runtime()
+    atexit.register(_runtime.forget)
+
+
+_abandoned: list[_Runtime] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _new_server(weights: Weights) -> Any:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights.path)
+    params.n_ctx = CONTEXT
+    params.n_batch = params.n_ubatch = _BATCH
+    params.n_parallel = 1
+    params.cache_ram_mib = 0
+    params.verbosity = -1
+    params.warmup = False
+    # Two generating threads wait for each other by spinning: fast on an idle machine, ten
+    # times slower beside one busy process. Reading the prompt does scale.
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = os.cpu_count() or 1
+    try:
+        if hasattr(socket, "AF_UNIX"):
+            # The server always listens. On a socket in a directory that only we can enter,
+            # and that is gone as soon as it listens, nobody else can reach it.
+            with tempfile.TemporaryDirectory(prefix="g4f-", dir=_short_folder()) as folder:
+                params.hostnames = [os.path.join(folder, "s.sock")]
+                return xllamacpp.Server(params)
+        params.api_keys = [secrets.token_hex(32)]
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"llama.cpp cannot load {weights.path} ({clean(str(error)) or 'no reason given'})."
+            + ("" if weights.chosen else ' "llm g4f local install --force" fetches it again.')
+        ) from None
+
+
+def _short_folder() -> str | None:
+    # A Unix socket's path has room for about 100 bytes; TMPDIR may be longer than that.
+    return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"
+
+
+def try_out(weights: Weights) -> None:
+    """Load `weights` once, to see that they are a model. Raises `WeightsError`."""
+    if not is_installed():
+        raise WeightsError(f"The embedded model cannot be tried: {NOT_INSTALLED}")
+    _runtime.load(weights)
+
+
+class _Generation:
+    """One answer in the making: a thread that generates, and a queue in the asking loop."""
+
+    def __init__(self, server: Any, body: JSON) -> None:
+        self._server = server
+        self._body = body
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._stopped = threading.Event()
+        self._main = threading.main_thread()
+        # Not a daemon: the interpreter waits for it, and it sees the main thread end.
+        self._thread = threading.Thread(target=self._run, name="g4f-embedded")
+
+    async def pieces(self) -> AsyncGenerator[JSON, None]:
+        """The dicts that llama.cpp calls back with. Raises what it raised."""
+        self._thread.start()
+        try:
+            while (piece := await self._queue.get()) is not None:
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+        finally:
+            self._stopped.set()
+
+    def _run(self) -> None:
+        try:
+            self._server.handle_chat_completions(self._body, self._take)
+        except Exception as error:  # noqa: BLE001 (a thread has nobody else to tell)
+            self._put(error)
+        self._put(None)
+
+    def _take(self, pieces: Any) -> bool:
+        for piece in pieces if isinstance(pieces, list) else [pieces]:
+            self._put(piece)
+        return self._stopped.is_set() or not self._main.is_alive()
+
+    def _put(self, piece: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, piece)
+        except RuntimeError:
+            # The loop is closed: nobody is listening any more.
+            self._stopped.set()
+
+
+class Embedded:
+    """The embedded model as a provider. Fetches its weights when it is first asked."""
+
+    name = "embedded"
+    kind: Kind = "embedded"
+    scope: Scope = "model"
+    timeout: float | None = None
+
+    async def serves(self, request: ChatRequest) -> Serving | Unable:
+        if not is_installed():
+            return Unable(NOT_INSTALLED)
+        for need in sorted(needs(request)):
+            if need in _WORDS:
+                return Unable(_WORDS[need])
+        if request.params.get("n") not in (None, 1):
+            return Unable("the embedded model gives one answer at a time (n=1)")
+        weights = find()
+        return Serving(
+            weights.model if weights else MODEL,
+            exact=False,
+            omitted=tuple(sorted(request.params.keys() - _PARAMETERS - {"n", "stream_options"})),
+            context=CONTEXT,
+        )
+
+    async def models(self) -> list[str]:
+        weights = find()
+        return [weights.model] if weights else []
+
+    async def stream(
+        self, request: ChatRequest, serving: Serving
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        place = Place(self.name, serving.model, "this machine")
+        try:
+            weights = await ready_weights()
+            server = await asyncio.to_thread(_runtime.load, weights)
+        except WeightsError as error:
+            failure = APIConnectionError(error.message, provider=self.name, model=serving.model)
+            failure.final = True
+            raise failure from None
+        reader = ChunkReader(self.name, serving.model)
+        generation = _Generation(server, _body(request, serving, weights))
+        pieces = generation.pieces()
+        try:
+            async for piece in pieces:
+                if "error" in piece:
+                    raise stream_failure(place, piece)
+                # The file's path is nobody's business.
+                piece["model"] = serving.model
+                yield reader.read(piece)
+        except (RuntimeError, ValueError, TypeError) as error:
+            said = {"error": {"message": str(error) or type(error).__name__, "code": 400}}
+            raise stream_failure(place, said) from None
+        finally:
+            await pieces.aclose()
+
+
+_fetching: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def ready_weights() -> Weights:
+    """Weights that are there and whole: fetched if there are none, set aside and fetched again
+    if they are damaged. Raises `WeightsError`."""
+    async with _fetching.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        weights = find()
+        if weights is None:
+            return await fetch()
+        wrong = await asyncio.to_thread(weights.check)
+        if wrong is None:
+            return weights
+        if weights.chosen:
+            raise WeightsError(
+                f"The embedded model's file {weights.path} cannot be used: {wrong}."
+                ' "llm g4f local use PATH.gguf" chooses another one, "llm g4f local remove" none.'
+            )
+        set_aside(weights, wrong)
+        return await fetch()
+
+
+def _body(request: ChatRequest, serving: Serving, weights: Weights) -> JSON:
+    body: JSON = {} if weights.chosen else dict(_SAMPLING)
+    for name, value in request.params.items():
+        if name == "max_completion_tokens":
+            body["max_tokens"] = value
+        elif name in _PARAMETERS:
+            body[name] = value
+    body["messages"] = [
+        {"role": message.get("role", "user"), "content": text_of(message.get("content")) or ""}
+        for message in request.messages
+    ]
+    body["stream"] = True
+    body["stream_options"] = {"include_usage": True}
+    # Calls back while the prompt is read too, so that it can be cancelled there.
+    body["return_progress"] = True
+    return body | request.extra_body | {"stream": True}

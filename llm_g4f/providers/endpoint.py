@@ -1,0 +1,412 @@
+"""An OpenAI-compatible server over HTTP: one request, its answer as chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .. import __version__
+from ..errors import APIError, BadRequestError, InvalidResponseError, TruncatedStreamError
+from ..types import JSON, ChatCompletionChunk, ChatRequest, Secret
+from .base import Kind, Scope, Serving, Unable
+from .chunks import ChunkReader, parse_json, whole
+from .failures import Place, connection_error, http_error, stream_failure
+from .sse import MAX_EVENT, Decoder, Event, EventTooLong
+from .transport import Network, http_client
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Endpoint", "is_same_model"]
+
+_AFTER_FINISH = 2.0
+"""Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
+
+_DRAIN = 0.2
+"""Seconds to read the end of a response, so that its connection can be used again."""
+
+_ERROR_BODY = 64 * 1024
+"""Bytes of an error body that are read: what a person needs of it is shorter by far."""
+
+
+def is_same_model(name: str, requested: str) -> bool:
+    """Whether `name`, without its vendor prefix and date suffix, is `requested`.
+
+    >>> is_same_model("openai/gpt-4o-2024-11-20", "gpt-4o")
+    True
+    >>> is_same_model("gpt-4o-mini", "gpt-4o")
+    False
+    """
+    bare = name.rsplit("/", 1)[-1].lower()
+    requested = requested.lower()
+    if bare == requested:
+        return True
+    rest = bare.removeprefix(requested)
+    digits = rest.replace("-", "")
+    return rest != bare and rest.startswith("-") and digits.isdigit() and len(digits) in (4, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A provider that speaks chat/completions at `base_url`.
+
+    `models_served` maps requested models to (upstream id, exact). A model that is not in it is
+    asked for by its own name if `any_model`. `sure`: that is the user's word, and what the
+    answer calls itself is not held against it. `upstream` is the id to ask for instead of
+    what `models_served` says. `unable` gives the reason why a need (`needs`) is not met.
+    `advice` says how to mend the key. `http` replaces the pooled client.
+    """
+
+    name: str
+    base_url: str
+    kind: Kind = "keyed"
+    scope: Scope = "key"
+    key: Secret | None = None
+    advice: str = ""
+    models_served: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    any_model: bool = False
+    sure: bool = True
+    unable: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    context: int | None = None
+    network: Network = Network()
+    http: httpx.AsyncClient | None = None
+    upstream: str | None = None
+
+    async def serves(self, request: ChatRequest) -> Serving | Unable:
+        entry = self.models_served.get(request.model)
+        if self.upstream is not None:
+            entry = (self.upstream, is_same_model(self.upstream, request.model))
+        elif entry is None and self.any_model:
+            entry = (request.model, True)
+        if entry is None:
+            return Unable(f"it is not set up for {request.model}")
+        for need in needs(request):
+            if need in self.unable:
+                return Unable(self.unable[need])
+        model, exact = entry
+        return Serving(model, exact, verify=exact and not self.sure, context=self.context)
+
+    async def stream(
+        self, request: ChatRequest, serving: Serving
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        place = Place(self.name, serving.model, _origin(self.base_url), self.advice)
+        body = self._body(request, serving)
+        headers = self._headers(request.headers, streaming=request.stream)
+        response = await self._send(place, "POST", "/chat/completions", headers, body)
+        try:
+            if not 200 <= response.status_code < 300:
+                raise await self._failure(place, response, len(body))
+            answer = _Answer(place, ChunkReader(self.name, serving.model, _choices(request)))
+            async for chunk in answer.read(response):
+                yield chunk
+        except APIError as error:
+            raise self._scrubbed(error) from None
+        finally:
+            await asyncio.shield(response.aclose())
+
+    async def models(self) -> list[str]:
+        place = Place(self.name, "", _origin(self.base_url), self.advice)
+        response = await self._send(place, "GET", "/models", self._headers({}, streaming=False))
+        try:
+            if not 200 <= response.status_code < 300:
+                raise await self._failure(place, response, 0)
+            try:
+                data = parse_json(await _body_of(response, place, MAX_EVENT))
+                listed = data["data"] if isinstance(data, dict) else data
+                return [str(model["id"]) for model in listed]
+            except (ValueError, KeyError, TypeError):
+                raise InvalidResponseError(
+                    f"{self.name}: {self.base_url}/models does not list models.", provider=self.name
+                ) from None
+        except APIError as error:
+            raise self._scrubbed(error) from None
+        finally:
+            await asyncio.shield(response.aclose())
+
+    def _headers(self, extra: Mapping[str, str], *, streaming: bool) -> dict[str, str]:
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if streaming else "application/json",
+            # A compressed stream arrives in lumps; and no body can unpack to gigabytes.
+            "Accept-Encoding": "identity",
+            "User-Agent": f"llm-g4f/{__version__}",
+            **self.headers,
+            **extra,
+        }
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {self.key.reveal()}"
+        return headers
+
+    def _body(self, request: ChatRequest, serving: Serving) -> bytes:
+        body: JSON = {"model": serving.model, "messages": request.messages}
+        body |= {
+            name: value for name, value in request.params.items() if name not in serving.omitted
+        }
+        body["stream"] = request.stream
+        if request.stream:
+            body.setdefault("stream_options", {"include_usage": True})
+        body |= {**self.extra_body, **request.extra_body}
+        try:
+            return whole(json.dumps(body, ensure_ascii=False, allow_nan=False)).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadRequestError(
+                f"The request cannot be written as JSON: {error}.",
+                provider=self.name,
+                model=serving.model,
+            ) from None
+
+    async def _send(
+        self,
+        place: Place,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes | None = None,
+    ) -> httpx.Response:
+        """The response with its head read. Raises `APIConnectionError`."""
+        import httpx
+
+        url = self.base_url + path
+        used_before = True
+
+        async def trace(event: str, info: object) -> None:
+            nonlocal used_before
+            if event == "connection.connect_tcp.started":
+                used_before = False
+
+        try:
+            client = self.http or await http_client(self.network, tls=url.startswith("https:"))
+            request = client.build_request(
+                method, url, headers=headers, content=body, extensions={"trace": trace}
+            )
+            try:
+                return await client.send(request, stream=True, follow_redirects=False)
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # A server may close a kept connection just as it is used again; it has
+                # not seen the request then.
+                if not used_before:
+                    raise
+                request = client.build_request(method, url, headers=headers, content=body)
+                return await client.send(request, stream=True, follow_redirects=False)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            raise self._scrubbed(connection_error(place, error)) from None
+
+    async def _failure(self, place: Place, response: httpx.Response, sent: int) -> APIError:
+        body = await _body_of(response, place, _ERROR_BODY, cut=True)
+        return http_error(place, response.status_code, response.headers, body, sent)
+
+    def _scrubbed(self, error: APIError) -> Any:
+        """The error without our key, which a server may have echoed."""
+        if self.key is not None:
+            error.message = error.message.replace(self.key.reveal(), "…")
+            error.args = (error.message,)
+        return error
+
+
+def needs(request: ChatRequest) -> set[str]:
+    """What a request asks of a model beyond text: of images, audio, files, tools, schema."""
+    found = set()
+    if request.params.get("tools"):
+        found.add("tools")
+    form = request.params.get("response_format")
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        found.add("schema")
+    for message in request.messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind == "image_url":
+                found.add("images")
+            elif kind == "input_audio":
+                found.add("audio")
+            elif kind == "file":
+                found.add("files")
+    return found
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _choices(request: ChatRequest) -> int:
+    n = request.params.get("n")
+    return n if isinstance(n, int) and n > 0 else 1
+
+
+async def _bytes(response: httpx.Response, place: Place) -> AsyncGenerator[bytes, None]:
+    """The body, with the network's errors as ours."""
+    import httpx
+
+    try:
+        async for data in response.aiter_bytes():
+            yield data
+    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        raise TruncatedStreamError(
+            f"{place.provider}: the connection broke off in the middle of the answer"
+            f" ({type(error).__name__}).",
+            provider=place.provider,
+            model=place.model,
+        ) from None
+
+
+async def _body_of(
+    response: httpx.Response, place: Place, limit: int, *, cut: bool = False
+) -> bytes:
+    """The body up to `limit` bytes; a longer one is cut, or an `InvalidResponseError`."""
+    body = bytearray()
+    async for data in _bytes(response, place):
+        body += data
+        if len(body) > limit:
+            if cut:
+                break
+            raise _too_long(place)
+    return bytes(body)
+
+
+def _too_long(place: Place) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"{place.provider}: the answer has a piece of more than {MAX_EVENT // 2**20} MiB.",
+        provider=place.provider,
+        model=place.model,
+    )
+
+
+class _Answer:
+    """The body of one answer, whatever form it has.
+
+    What was asked for and what the Content-Type says are hints at best: a whole
+    completion comes where a stream was asked for, and streams come as text/plain. The
+    first byte tells.
+    """
+
+    def __init__(self, place: Place, reader: ChunkReader) -> None:
+        self._place = place
+        self._reader = reader
+        self._finished = False
+
+    async def read(self, response: httpx.Response) -> AsyncGenerator[ChatCompletionChunk, None]:
+        body = _bytes(response, self._place)
+        head = b""
+        async for data in body:
+            head += data
+            if head.lstrip(b" \t\r\n\xef\xbb\xbf"):
+                break
+        first = head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1]
+        if first in (b"{", b"["):
+            yield await self._whole(head, body)
+        elif first == b"<" or not first:
+            raise self._invalid(
+                "an HTML page" if first else "an empty body", "instead of a completion"
+            )
+        else:
+            async for chunk in self._stream(head, body):
+                yield chunk
+
+    def _invalid(self, what: str, rest: str) -> InvalidResponseError:
+        return InvalidResponseError(
+            f"{self._place.provider} ({self._place.origin}) sent {what} {rest}."
+            " Is base_url the address of an OpenAI-compatible API?",
+            provider=self._place.provider,
+            model=self._place.model,
+        )
+
+    async def _whole(self, head: bytes, body: AsyncGenerator[bytes, None]) -> ChatCompletionChunk:
+        data = bytearray(head)
+        async for more in body:
+            data += more
+            if len(data) > MAX_EVENT:
+                raise _too_long(self._place)
+        chunk = self._chunk(bytes(data).removeprefix(b"\xef\xbb\xbf"))
+        if not any(choice.finish_reason for choice in chunk.choices):
+            for choice in chunk.choices:
+                # A whole body is its own proof that the answer ended.
+                choice.finish_reason = "stop"
+        return chunk
+
+    def _chunk(self, data: bytes) -> ChatCompletionChunk:
+        try:
+            parsed = parse_json(data)
+        except ValueError:
+            raise self._invalid("something", "that is not JSON") from None
+        self._check(parsed)
+        return self._reader.read(parsed)
+
+    def _check(self, parsed: Any) -> None:
+        if isinstance(parsed, list):
+            parsed = parsed[0] if parsed else None
+        if isinstance(parsed, dict) and (parsed.get("error") or parsed.get("object") == "error"):
+            raise stream_failure(self._place, parsed)
+
+    async def _stream(
+        self, head: bytes, body: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        decoder = Decoder()
+        data: bytes | None = head
+        try:
+            while data is not None:
+                for event in decoder.feed(data):
+                    if event.data == b"[DONE]":
+                        await self._drain(body)
+                        return
+                    yield self._event(event)
+                data = await self._next(body)
+            last = decoder.end()
+        except EventTooLong:
+            raise _too_long(self._place) from None
+        if last is not None and last.data.strip() != b"[DONE]":
+            try:
+                chunk = self._event(last)
+            except InvalidResponseError:
+                # Half an event: the connection ended inside it.
+                chunk = None
+            if chunk is not None:
+                yield chunk
+        elif last is not None:
+            return
+        if not self._finished:
+            raise TruncatedStreamError(
+                f"{self._place.provider}: the answer ended before it was finished.",
+                provider=self._place.provider,
+                model=self._place.model,
+            )
+
+    def _event(self, event: Event) -> ChatCompletionChunk:
+        if event.name == "error":
+            try:
+                parsed = parse_json(event.data)
+            except ValueError:
+                parsed = event.data.decode("utf-8", "replace")
+            raise stream_failure(self._place, parsed)
+        chunk = self._chunk(event.data)
+        for choice in chunk.choices:
+            if choice.finish_reason:
+                self._finished = True
+        return chunk
+
+    async def _next(self, body: AsyncGenerator[bytes, None]) -> bytes | None:
+        if not self._finished:
+            return await anext(body, None)
+        try:
+            async with asyncio.timeout(_AFTER_FINISH):
+                return await anext(body, None)
+        except (TimeoutError, TruncatedStreamError):
+            return None
+
+    async def _drain(self, body: AsyncGenerator[bytes, None]) -> None:
+        size = 0
+        try:
+            async with asyncio.timeout(_DRAIN):
+                async for data in body:
+                    size += len(data)
+                    if size > _ERROR_BODY:
+                        return
+        except (TimeoutError, TruncatedStreamError):
+            return

@@ -1,0 +1,277 @@
+"""What a server or the network says when it fails, as our errors.
+
+Providers word their errors in many shapes: an object or a string under `error`, `message`
+alone (vLLM), a list of objects (Gemini), `{title, detail}` (RFC 7807, NVIDIA), `detail`
+as a list (FastAPI), a `message` that is an object (Mistral), a numeric `code` (OpenRouter).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ..errors import APIConnectionError, APIError, APITimeoutError, clean, status_error
+from .chunks import parse_json
+
+__all__ = ["Place", "connection_error", "detail_of", "http_error", "retry_after", "stream_failure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a failure happened, for its message. `advice` is what to do about a refused key."""
+
+    provider: str
+    model: str
+    origin: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What an error body says: the text, its code, its HTTP status if it names one, and the
+    seconds after which to come back."""
+
+    text: str = ""
+    code: str | None = None
+    status: int | None = None
+    delay: float | None = None
+
+
+def detail_of(data: Any) -> Detail:
+    """The words in the parsed JSON of an error."""
+    if isinstance(data, list):
+        return detail_of(data[0]) if data else Detail()
+    if isinstance(data, str):
+        return Detail(data)
+    if not isinstance(data, dict):
+        return Detail()
+    error = data.get("error", data)
+    if isinstance(error, str):
+        error = {"message": error, "code": data.get("code")}
+    if not isinstance(error, dict):
+        return Detail()
+    code = error.get("code") or error.get("type") or error.get("status")
+    return Detail(
+        _words(error.get("message") or error.get("detail") or error.get("title")),
+        str(code) if isinstance(code, (str, int)) and not isinstance(code, bool) else None,
+        _status(error.get("code")) or _status(error.get("status")),
+        _gemini_delay(error.get("details")),
+    )
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_words, value[:3])))
+    if isinstance(value, dict):
+        return _words(value.get("message") or value.get("msg") or value.get("detail"))
+    return ""
+
+
+def _status(value: Any) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"[1-5][0-9][0-9]", value):
+        value = int(value)
+    return value if isinstance(value, int) and 300 <= value <= 599 else None
+
+
+def _gemini_delay(details: Any) -> float | None:
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
+            return _seconds(delay.removesuffix("s"))
+    return None
+
+
+def _seconds(text: str) -> float | None:
+    """A duration a server may ask for: 0 to a year, ASCII digits, nothing clever."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        return None
+    value = float(text)
+    return value if value <= 366 * 86400 else None
+
+
+_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _reset(text: str) -> float | None:
+    """The duration forms of x-ratelimit-reset-*: "17", "7.66s", "2m59.56s", "120ms"."""
+    plain = _seconds(text)
+    if plain is not None:
+        return plain
+    if not re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d))+", text):
+        return None
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h|d)", text)
+    return float(sum(float(number) * _UNIT[unit] for number, unit in parts))
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds until the server wants to be asked again, from its headers; None if it does not say.
+
+    `retry-after-ms`, `Retry-After` as seconds or as an HTTP date, `x-ratelimit-reset-*` of
+    the limits that are used up. NaN, infinity, negatives, non-ASCII digits and absurd values
+    count as not said. `now` is the Unix time.
+    """
+    if (value := headers.get("retry-after-ms")) is not None:
+        seconds = _seconds(value.strip())
+        if seconds is not None:
+            return seconds / 1000
+    if (value := headers.get("retry-after")) is not None:
+        seconds = _seconds(value.strip())
+        if seconds is not None:
+            return seconds
+        if value.isascii():
+            try:
+                at = parsedate_to_datetime(value).timestamp()
+            except (ValueError, TypeError, OverflowError):
+                at = math.nan
+            wait = at - (time.time() if now is None else now)
+            if wait <= 366 * 86400:
+                return max(0.0, wait)
+    waits = [
+        wait
+        for kind in ("requests", "tokens")
+        if headers.get(f"x-ratelimit-remaining-{kind}", "").strip() == "0"
+        and (wait := _reset(headers.get(f"x-ratelimit-reset-{kind}", "").strip())) is not None
+    ]
+    return max(waits, default=None)
+
+
+def http_error(
+    place: Place, status: int, headers: Mapping[str, str], body: bytes, sent: int = 0
+) -> APIError:
+    """The error for an HTTP answer with a status other than 2xx; `sent` is the request's size in bytes."""
+    try:
+        detail = detail_of(parse_json(body))
+    except ValueError:
+        detail = Detail("" if b"<" in body[:256] else body.decode("utf-8", "replace"))
+    return _status_failure(place, status, detail, headers, sent)
+
+
+def stream_failure(place: Place, data: Any) -> APIError:
+    """The error for an error object that came under HTTP 200."""
+    detail = detail_of(data)
+    return _status_failure(place, detail.status or 500, detail, {})
+
+
+def _status_failure(
+    place: Place, status: int, detail: Detail, headers: Mapping[str, str], sent: int = 0
+) -> APIError:
+    wait = retry_after(headers) if detail.delay is None else detail.delay
+    said = clean(detail.text)
+    request_id = headers.get("x-request-id")
+    return status_error(
+        status,
+        _sentence(place, status, said, wait, headers, sent),
+        provider=place.provider,
+        model=place.model,
+        detail=detail.text,
+        code=clean(detail.code, 80) if detail.code else None,
+        request_id=clean(request_id, 80) if request_id else None,
+        retry_after=wait,
+    )
+
+
+def _sentence(
+    place: Place,
+    status: int,
+    said: str,
+    wait: float | None,
+    headers: Mapping[str, str],
+    sent: int,
+) -> str:
+    who = place.provider
+    quoted = f': "{said}"' if said else ""
+    if 300 <= status < 400:
+        target = clean(headers.get("location", ""), 120) or "elsewhere"
+        return (
+            f"{who} redirects to {target} (HTTP {status}), which is not followed: it would take"
+            " your prompt to another address. Set base_url to where the API is."
+        )
+    if status == 401:
+        return f"{who} refused the key (HTTP 401){quoted}. {place.advice}".rstrip()
+    if status == 402:
+        return f"{who} wants payment (HTTP 402){quoted}. Add credit there, or ask another provider."
+    if status == 403:
+        return f"{who} does not allow this request (HTTP 403){quoted}."
+    if status == 404:
+        return (
+            f"{who} has no {place.model} at {place.origin} (HTTP 404){quoted}."
+            f' "llm g4f models {who}" lists what it has.'
+        )
+    if status == 408:
+        return f"{who} timed out (HTTP 408){quoted}. Try again."
+    if status == 413:
+        return f"{who} finds the request of {sent:,} bytes too large (HTTP 413){quoted}. Send less."
+    if status == 429:
+        when = f" Try again in {math.ceil(wait)} s." if wait else " Try again later."
+        return f"{who} takes no more requests for now (HTTP 429){quoted}.{when}"
+    if status >= 500:
+        return f"{who} failed (HTTP {status}){quoted}. Try again later."
+    return f"{who} rejected the request (HTTP {status}){quoted}."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it came from, groups included."""
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo.extend(one.exceptions)
+
+
+def connection_error(place: Place, error: Exception) -> APIConnectionError:
+    """The error for a request that never got an HTTP answer."""
+    import httpx
+
+    def made(
+        kind: type[APIConnectionError], message: str, *, final: bool = False
+    ) -> APIConnectionError:
+        made = kind(message, provider=place.provider, model=place.model)
+        made.final = final
+        return made
+
+    causes = list(_causes(error))
+    where = f"{place.provider} ({place.origin})"
+    words = clean(str(error)) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        return made(APITimeoutError, f"{where} did not accept a connection in time.")
+    if isinstance(error, httpx.ProxyError):
+        return made(
+            APIConnectionError,
+            f"The proxy refused to reach {where}: {words}. Check HTTPS_PROXY and NO_PROXY.",
+            final=True,
+        )
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            why = getattr(cause, "verify_message", "") or cause.reason or str(cause)
+            return made(
+                APIConnectionError,
+                f"{where}: no trustworthy TLS connection: {clean(str(why))}. If your network has a"
+                " certificate authority of its own, name it with SSL_CERT_FILE or ca_file.",
+                final=True,
+            )
+        if isinstance(cause, socket.gaierror):
+            return made(
+                APIConnectionError,
+                f"{where}: the host name cannot be resolved. Check the network and the address.",
+            )
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return made(
+            APIConnectionError, f"{where} refuses connections. Is the server running there?"
+        )
+    if isinstance(error, OSError) and error.filename:
+        return made(APIConnectionError, f"{where}: {error.filename}: {error.strerror}.", final=True)
+    return made(APIConnectionError, f"{where}: the connection failed: {words}")

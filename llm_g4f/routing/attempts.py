@@ -1,0 +1,316 @@
+"""One answer from the first candidate that gives one: the loop over a route.
+
+Until the commit point, the first text, reasoning or tool call that reaches the caller, a
+failed candidate gives way to the next. After it nobody else is asked, ever: two
+providers' texts in one answer would be nobody's answer. The numbers below are policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator
+from typing import Any, Literal
+
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    ContextLengthError,
+    InternalServerError,
+    InvalidResponseError,
+    StreamError,
+    UnprocessableEntityError,
+    clean,
+)
+from ..providers.endpoint import is_same_model
+from ..types import Attempt, ChatCompletionChunk, ChatRequest, Receipt
+from .route import Candidate, Source, nobody, plan
+
+__all__ = ["stream"]
+
+TRIES_PER_PROVIDER = 2
+TRIES_PER_CALL = 5
+FIRST_TOKEN = 120.0
+"""Seconds to the first chunk, and from each to the next. Comments and blank lines are no chunks."""
+BACKOFF = (0.5, 8.0)
+"""Seconds before the second try of a provider that is alone: the first bound doubles up to the last."""
+
+
+def _verdict(error: APIError) -> Literal["raise", "next", "again", "larger"]:
+    """What a failure before the commit point calls for: "again" is the next candidate, or, if
+    none is left, the same one once more; "larger" the next one with a larger context window."""
+    if isinstance(error, ContextLengthError):
+        return "larger"
+    if isinstance(error, (BadRequestError, UnprocessableEntityError)):
+        return "raise"
+    if isinstance(error, APIConnectionError):
+        return "raise" if error.final else "again"
+    if isinstance(error, (ConflictError, InternalServerError, StreamError)):
+        return "again"
+    if isinstance(error, APIStatusError) and error.status_code and error.status_code < 400:
+        return "raise"
+    return "next"
+
+
+class _Watch:
+    """Cancels a wait that takes too long. One timer, set anew only when it fires: a stream has
+    thousands of waits."""
+
+    def __init__(self, limit: float, deadline: float | None) -> None:
+        self._limit = limit
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.fired: Literal["idle", "total"] | None = None
+        self._arm()
+
+    def _due(self) -> float:
+        idle = self._since + self._limit
+        return idle if self._deadline is None else min(idle, self._deadline)
+
+    def _arm(self) -> None:
+        self._timer = self._loop.call_at(self._due(), self._fire)
+
+    def _fire(self) -> None:
+        if self._loop.time() < self._due():
+            self._arm()
+        elif self._task is None:
+            # The caller holds the last chunk; the provider cannot be late meanwhile.
+            self._timer = None
+        else:
+            total = self._deadline is not None and self._due() == self._deadline
+            self.fired = "total" if total else "idle"
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._cancelling = self._task.cancelling() if self._task else 0
+        self._since = self._loop.time()
+        if self._timer is None:
+            self._arm()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task, self._task = self._task, None
+        if (
+            self.fired
+            and task is not None
+            and task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
+            raise TimeoutError
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class _Run:
+    """The attempts of one request, and the receipt they make."""
+
+    def __init__(self, request: ChatRequest, source: Source) -> None:
+        self._request = request
+        self._substitutes = source.config.substitutes
+        self._loop = asyncio.get_running_loop()
+        self._start = self._loop.time()
+        self._deadline = None if request.timeout is None else self._start + request.timeout
+        self.receipt = Receipt(request.model)
+        self._committed = False
+
+    def _elapsed(self) -> float:
+        return self._loop.time() - self._start
+
+    def _record(self, candidate: Candidate, began: float, error: APIError | None) -> None:
+        status = error.status_code if isinstance(error, APIStatusError) else None
+        self.receipt.attempts += (
+            Attempt(
+                candidate.provider.name,
+                self.receipt.model
+                if error is None and self.receipt.model
+                else candidate.serving.model,
+                "ok" if error is None else type(error).__name__,
+                200 if error is None else status,
+                None if error is None else error.message,
+                round(self._loop.time() - began, 3),
+                error.retry_after if isinstance(error, APIStatusError) else None,
+            ),
+        )
+
+    def _finish(self) -> None:
+        self.receipt.seconds = round(self._elapsed(), 3)
+
+    async def over(self, candidates: list[Candidate]) -> AsyncGenerator[ChatCompletionChunk, None]:
+        first: APIError | None = None
+        tries: Counter[str] = Counter()
+        while candidates and sum(tries.values()) < TRIES_PER_CALL:
+            candidate = candidates[0]
+            tries[candidate.provider.name] += 1
+            began = self._loop.time()
+            try:
+                async for chunk in self._attempt(candidate):
+                    yield chunk
+                self._record(candidate, began, None)
+                self._finish()
+                return
+            except APIError as error:
+                self._record(candidate, began, error)
+                self._finish()
+                error.receipt = self.receipt
+                verdict = "raise" if self._committed or self._late() else _verdict(error)
+                first = first or error
+                if verdict == "raise":
+                    raise
+                if (
+                    verdict == "again"
+                    and len(candidates) == 1
+                    and tries[candidate.provider.name] < TRIES_PER_PROVIDER
+                ):
+                    await self._back_off(tries[candidate.provider.name])
+                    continue
+                candidates.pop(0)
+                if verdict == "larger":
+                    window = candidate.serving.context or 0
+                    candidates = [
+                        other for other in candidates if (other.serving.context or 0) > window
+                    ]
+        if first is not None:
+            raise first
+
+    def _late(self) -> bool:
+        return self._deadline is not None and self._loop.time() >= self._deadline
+
+    async def _back_off(self, tried: int) -> None:
+        pause = random.uniform(0, min(BACKOFF[1], BACKOFF[0] * 2 ** (tried - 1)))
+        if self._deadline is not None:
+            pause = min(pause, max(0.0, self._deadline - self._loop.time()))
+        await asyncio.sleep(pause)
+
+    async def _attempt(self, candidate: Candidate) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """The chunks of one candidate, from the commit point on. Raises `APIError`."""
+        provider, serving = candidate.provider, candidate.serving
+        watch = _Watch(provider.timeout or FIRST_TOKEN, self._deadline)
+        chunks = provider.stream(self._request, serving)
+        held: list[ChatCompletionChunk] | None = []
+        text: list[str] = []
+        ended = False
+        try:
+            while True:
+                with watch:
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                chunk.receipt = self.receipt
+                for choice in chunk.choices:
+                    if choice.delta.content and choice.index == 0:
+                        text.append(choice.delta.content)
+                    if choice.finish_reason == "error":
+                        raise StreamError(
+                            f"{provider.name} broke off its answer with an error.",
+                            provider=provider.name,
+                            model=serving.model,
+                        )
+                    if choice.finish_reason in ("length", "content_filter"):
+                        ended = True
+                if held is None:
+                    yield chunk
+                    continue
+                held.append(chunk)
+                if ended or _says_something(chunk):
+                    self._commit(candidate, chunk)
+                    for one in held:
+                        yield one
+                    held = None
+            if held is not None:
+                raise InvalidResponseError(
+                    f"{provider.name} sent an empty answer.",
+                    provider=provider.name,
+                    model=serving.model,
+                )
+        except TimeoutError:
+            raise self._timed_out(candidate, watch, "".join(text)) from None
+        except APIError as error:
+            raise self._after_text(error, "".join(text)) from None
+        finally:
+            watch.stop()
+            await chunks.aclose()
+
+    def _after_text(self, error: APIError, text: str) -> APIError:
+        """The error as it is raised: after the commit point one that says so, with the text."""
+        if not self._committed:
+            return error
+        if not isinstance(error, (StreamError, APITimeoutError)):
+            error = StreamError(error.message, provider=error.provider, model=error.model)
+        error.partial = text
+        return error
+
+    def _timed_out(self, candidate: Candidate, watch: _Watch, text: str) -> APITimeoutError:
+        name = candidate.provider.name
+        if watch.fired == "total":
+            message = (
+                f"The answer was not complete within {self._request.timeout:g} s (timeout);"
+                f" {name} was answering."
+            )
+        else:
+            limit = candidate.provider.timeout or FIRST_TOKEN
+            what = "fell silent" if self._committed else "sent no first token"
+            message = f"{name} {what} for {limit:g} s."
+        error = APITimeoutError(message, provider=name, model=candidate.serving.model)
+        error.partial = text
+        return error
+
+    def _commit(self, candidate: Candidate, chunk: ChatCompletionChunk) -> None:
+        """The point of no return: the receipt says who answers. Raises `InvalidResponseError` where
+        it is not the exact model and has to be."""
+        serving = candidate.serving
+        exact = serving.exact
+        if serving.verify and not is_same_model(chunk.model, self._request.model):
+            exact = False
+            if self._request.exact or not self._substitutes:
+                raise InvalidResponseError(
+                    f"{candidate.provider.name} was asked for {self._request.model} and answered"
+                    f" with {clean(chunk.model, 80)}; only the exact model will do.",
+                    provider=candidate.provider.name,
+                    model=serving.model,
+                )
+        self._committed = True
+        receipt = self.receipt
+        receipt.provider = candidate.provider.name
+        receipt.model = clean(chunk.model, 80)
+        receipt.exact = exact
+        receipt.omitted = serving.omitted
+        receipt.ttft = round(self._elapsed(), 3)
+
+
+def _says_something(chunk: ChatCompletionChunk) -> bool:
+    for choice in chunk.choices:
+        delta = choice.delta
+        if delta.content or delta.reasoning or delta.tool_calls or delta.refusal:
+            return True
+    return False
+
+
+async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[ChatCompletionChunk, None]:
+    """The chunks of one answer; each carries the receipt, which is complete when they end.
+
+    Raises `ConfigError`, `NoProviderError`, `BadRequestError` for an empty prompt, and `APIError` with the receipt of all attempts.
+    """
+    if not request.messages:
+        raise BadRequestError("There is nothing to answer: the prompt is empty.", status_code=400)
+    route = await plan(request, source)
+    if not route.candidates:
+        raise nobody(request, route.left_out)
+    run = _Run(request, source)
+    chunks = run.over(list(route.candidates))
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        await chunks.aclose()

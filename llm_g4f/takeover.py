@@ -1,0 +1,60 @@
+"""Our models among llm's: each in the place of llm's own row, or beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llm.default_plugins.openai_models import Chat
+from llm.models import ModelWithAliases
+
+from . import config
+from .errors import ConfigError
+from .models import G4F, AsyncG4F
+from .providers.catalog import MODELS
+from .routing.notice import announce
+
+__all__ = ["register_all"]
+
+Register = Callable[..., None]
+
+
+def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
+    """Put our models into `rows`, llm's list of models.
+
+    A row of llm's own Chat class is replaced at its index, with its aliases: what stands behind
+    it (the user's extra models, other plugins') still wins over it. With `takeover: false`,
+    or where somebody else has the name, ours is registered as g4f/NAME alone.
+    """
+    try:
+        takeover = config.load().takeover
+    except ConfigError as error:
+        # Every use of our models says it again; other plugins' models must go on.
+        announce(str(error))
+        takeover = True
+    taken = {name for row in rows for name in (row.model.model_id, *row.aliases)}
+    for model, aliases in MODELS.items():
+        prefixed = f"g4f/{model}"
+        index = _builtin(rows, model) if takeover else None
+        if index is not None:
+            names = [*rows[index].aliases, prefixed]
+            rows[index] = ModelWithAliases(G4F(model, model), AsyncG4F(model, model), names)
+        elif takeover and model not in taken:
+            free = [alias for alias in aliases if alias not in taken]
+            register(G4F(model, model), AsyncG4F(model, model), aliases=[*free, prefixed])
+        else:
+            register(G4F(prefixed, model), AsyncG4F(prefixed, model))
+
+
+def _builtin(rows: list[ModelWithAliases], model: str) -> int | None:
+    """Where llm's own row for `model` is. Rows of extra-openai-models.yaml have a model_name."""
+    for index, row in enumerate(rows):
+        own: Any = row.model
+        if (
+            type(own) is Chat
+            and own.model_id == model
+            and own.model_name is None
+            and own.api_base is None
+        ):
+            return index
+    return None
