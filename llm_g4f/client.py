@@ -354,7 +354,8 @@ class Completions:
 
     def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Stream:
         """`create` with `stream=True`."""
-        return self.create(messages, model, **(params | {"stream": True}))
+        begun: Stream = self.create(messages, model, **(params | {"stream": True}))
+        return begun
 
 
 class AsyncChat:

@@ -79,7 +79,7 @@ class Config:
 
 
 def user_dir() -> Path:
-    """llm's user directory, as llm finds it (LLM_USER_PATH, else click's application directory)."""
+    """Llm's user directory, as llm finds it (LLM_USER_PATH, else click's application directory)."""
     chosen = os.environ.get("LLM_USER_PATH")
     if chosen:
         return Path(chosen)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import llm
 from llm.parts import (
@@ -177,7 +176,7 @@ class Turn:
         self._noted: JSON | None = None
 
     def events(self, chunk: ChatCompletionChunk) -> Iterator[StreamEvent]:
-        """llm's events for a chunk. The first one carries what the conversation remembers, and
+        """Llm's events for a chunk. The first one carries what the conversation remembers, and
         before it comes the notice, unless the conversation has heard it already."""
         self._whole.add(chunk)
         for choice in chunk.choices:

@@ -29,8 +29,8 @@ class _Shared:
     supports_schema = True
     supports_tools = True
     # Keys are the route's business, one for each provider: llm is to ask for none.
-    needs_key = None
-    attachment_types = _IMAGES | {"application/pdf"}
+    needs_key: str | None = None
+    attachment_types: set[str] | frozenset[str] = _IMAGES | {"application/pdf"}
     # Turns that llm's own gpt-4o logged are stored with references to these.
     json_replacements: ClassVar[dict[str, Any]] = {**Chat.json_replacements}
     Options = Options
@@ -68,7 +68,7 @@ def _model_errors() -> Iterator[None]:
         raise llm.ModelError(str(error)) from error
 
 
-class G4F(_Shared, llm.KeyModel):
+class G4F(_Shared, llm.KeyModel):  # type: ignore[misc]
     """A model of the route, for llm's synchronous face."""
 
     def execute(
@@ -87,7 +87,7 @@ class G4F(_Shared, llm.KeyModel):
             yield from turn.finish()
 
 
-class AsyncG4F(_Shared, llm.AsyncKeyModel):
+class AsyncG4F(_Shared, llm.AsyncKeyModel):  # type: ignore[misc]
     """A model of the route, for llm's asynchronous face."""
 
     async def execute(

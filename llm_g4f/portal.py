@@ -89,7 +89,7 @@ class Portal:
                         if items.qsize() > _AHEAD:
                             room.clear()
                             await room.wait()
-                except BaseException as caught:
+                except BaseException as caught:  # noqa: BLE001 (it is raised where the items are taken)
                     error = caught
             items.put(_End(error))
 
@@ -111,7 +111,7 @@ class Portal:
         finally:
             if not done.is_set():
                 with contextlib.suppress(RuntimeError):  # the loop is closed: all has ended
-                    self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                    self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (no task yet)
                     done.wait(_GOODBYE)
 
 

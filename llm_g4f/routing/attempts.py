@@ -18,7 +18,6 @@ from ..errors import (
     APIError,
     APIStatusError,
     APITimeoutError,
-    AuthenticationError,
     BadRequestError,
     ConflictError,
     ContextLengthError,

