@@ -6,18 +6,19 @@ g4f.yaml lies in llm's user directory. Anything in it that this module does not 
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .errors import ConfigError, NoProviderError
-from .types import Secret
+
+if TYPE_CHECKING:
+    from .types import Secret
 
 __all__ = [
     "Config",
@@ -32,19 +33,22 @@ __all__ = [
     "user_dir",
 ]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
+_NAME = r"[a-z0-9][a-z0-9_.-]*"
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
+# Named tuples, since they are made in a fifth of a data class's time: llm imports this module
+# at every start if there is a g4f.yaml.
+
+
+class ModelEntry(NamedTuple):
     """What a provider serves a requested model with. `exact` None: judged by the id."""
 
     id: str
     exact: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderConfig:
+class ProviderConfig(NamedTuple):
     """One entry of `providers:`. None where the user said nothing."""
 
     name: str
@@ -53,29 +57,28 @@ class ProviderConfig:
     base_url: str | None = None
     key: str | None = None
     key_env: str | None = None
-    models: Mapping[str, ModelEntry] = field(default_factory=dict)
+    models: Mapping[str, ModelEntry] = _NONE
     vision: bool | None = None
     audio: bool | None = None
     supports_tools: bool | None = None
     supports_schema: bool | None = None
     context: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NONE
+    extra_body: Mapping[str, Any] = _NONE
     timeout: float | None = None
     plain_http: bool = False
     ca_file: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """g4f.yaml; without the file, its defaults."""
 
     path: Path
     takeover: bool = True
     substitutes: bool = True
     notice: bool = True
-    providers: Mapping[str, ProviderConfig] = field(default_factory=dict)
-    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    providers: Mapping[str, ProviderConfig] = _NONE
+    routes: Mapping[str, tuple[str, ...]] = _NONE
 
 
 def user_dir() -> Path:
@@ -212,7 +215,7 @@ class _Reader:
                     for model, _, entry in self.items(value, "routes")
                 }
             else:
-                known = ", ".join(one.name for one in fields(Config) if one.name != "path")
+                known = ", ".join(name for name in Config._fields if name != "path")
                 raise self.fail(key_node, f"unknown key {key!r}; known are {known}.")
         return Config(self.path, **values)
 
@@ -222,7 +225,7 @@ class _Reader:
         return tuple(self.text(entry, f"an entry of the route of {model}") for entry in node.value)
 
     def provider(self, name: str, name_node: Any, node: Any) -> ProviderConfig:
-        if not _NAME.match(name):
+        if not re.fullmatch(_NAME, name):
             raise self.fail(
                 name_node,
                 f"a provider's name is lower-case letters, digits, - _ . and not {name!r}.",
@@ -324,6 +327,8 @@ def is_loopback(host: str) -> bool:
     """Whether `host` can only be this machine, without asking the DNS."""
     if host.lower() == "localhost":
         return True
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -368,6 +373,8 @@ def clean_key(value: str, origin: str) -> Secret:
             f"The key from {origin} is empty or contains characters that no key has"
             " (spaces, line ends, non-ASCII): set it again."
         )
+    from .types import Secret
+
     return Secret(stripped)
 
 

@@ -54,7 +54,7 @@ __all__ = [
 
 # C0 (but tab and newline), DEL and C1: a terminal may act on them. Bidirectional
 # controls reorder what a person reads.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def clean(text: str, limit: int = 300) -> str:
@@ -62,7 +62,7 @@ def clean(text: str, limit: int = 300) -> str:
     text = text.strip()
     if len(text) > limit:
         text = text[: limit - 1].rstrip() + "…"
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return re.sub(_CONTROL, lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class G4FError(Exception):
@@ -204,10 +204,10 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
     429: RateLimitError,
 }
 
-_CONTEXT = re.compile(
-    r"context_length_exceeded|exceed_context_size|(maximum|available|exceeds the).{0,20} context"
-    r"|context (length|window|size)|prompt is too long",
-    re.IGNORECASE,
+# Compiled when they are needed: the module is imported at every start of llm.
+_CONTEXT = (
+    r"(?i)context_length_exceeded|exceed_context_size|(maximum|available|exceeds the).{0,20} context"
+    r"|context (length|window|size)|prompt is too long"
 )
 
 
@@ -226,7 +226,7 @@ def status_error(
     if status == 408:
         return APITimeoutError(message, provider=provider, model=model)
     kind = _BY_STATUS.get(status, InternalServerError if status >= 500 else APIStatusError)
-    if kind is BadRequestError and _CONTEXT.search(f"{code} {detail}"):
+    if kind is BadRequestError and re.search(_CONTEXT, f"{code} {detail}"):
         kind = ContextLengthError
     return kind(
         message,

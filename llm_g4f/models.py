@@ -1,27 +1,34 @@
-"""gpt-4o and its relatives as llm models. Both `execute` methods are the same pipeline."""
+"""gpt-4o and its relatives as llm models. Both `execute` methods are the same pipeline.
+
+What answers is imported by the first prompt: llm imports this module at every start.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import llm
 from llm.default_plugins.openai_models import Chat
 from llm.parts import StreamEvent
 
-from . import config
-from .errors import G4FError
-from .messages import Turn, remembered, to_request
-from .options import Options
-from .portal import portal
-from .routing.attempts import stream as stream_route
-from .routing.route import Source
-from .types import ChatCompletionChunk
+if TYPE_CHECKING:
+    from .messages import Turn
+    from .types import ChatCompletionChunk
 
 __all__ = ["G4F", "AsyncG4F"]
 
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+
+
+class _LazyOptions:
+    """The class of options, made when it is first looked at: llm makes every model at every start."""
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        from .options import Options
+
+        return Options
 
 
 class _Shared:
@@ -33,7 +40,7 @@ class _Shared:
     attachment_types: set[str] | frozenset[str] = _IMAGES | {"application/pdf"}
     # Turns that llm's own gpt-4o logged are stored with references to these.
     json_replacements: ClassVar[dict[str, Any]] = {**Chat.json_replacements}
-    Options = Options
+    Options = _LazyOptions()
 
     key: str | None
 
@@ -52,6 +59,11 @@ class _Shared:
         self, prompt: llm.Prompt, stream: bool, response: Any, key: str | None
     ) -> tuple[Turn, Callable[[], AsyncGenerator[ChatCompletionChunk, None]]]:
         """The turn, and what starts its chunks."""
+        from . import config
+        from .messages import Turn, remembered, to_request
+        from .routing.attempts import stream as stream_route
+        from .routing.route import Source
+
         before = remembered(prompt)
         request = to_request(self.requested, prompt, before, stream, key)
         source = Source(config.load())
@@ -62,13 +74,15 @@ class _Shared:
 @contextlib.contextmanager
 def _model_errors() -> Iterator[None]:
     """Our errors as llm's, with all their words: llm prints them after "Error: "."""
+    from .errors import G4FError
+
     try:
         yield
     except G4FError as error:
         raise llm.ModelError(str(error)) from error
 
 
-class G4F(_Shared, llm.KeyModel):  # type: ignore[misc]
+class G4F(_Shared, llm.KeyModel):
     """A model of the route, for llm's synchronous face."""
 
     def execute(
@@ -79,6 +93,8 @@ class G4F(_Shared, llm.KeyModel):  # type: ignore[misc]
         conversation: llm.Conversation | None = None,
         key: str | None = None,
     ) -> Iterator[StreamEvent]:
+        from .portal import portal
+
         with _model_errors():
             turn, start = self._begin(prompt, stream, response, key)
             with contextlib.closing(portal().stream(start)) as chunks:
@@ -87,7 +103,7 @@ class G4F(_Shared, llm.KeyModel):  # type: ignore[misc]
             yield from turn.finish()
 
 
-class AsyncG4F(_Shared, llm.AsyncKeyModel):  # type: ignore[misc]
+class AsyncG4F(_Shared, llm.AsyncKeyModel):
     """A model of the route, for llm's asynchronous face."""
 
     async def execute(

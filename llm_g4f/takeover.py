@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import llm
 from llm.default_plugins.openai_models import Chat
 from llm.models import ModelWithAliases
 
-from . import config
-from .errors import ConfigError
 from .models import G4F, AsyncG4F
-from .providers.catalog import MODELS
-from .routing.notice import announce
+from .providers.names import MODELS
 
 __all__ = ["register_all"]
 
@@ -27,12 +25,7 @@ def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
     it (the user's extra models, other plugins') still wins over it. With `takeover: false`,
     or where somebody else has the name, ours is registered as g4f/NAME alone.
     """
-    try:
-        takeover = config.load().takeover
-    except ConfigError as error:
-        # Every use of our models says it again; other plugins' models must go on.
-        announce(str(error))
-        takeover = True
+    takeover = _takeover()
     taken = {name for row in rows for name in (row.model.model_id, *row.aliases)}
     for model, aliases in MODELS.items():
         prefixed = f"g4f/{model}"
@@ -49,6 +42,22 @@ def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
             register(G4F(model, model), AsyncG4F(model, model), aliases=[*free, prefixed])
         else:
             register(G4F(prefixed, model), AsyncG4F(prefixed, model))
+
+
+def _takeover() -> bool:
+    if not (llm.user_dir() / "g4f.yaml").exists():
+        return True
+    from . import config
+    from .errors import ConfigError
+
+    try:
+        return config.load().takeover
+    except ConfigError as error:
+        from .routing.notice import announce
+
+        # Every use of our models says it again; other plugins' models must go on.
+        announce(str(error))
+        return True
 
 
 def _builtin(rows: list[ModelWithAliases], model: str) -> int | None:

@@ -1,27 +1,31 @@
-"""`llm g4f …`. Each command imports what it needs when it runs: llm builds them at every start."""
+"""`llm g4f …`: one module for each command. llm builds its commands at every start, so a module is
+imported when its command is asked for.
+"""
 
 from __future__ import annotations
 
-import click
+from importlib import import_module
 
-from .local import local
-from .route import route
+import click
 
 __all__ = ["g4f"]
 
+_COMMANDS = ("local", "path", "route")
 
-@click.group()
+
+class _Commands(click.Group):
+    """The commands by their modules' names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands)
 def g4f() -> None:
     """Who answers for gpt-4o, and the embedded model."""
-
-
-@g4f.command()
-def path() -> None:
-    """Where g4f.yaml is, or would be."""
-    from ..config import config_path
-
-    click.echo(config_path())
-
-
-g4f.add_command(local)
-g4f.add_command(route)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .base import Kind, Scope
+from .names import MODELS
 
-__all__ = ["MODELS", "ROWS", "Row"]
+__all__ = ["ROWS", "Row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,6 @@ class Row:
     base_url_variable: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
 
-
-MODELS: Mapping[str, tuple[str, ...]] = {"gpt-4o": ("4o",), "gpt-4o-mini": ("4o-mini",)}
-"""The models this package stands for, with the aliases that llm gives them."""
 
 ROWS: Mapping[str, Row] = {
     row.name: row

@@ -1,0 +1,15 @@
+"""`llm g4f path`: where g4f.yaml is."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["path"]
+
+
+@click.command()
+def path() -> None:
+    """Where g4f.yaml is, or would be."""
+    from ..config import config_path
+
+    click.echo(config_path())
