@@ -10,7 +10,6 @@ import llm
 from llm.parts import (
     AttachmentPart,
     Message,
-    ReasoningPart,
     StreamEvent,
     TextPart,
     ToolCallPart,
@@ -20,9 +19,10 @@ from llm.utils import simplify_usage_dict
 
 from .client import provider_names
 from .config import named_key
+from .errors import InvalidResponseError, clean
 from .options import Options
 from .routing.notice import announce, ending_of, notice_of
-from .types import JSON, Accumulator, ChatCompletionChunk, ChatRequest, Receipt
+from .types import JSON, Accumulator, ChatCompletionChunk, ChatRequest, Receipt, ToolCall
 
 __all__ = ["Turn", "remembered", "to_request"]
 
@@ -126,10 +126,7 @@ def _wire_message(message: Message, text: str, image_detail: str | None) -> JSON
     if entry["content"] is None and not calls:
         # An assistant's turn without words (its reasoning is not sent back) stays, so that the
         # turns alternate; any other message without words says nothing.
-        silent = message.role == "assistant" and not any(
-            isinstance(part, ReasoningPart) for part in message.parts
-        )
-        if not silent:
+        if message.role != "assistant":
             return None
         entry["content"] = ""
     return entry
@@ -154,6 +151,21 @@ def _attached(attachment: llm.Attachment, image_detail: str | None) -> JSON:
         "type": "input_audio",
         "input_audio": {"data": content, "format": "wav" if kind == "audio/wav" else "mp3"},
     }
+
+
+def _arguments(call: ToolCall) -> JSON:
+    try:
+        arguments = json.loads(call.function.arguments)
+    except (ValueError, RecursionError):
+        arguments = call
+    if arguments is None:
+        return {}
+    if not isinstance(arguments, dict):
+        raise InvalidResponseError(
+            f"The model called {clean(call.function.name, 80)} with arguments that are no JSON"
+            " object; the tool was not run. Ask again."
+        )
+    return arguments
 
 
 class Turn:
@@ -230,7 +242,7 @@ class Turn:
                 llm.ToolCall(
                     tool_call_id=call.id,
                     name=call.function.name,
-                    arguments=json.loads(call.function.arguments),
+                    arguments=_arguments(call),
                 )
             )
         if self._notice and choice and (ending := ending_of(choice.finish_reason)):
@@ -256,6 +268,7 @@ class Turn:
             "model": completion.model,
             "role": "assistant",
             "content": choice.message.content if choice else None,
+            "refusal": choice.message.refusal if choice else None,
             "finish_reason": choice.finish_reason if choice else None,
             "usage": usage.to_dict() if usage else None,
             METADATA: receipt.to_dict() if receipt else None,

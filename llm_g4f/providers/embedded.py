@@ -166,8 +166,9 @@ class _Generation:
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._stopped = threading.Event()
         self._main = threading.main_thread()
-        # Not a daemon: the interpreter waits for it, and it sees the main thread end.
-        self._thread = threading.Thread(target=self._run, name="g4f-embedded")
+        # Not a daemon, as it would be by inheritance from the portal's thread: the interpreter
+        # waits for it, and it sees the main thread end.
+        self._thread = threading.Thread(target=self._run, name="g4f-embedded", daemon=False)
 
     async def pieces(self) -> AsyncGenerator[JSON, None]:
         """The dicts that llama.cpp calls back with. Raises what it raised."""
