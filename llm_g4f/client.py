@@ -26,7 +26,8 @@ from .portal import portal
 from .providers.transport import Network
 from .routing.attempts import stream as stream_route
 from .routing.notice import announce, notice_of
-from .routing.route import Source, plan
+from .routing.registry import Source
+from .routing.route import plan
 from .types import (
     JSON,
     Accumulator,

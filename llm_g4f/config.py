@@ -65,6 +65,7 @@ class ProviderConfig(NamedTuple):
     context: int | None = None
     headers: Mapping[str, str] = _NONE
     extra_body: Mapping[str, Any] = _NONE
+    quirks: tuple[str, ...] = ()
     timeout: float | None = None
     plain_http: bool = False
     ca_file: str | None = None
@@ -304,6 +305,11 @@ class _Reader:
             raise self.fail(node, f"{what}: there is no file {path}.")
         return str(path)
 
+    def quirks(self, node: Any, what: str) -> tuple[str, ...]:
+        if not isinstance(node, self.yaml.SequenceNode):
+            raise self.fail(node, f"{what} must be a list.")
+        return tuple(self.text(entry, f"an entry of {what}") for entry in node.value)
+
     _provider_keys: Mapping[str, Callable[[_Reader, Any, str], Any]] = {
         "enabled": boolean,
         "base_url": text,
@@ -317,6 +323,7 @@ class _Reader:
         "context": context,
         "headers": headers,
         "extra_body": body,
+        "quirks": quirks,
         "timeout": number,
         "plain_http": boolean,
         "ca_file": ca_file,

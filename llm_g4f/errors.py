@@ -68,7 +68,8 @@ def clean(text: str, limit: int = 300) -> str:
 class G4FError(Exception):
     """The root of everything this package raises.
 
-    `str()` is the message and, where more than one attempt was made, a line a attempt.
+    `str()` is the message, a line for each attempt where there was more than one, and the hint:
+    what else could be done.
     """
 
     def __init__(
@@ -84,12 +85,16 @@ class G4FError(Exception):
         self.provider = provider
         self.model = model
         self.receipt = receipt
+        self.hint = ""
 
     def __str__(self) -> str:
+        lines = [self.message]
         attempts = self.receipt.attempts if self.receipt else ()
-        if len(attempts) < 2:
-            return self.message
-        return "\n".join([self.message, "Tried:", *(f"  {attempt}" for attempt in attempts)])
+        if len(attempts) > 1:
+            lines += ["Tried:", *(f"  {attempt}" for attempt in attempts)]
+        if self.hint:
+            lines.append(self.hint)
+        return "\n".join(lines)
 
 
 class ConfigError(G4FError):
@@ -123,7 +128,7 @@ class APITimeoutError(APIConnectionError):
 class APIStatusError(APIError):
     """The provider answered with an HTTP status other than 200.
 
-    `retry_after` is in seconds; `code` is the provider's own word for the error.
+    `retry_after` is in seconds; `code` and `detail` are the provider's own words for the error.
     """
 
     def __init__(
@@ -135,12 +140,14 @@ class APIStatusError(APIError):
         receipt: Receipt | None = None,
         status_code: int | None = None,
         code: str | None = None,
+        detail: str = "",
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message, provider=provider, model=model, receipt=receipt)
         self.status_code = status_code
         self.code = code
+        self.detail = detail
         self.request_id = request_id
         self.retry_after = retry_after
 
@@ -234,6 +241,7 @@ def status_error(
         model=model,
         status_code=status,
         code=code,
+        detail=clean(detail),
         request_id=request_id,
         retry_after=retry_after,
     )

@@ -62,7 +62,7 @@ class _Shared:
         from . import config
         from .messages import Turn, remembered, to_request
         from .routing.attempts import stream as stream_route
-        from .routing.route import Source
+        from .routing.registry import Source
 
         before = remembered(prompt)
         request = to_request(self.requested, prompt, before, stream, key)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import llm
+from llm.plugins import pm
+
+from . import hooks
+
+pm.add_hookspecs(hooks)
 
 __all__ = ["register_commands", "register_models"]
 

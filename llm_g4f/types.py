@@ -98,7 +98,7 @@ class Receipt:
 
     `exact` is False for a substitute and for a successor. `ttft` is the time to the first
     token and `seconds` the whole time, in seconds; `seconds` is None until the answer has
-    ended. `omitted` names the parameters that the provider does not take and was not sent.
+    ended. `successor`: a substitute that the model's own maker put in its place. `omitted` names the parameters that the provider does not take and was not sent.
     """
 
     requested_model: str
@@ -107,6 +107,7 @@ class Receipt:
     exact: bool = False
     attempts: tuple[Attempt, ...] = ()
     omitted: tuple[str, ...] = ()
+    successor: bool = False
     ttft: float | None = None
     seconds: float | None = None
 
@@ -118,6 +119,7 @@ class Receipt:
             "exact": self.exact,
             "attempts": [attempt.to_dict() for attempt in self.attempts],
             "omitted": list(self.omitted),
+            "successor": self.successor,
             "ttft": self.ttft,
             "seconds": self.seconds,
         }

@@ -10,7 +10,18 @@ import click
 
 __all__ = ["g4f"]
 
-_COMMANDS = ("local", "path", "route")
+_COMMANDS = (
+    "add",
+    "check",
+    "disable",
+    "enable",
+    "local",
+    "models",
+    "path",
+    "providers",
+    "remove",
+    "route",
+)
 
 
 class _Commands(click.Group):
@@ -26,6 +37,11 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands)
-def g4f() -> None:
-    """Who answers for gpt-4o, and the embedded model."""
+@click.group(cls=_Commands, invoke_without_command=True)
+@click.pass_context
+def g4f(ctx: click.Context) -> None:
+    """Who answers for gpt-4o, and the embedded model. Alone: the providers."""
+    if ctx.invoked_subcommand is None:
+        from .providers import providers
+
+        ctx.invoke(providers, json=False)

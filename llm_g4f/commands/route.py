@@ -19,7 +19,8 @@ def route(model: str, json: bool) -> None:
     """Who would answer for MODEL, in order, and why nobody else would. Sends no prompt."""
     from .. import config
     from ..portal import portal
-    from ..routing.route import Source, plan
+    from ..routing.registry import Source
+    from ..routing.route import plan
     from ..types import ChatRequest
 
     request = ChatRequest(model=model, messages=[])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -20,7 +20,8 @@ class Serving:
 
     `exact`: it is the requested model itself. `verify`: that is our belief and not the user's
     word, so the model that the answer names is compared. `omitted` are parameters it does not
-    take. `context` is its window in tokens, None if unknown.
+    take. `context` is its window in tokens, None if unknown. `quirks` are applied to the request
+    besides the provider's own. `successor`: it is what its maker put in the model's place.
     """
 
     model: str
@@ -28,6 +29,8 @@ class Serving:
     verify: bool = False
     omitted: tuple[str, ...] = ()
     context: int | None = None
+    quirks: tuple[str, ...] = ()
+    successor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Provider(Protocol):
 
     `scope` says what a rate limit holds for: the key, or one model. `stream` yields the
     provider's chunks as they come (one chunk where the answer came whole) and raises
-    `APIError`; closing it ends the request. `timeout` is in seconds, None for the usual.
+    `APIError`; closing it (`aclose`, if it has one) ends the request.
     """
 
     @property
@@ -54,13 +57,10 @@ class Provider(Protocol):
     @property
     def scope(self) -> Scope: ...
 
-    @property
-    def timeout(self) -> float | None: ...
-
     async def serves(self, request: ChatRequest) -> Serving | Unable: ...
 
     def stream(
         self, request: ChatRequest, serving: Serving
-    ) -> AsyncGenerator[ChatCompletionChunk, None]: ...
+    ) -> AsyncIterator[ChatCompletionChunk]: ...
 
     async def models(self) -> list[str]: ...

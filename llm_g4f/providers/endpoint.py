@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import APIError, BadRequestError, InvalidResponseError, TruncatedStreamError
+from ..errors import APIError, BadRequestError, InvalidResponseError, TruncatedStreamError, clean
 from ..types import JSON, ChatCompletionChunk, ChatRequest, Secret
 from ..version import __version__
+from . import quirks
 from .base import Kind, Scope, Serving, Unable
+from .catalog import Offer
 from .chunks import ChunkReader, parse_json, whole
 from .failures import Place, connection_error, http_error, stream_failure
 from .sse import MAX_EVENT, Decoder, Event, EventTooLong
@@ -25,6 +27,14 @@ __all__ = ["Endpoint", "is_same_model"]
 
 _AFTER_FINISH = 2.0
 """Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
+
+_PROBE = 1.0
+"""Seconds for a local server to say which models it has."""
+
+_LISTING = 15.0
+"""Seconds for which a process remembers what a local server has."""
+
+_listings: dict[str, tuple[float, list[str]]] = {}
 
 _DRAIN = 0.2
 """Seconds to read the end of a response, so that its connection can be used again."""
@@ -54,11 +64,10 @@ def is_same_model(name: str, requested: str) -> bool:
 class Endpoint:
     """A provider that speaks chat/completions at `base_url`.
 
-    `models_served` maps requested models to (upstream id, exact). A model that is not in it is
-    asked for by its own name if `any_model`. `sure`: that is the user's word, and what the
-    answer calls itself is not held against it. `upstream` is the id to ask for instead of
-    what `models_served` says. `unable` gives the reason why a need (`needs`) is not met.
-    `advice` says how to mend the key. `http` replaces the pooled client.
+    `offers` are the models it would answer the request with, the first that can take it. `ask`: what
+    it has is asked of its /models instead (local servers), and `wanted` are the ids to look for
+    there. `nothing` is the reason why there is no offer. `advice` says how to mend the key,
+    `key_header` carries it instead of Authorization. `http` replaces the pooled client.
     """
 
     name: str
@@ -66,32 +75,79 @@ class Endpoint:
     kind: Kind = "keyed"
     scope: Scope = "key"
     key: Secret | None = None
+    key_header: str | None = None
     advice: str = ""
-    models_served: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
-    any_model: bool = False
-    sure: bool = True
-    unable: Mapping[str, str] = field(default_factory=dict)
+    offers: tuple[Offer, ...] = ()
+    ask: bool = False
+    nothing: str = "it does not have the model"
+    quirks: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
-    context: int | None = None
     network: Network = Network()
     http: httpx.AsyncClient | None = None
-    upstream: str | None = None
 
     async def serves(self, request: ChatRequest) -> Serving | Unable:
-        entry = self.models_served.get(request.model)
-        if self.upstream is not None:
-            entry = (self.upstream, is_same_model(self.upstream, request.model))
-        elif entry is None and self.any_model:
-            entry = (request.model, True)
-        if entry is None:
-            return Unable(f"it is not set up for {request.model}")
-        for need in needs(request):
-            if need in self.unable:
-                return Unable(self.unable[need])
-        model, exact = entry
-        return Serving(model, exact, verify=exact and not self.sure, context=self.context)
+        offers = self.offers
+        if not offers and self.ask:
+            found = await self._found(request.model)
+            if isinstance(found, Unable):
+                return found
+            offers = (found,)
+        if not offers:
+            return Unable(self.nothing)
+        asked = needs(request)
+        first: str | None = None
+        for offer in offers:
+            reason = _unable(offer, asked)
+            if reason is None:
+                return self._serving(request, offer)
+            first = first or reason
+        return Unable(first or self.nothing)
+
+    def _serving(self, request: ChatRequest, offer: Offer) -> Serving:
+        serving = Serving(
+            offer.model,
+            offer.exact,
+            verify=offer.verify,
+            context=offer.able.context if offer.able else None,
+            quirks=offer.quirks,
+            successor=offer.successor,
+        )
+        body = {"model": offer.model, "messages": request.messages, **request.params}
+        omitted = quirks.apply(self.quirks + offer.quirks, body)
+        if offer.able and not offer.able.reasons and "reasoning_effort" in body:
+            omitted += ("reasoning_effort",)
+        return replace(serving, omitted=omitted) if omitted else serving
+
+    async def _found(self, requested: str) -> Offer | Unable:
+        """What a local server has for `requested`: the model itself, else a gpt-oss."""
+        try:
+            async with asyncio.timeout(_PROBE):
+                listed = await self._listed()
+        except TimeoutError:
+            return Unable(f"{_origin(self.base_url)} does not answer")
+        except APIError as error:
+            return Unable(error.message.rstrip("."))
+        for model in listed:
+            if is_same_model(model, requested):
+                # g4f's server lists what it substitutes under the names that were asked for.
+                return Offer(model, exact=self.name != "g4f", verify=True)
+        for model in listed:
+            if "gpt-oss" in model.lower():
+                return Offer(model, exact=False)
+        shown = ", ".join(clean(model, 60) for model in listed[:8]) or "no model"
+        return Unable(
+            f"it has {shown}; say which one stands for {requested} with models: in g4f.yaml"
+        )
+
+    async def _listed(self) -> list[str]:
+        """`models()`, asked once in a process for a quarter of a minute."""
+        now = asyncio.get_running_loop().time()
+        known = _listings.get(self.base_url)
+        if known is None or now - known[0] > _LISTING:
+            known = _listings[self.base_url] = (now, await self.models())
+        return known[1]
 
     async def stream(
         self, request: ChatRequest, serving: Serving
@@ -140,18 +196,20 @@ class Endpoint:
             **self.headers,
             **extra,
         }
-        if self.key is not None:
+        if self.key is not None and self.key_header:
+            headers[self.key_header] = self.key.reveal()
+        elif self.key is not None:
             headers["Authorization"] = f"Bearer {self.key.reveal()}"
         return headers
 
     def _body(self, request: ChatRequest, serving: Serving) -> bytes:
-        body: JSON = {"model": serving.model, "messages": request.messages}
-        body |= {
-            name: value for name, value in request.params.items() if name not in serving.omitted
-        }
+        body: JSON = {"model": serving.model, "messages": request.messages, **request.params}
         body["stream"] = request.stream
         if request.stream:
             body.setdefault("stream_options", {"include_usage": True})
+        quirks.apply(self.quirks + serving.quirks, body)
+        for name in serving.omitted:
+            body.pop(name, None)
         body |= {**self.extra_body, **request.extra_body}
         try:
             return whole(json.dumps(body, ensure_ascii=False, allow_nan=False)).encode()
@@ -208,6 +266,25 @@ class Endpoint:
             error.message = error.message.replace(self.key.reveal(), "…")
             error.args = (error.message,)
         return error
+
+
+def _unable(offer: Offer, asked: set[str]) -> str | None:
+    """Why the model of an offer cannot take a request that asks for `asked`; None if it can."""
+    able = offer.able
+    if able is None:
+        return None
+    lacks = {
+        "images": (able.images, "reads no images"),
+        "audio": (able.audio, "takes no audio"),
+        "files": (able.files, "takes no files"),
+        "tools": (able.tools, "calls no tools"),
+        "schema": (able.schema, "keeps to no schema"),
+    }
+    for need in sorted(asked):
+        can, words = lacks[need]
+        if not can:
+            return f"{offer.model} {words}"
+    return None
 
 
 def needs(request: ChatRequest) -> set[str]:

@@ -23,13 +23,17 @@ from ..errors import (
     ContextLengthError,
     InternalServerError,
     InvalidResponseError,
+    NotFoundError,
     StreamError,
     UnprocessableEntityError,
     clean,
 )
+from ..providers.base import Provider
 from ..providers.endpoint import is_same_model
 from ..types import Attempt, ChatCompletionChunk, ChatRequest, Receipt
-from .route import Candidate, Source, nobody, plan
+from .health import LONGEST, Health
+from .registry import Source
+from .route import Candidate, nobody, plan
 
 __all__ = ["stream"]
 
@@ -55,6 +59,32 @@ def _verdict(error: APIError) -> Literal["raise", "next", "again", "larger"]:
     if isinstance(error, APIStatusError) and error.status_code and error.status_code < 400:
         return "raise"
     return "next"
+
+
+def _patience(provider: Provider) -> float:
+    """Seconds to wait for each chunk of a provider."""
+    return getattr(provider, "timeout", None) or FIRST_TOKEN
+
+
+def _is_gone(error: APIError) -> bool:
+    """Whether a 404 says that the model is there no more, and not that the address is wrong."""
+    if not isinstance(error, NotFoundError):
+        return False
+    return "model" in f"{error.code} {error.detail}".lower()
+
+
+def _put_in_order(candidates: list[Candidate], successor: Candidate) -> None:
+    """Behind everybody who still has the model itself."""
+    place = sum(1 for one in candidates if one.serving.exact)
+    candidates.insert(place, successor)
+
+
+def _healthy_first(candidates: list[Candidate], health: Health) -> list[Candidate]:
+    """Those in cooldown last, and without those whose cooldown is long, unless nobody else is left."""
+    waits = [(health.cooldown(one.health_key), one) for one in candidates]
+    ready = [one for wait, one in waits if not wait]
+    soon = [one for wait, one in waits if 0 < wait <= LONGEST]
+    return ready + soon or candidates
 
 
 class _Watch:
@@ -118,6 +148,7 @@ class _Run:
     def __init__(self, request: ChatRequest, source: Source) -> None:
         self._request = request
         self._substitutes = source.config.substitutes
+        self._health = source.health
         self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
         self._deadline = None if request.timeout is None else self._start + request.timeout
@@ -158,10 +189,12 @@ class _Run:
                     yield chunk
                 self._record(candidate, began, None)
                 self._finish()
+                self._health.recovered(candidate.health_key)
                 return
             except APIError as error:
                 self._record(candidate, began, error)
                 self._finish()
+                self._health.failed(candidate.health_key, error)
                 error.receipt = self.receipt
                 verdict = "raise" if self._committed or self._late() else _verdict(error)
                 first = first or error
@@ -175,6 +208,9 @@ class _Run:
                     await self._back_off(tries[candidate.provider.name])
                     continue
                 candidates.pop(0)
+                if candidate.then is not None and _is_gone(error):
+                    self._health.gone(candidate.provider.name, self._request.model)
+                    _put_in_order(candidates, Candidate(candidate.provider, candidate.then))
                 if verdict == "larger":
                     window = candidate.serving.context or 0
                     candidates = [
@@ -195,7 +231,7 @@ class _Run:
     async def _attempt(self, candidate: Candidate) -> AsyncGenerator[ChatCompletionChunk, None]:
         """The chunks of one candidate, from the commit point on. Raises `APIError`."""
         provider, serving = candidate.provider, candidate.serving
-        watch = _Watch(provider.timeout or FIRST_TOKEN, self._deadline)
+        watch = _Watch(_patience(provider), self._deadline)
         chunks = provider.stream(self._request, serving)
         held: list[ChatCompletionChunk] | None = []
         text: list[str] = []
@@ -239,7 +275,8 @@ class _Run:
             raise self._after_text(error, "".join(text)) from None
         finally:
             watch.stop()
-            await chunks.aclose()
+            if (close := getattr(chunks, "aclose", None)) is not None:
+                await close()
 
     def _after_text(self, error: APIError, text: str) -> APIError:
         """The error as it is raised: after the commit point one that says so, with the text."""
@@ -258,7 +295,7 @@ class _Run:
                 f" {name} was answering."
             )
         else:
-            limit = candidate.provider.timeout or FIRST_TOKEN
+            limit = _patience(candidate.provider)
             what = "fell silent" if self._committed else "sent no first token"
             message = f"{name} {what} for {limit:g} s."
         error = APITimeoutError(message, provider=name, model=candidate.serving.model)
@@ -285,6 +322,7 @@ class _Run:
         receipt.model = clean(chunk.model, 80)
         receipt.exact = exact
         receipt.omitted = serving.omitted
+        receipt.successor = serving.successor
         receipt.ttft = round(self._elapsed(), 3)
 
 
@@ -307,9 +345,17 @@ async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[ChatCom
     if not route.candidates:
         raise nobody(request, route.left_out)
     run = _Run(request, source)
-    chunks = run.over(list(route.candidates))
+    chunks = run.over(_healthy_first(list(route.candidates), source.health))
     try:
         async for chunk in chunks:
             yield chunk
+    except APIError as error:
+        if route.willing:
+            names = ", ".join(route.willing)
+            error.hint = (
+                f"Not asked, though there is a key: {names}. To allow it:"
+                f' "llm g4f enable {route.willing[0]}".'
+            )
+        raise
     finally:
         await chunks.aclose()

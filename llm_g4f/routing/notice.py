@@ -19,7 +19,7 @@ def notice_of(receipt: Receipt) -> str | None:
     """
     said = []
     if not receipt.exact:
-        said.append("a substitute")
+        said.append("its successor" if receipt.successor else "a substitute")
     failed = dict.fromkeys(
         f"{attempt.provider} failed ({attempt.outcome}"
         + (f", HTTP {attempt.status})" if attempt.status else ")")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ..config import Config, ProviderConfig, check_base_url, find_key
-from ..errors import ConfigError, NoProviderError
+from ..errors import NoProviderError
 from ..providers.base import Provider, Serving, Unable
-from ..providers.catalog import ROWS, Row
-from ..providers.embedded import Embedded
-from ..providers.endpoint import Endpoint, is_same_model
-from ..providers.transport import Network
-from ..types import ChatRequest, Secret
+from ..providers.catalog import ROWS
+from ..types import ChatRequest
+from .health import key_of
+from .registry import Source, successor
 
-if TYPE_CHECKING:
-    import httpx
-
-__all__ = ["Candidate", "Route", "Source", "plan"]
+__all__ = ["Candidate", "Route", "nobody", "plan", "taking_part"]
 
 WAYS_OUT = (
     'Three ways out: a key ("llm keys set openai"), an endpoint of your own ("providers:" in'
@@ -29,232 +22,237 @@ WAYS_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A provider that can take the request, and what it would answer with."""
+    """A provider that can take the request, and what it would answer with. `then`: what takes that
+    one's place, should the provider say that it is gone."""
 
     provider: Provider
     serving: Serving
+    then: Serving | None = None
+
+    @property
+    def health_key(self) -> str:
+        """What a limit that this one meets holds for."""
+        return key_of(self.provider.name, self.serving.model, self.provider.scope)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The candidates in their order, and (provider, reason) for each one left out."""
+    """The candidates in their order, and (provider, reason) for each one left out. `willing` are
+    those of them that have a key and lack only consent."""
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[tuple[str, str], ...]
+    willing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where providers come from: g4f.yaml, and what the caller brought along.
+class _Entry:
+    """A provider to consider; `upstream` from provider/upstream-id."""
 
-    `custom` is an ad-hoc provider's base URL. `network` and `http` are for all of them.
-    """
+    name: str
+    upstream: str | None = None
 
-    config: Config
-    custom: str | None = None
-    network: Network = Network()
-    http: httpx.AsyncClient | None = None
+    @classmethod
+    def of(cls, text: str) -> _Entry:
+        name, _, upstream = text.partition("/")
+        return cls(name, upstream or None)
 
-    def names(self) -> list[str]:
-        """Every provider there is, in the order of the usual route."""
-        own = [name for name in self.config.providers if name not in (*ROWS, "embedded")]
-        return [*(["custom"] if self.custom else []), *own, *ROWS, "embedded"]
 
-    def provider(self, name: str, key: Secret | None, upstream: str | None) -> Provider | Unable:
-        """The provider called `name`, or why it takes no part. `upstream` is a model id to ask it
-        for; `key` replaces the one it has. Raises `ConfigError` and `NoProviderError`."""
-        if name == "custom" and self.custom:
-            return self._endpoint(
-                Endpoint(name="custom", base_url=self.custom, key=key, any_model=True),
-                None,
-                upstream,
-            )
-        settings = self.config.providers.get(name)
-        if settings is not None and settings.enabled is False:
-            return Unable('disabled in g4f.yaml ("enabled: false")')
-        if name == "embedded":
-            return Embedded()
-        row = ROWS.get(name)
-        if row is not None:
-            return self._known(row, settings, key, upstream)
-        if settings is None:
+def _named(request: ChatRequest, source: Source) -> tuple[str, ...]:
+    """The entries that the user named for this request, in order; empty for the usual route."""
+    if request.key is not None:
+        if len(request.providers) > 1:
             raise NoProviderError(
-                f"There is no provider {name!r}. There are: {', '.join(self.names())}."
+                f"A key belongs to one provider, and {len(request.providers)} are named"
+                f" ({', '.join(request.providers)}): name the one it is for."
             )
-        return self._own(settings, key, upstream)
-
-    def _own(
-        self, settings: ProviderConfig, key: Secret | None, upstream: str | None
-    ) -> Provider | Unable:
-        name = settings.name
-        if settings.base_url is None:
-            raise ConfigError(
-                f"{self.config.path}, line {settings.line}: provider {name} needs a base_url"
-                f" (the built-in providers are {', '.join(ROWS)}, embedded)."
-            )
-        if key is None and (settings.key or settings.key_env):
-            found = _configured_key(settings)
-            if isinstance(found, Unable):
-                return found
-            key = found
-        endpoint = Endpoint(
-            name=name,
-            base_url=settings.base_url,
-            key=key,
-            advice=_advice(settings.key, settings.key_env),
-            any_model=not settings.models,
-        )
-        return self._endpoint(endpoint, settings, upstream)
-
-    def _known(
-        self, row: Row, settings: ProviderConfig | None, key: Secret | None, upstream: str | None
-    ) -> Provider | Unable:
-        base_url = row.base_url
-        if row.base_url_variable and (given := os.environ.get(row.base_url_variable)):
-            try:
-                base_url = check_base_url(given)
-            except ValueError as error:
-                raise NoProviderError(f"{row.base_url_variable}: {error}") from None
-        moved = settings is not None and settings.base_url is not None
-        if settings is not None and settings.base_url is not None:
-            base_url = settings.base_url
-        if key is None and settings is not None and (settings.key or settings.key_env):
-            found = _configured_key(settings)
-            if isinstance(found, Unable):
-                return found
-            key = found
-        elif key is None and settings is not None and moved:
-            raise ConfigError(
-                f"{self.config.path}, line {settings.line}: {row.name} has another base_url, so its"
-                " usual key is not sent there: name the key for it with key or key_env."
-            )
-        elif key is None:
-            key = find_key(row.aliases, row.variables)
-        if key is None:
-            return Unable(f"no key: {_advice(row.aliases[0], row.variables[0])}")
-        endpoint = Endpoint(
-            name=row.name,
-            base_url=base_url,
-            kind=row.kind,
-            scope=row.scope,
-            key=key,
-            advice=_advice(row.aliases[0], row.variables[0]),
-            models_served={
-                model: (id, is_same_model(id, model)) for model, id in row.models.items()
-            },
-            sure=False,
-        )
-        return self._endpoint(endpoint, settings, upstream)
-
-    def _endpoint(
-        self, endpoint: Endpoint, settings: ProviderConfig | None, upstream: str | None
-    ) -> Endpoint:
-        """The endpoint with g4f.yaml's settings over its own."""
-        endpoint = replace(endpoint, network=self.network, http=self.http, upstream=upstream)
-        if settings is None:
-            return endpoint
-        served = dict(endpoint.models_served)
-        for model, entry in settings.models.items():
-            exact = is_same_model(entry.id, model) if entry.exact is None else entry.exact
-            served[model] = (entry.id, exact)
-        network = self.network
-        if settings.ca_file:
-            network = replace(network, ca_file=settings.ca_file)
-        return replace(
-            endpoint,
-            models_served=served,
-            sure=endpoint.sure or bool(settings.models),
-            unable=_unable(settings),
-            headers=settings.headers,
-            extra_body=settings.extra_body,
-            timeout=settings.timeout,
-            context=settings.context,
-            network=network,
-        )
-
-
-def _unable(settings: ProviderConfig) -> Mapping[str, str]:
-    said = {
-        "images": (settings.vision, "it reads no images (vision: false)"),
-        "audio": (settings.audio, "it takes no audio (audio: false)"),
-        "tools": (settings.supports_tools, "it calls no tools (supports_tools: false)"),
-        "schema": (settings.supports_schema, "it takes no schema (supports_schema: false)"),
-    }
-    return {need: reason for need, (able, reason) in said.items() if able is False}
-
-
-def _advice(alias: str | None, variable: str | None) -> str:
-    ways = [f'"llm keys set {alias}"'] if alias else []
-    ways += [f"the environment variable {variable}"] if variable else []
-    return f"set it with {' or '.join(ways)}" if ways else ""
-
-
-def _configured_key(settings: ProviderConfig) -> Secret | Unable:
-    aliases = (settings.key,) if settings.key else ()
-    variables = (settings.key_env,) if settings.key_env else ()
-    found = find_key(aliases, variables)
-    return found or Unable(f"no key: {_advice(settings.key, settings.key_env)}")
-
-
-def _entries(request: ChatRequest, source: Source) -> tuple[list[str], bool]:
-    """The names to consider, in order, and whether the user named them."""
+        return request.providers or ("openai",)
     if request.providers:
-        return list(request.providers), True
+        return request.providers
     if source.custom:
-        return ["custom"], True
-    if named := source.config.routes.get(request.model):
-        return list(named), True
-    return source.names(), False
+        return ("custom",)
+    return source.config.routes.get(request.model, ())
+
+
+def _tier(candidate: Candidate, own: bool) -> int:
+    """The place of a candidate in the usual route: lower answers first."""
+    if own:
+        return 0
+    if candidate.provider.kind == "keyed":
+        if candidate.serving.exact:
+            return 1
+        return 2 if candidate.serving.successor else 4
+    return {"local": 3, "anonymous": 5, "embedded": 6}[candidate.provider.kind]
+
+
+class _Planner:
+    def __init__(self, request: ChatRequest, source: Source) -> None:
+        self._request = request
+        self._source = source
+        self.left_out: list[tuple[str, str]] = []
+        self.willing: list[str] = []
+
+    async def candidate(self, entry: _Entry, *, named: bool) -> Candidate | None:
+        """The candidate of an entry; None, and a reason noted, if it cannot be one."""
+        request, source = self._request, self._source
+        provider = source.provider(
+            entry.name, request.model, key=request.key, upstream=entry.upstream, named=named
+        )
+        serving = provider if isinstance(provider, Unable) else await provider.serves(request)
+        if isinstance(provider, Unable) or isinstance(serving, Unable):
+            assert isinstance(serving, Unable)
+            self.leave_out(entry, serving.reason)
+            return None
+        then = None
+        if serving.exact and (row := ROWS.get(entry.name)) and row.successors:
+            offer = successor(row, request.model)
+            then = Serving(
+                offer.model,
+                exact=False,
+                context=offer.able.context if offer.able else None,
+                quirks=offer.quirks,
+                successor=True,
+            )
+        if request.exact or not source.config.substitutes:
+            if not serving.exact:
+                kind = "successor" if serving.successor else "substitute"
+                self.leave_out(
+                    entry, f"{serving.model} is a {kind}, and only {request.model} will do"
+                )
+                return None
+            then = None
+        return Candidate(provider, serving, then)
+
+    def leave_out(self, entry: _Entry, reason: str) -> None:
+        name = f"{entry.name}/{entry.upstream}" if entry.upstream else entry.name
+        self.left_out.append((name, reason))
+
+    def counts(self, name: str) -> bool:
+        """Whether g4f.yaml makes a provider take part, be its key there or not: whom the user
+        configured, others must not stand in for silently."""
+        settings = self._source.settings(name)
+        if settings is None or settings.enabled is False:
+            return False
+        row = ROWS.get(name)
+        return row is None or row.key_enough or settings.enabled is True
+
+    async def usual(self) -> list[Candidate]:
+        """The usual route: whoever takes part, best first."""
+        source = self._source
+        own = set(source.own())
+        found: list[tuple[int, Candidate]] = []
+        waiting: list[_Entry] = []
+        taking_part = False
+        for name in source.names():
+            entry = _Entry(name)
+            row = ROWS.get(name)
+            if name == "embedded":
+                continue
+            taking_part |= self.counts(name)
+            if row and row.kind == "keyed" and not row.key_enough and not self.counts(name):
+                waiting.append(entry)
+                continue
+            candidate = await self.candidate(entry, named=False)
+            if candidate is not None and _tier(candidate, name in own) == 4 and row is None:
+                # A substitute of another package: its being installed is no consent either.
+                if not self.counts(name):
+                    waiting.append(entry)
+                    continue
+            if candidate is not None:
+                taking_part = True
+                found.append((_tier(candidate, name in own), candidate))
+        for entry in waiting:
+            # A key set for something else is no consent to receive a conversation after
+            # somebody's failure; where it is all there is, it is.
+            settings = source.settings(entry.name)
+            if taking_part and not (settings and settings.enabled is False):
+                reason = f'asked only if enabled: "llm g4f enable {entry.name}"'
+                if source.has_key(entry.name):
+                    reason = f"has a key, and is {reason}"
+                    self.willing.append(entry.name)
+                self.leave_out(entry, reason)
+                continue
+            candidate = await self.candidate(entry, named=False)
+            if candidate is not None:
+                found.append((_tier(candidate, own=False), candidate))
+        if taking_part or found:
+            if (settings := source.settings("embedded")) is None or settings.enabled is not False:
+                self.leave_out(_Entry("embedded"), "it answers only while nobody else takes part")
+        elif (candidate := await self.candidate(_Entry("embedded"), named=False)) is not None:
+            found.append((_tier(candidate, own=False), candidate))
+        return [candidate for _, candidate in sorted(found, key=lambda one: one[0])]
+
+
+async def taking_part(request: ChatRequest, source: Source) -> list[Provider]:
+    """The providers of a route, and those that are named and have no offer for its model.
+    Raises `NoProviderError` if a named one cannot be asked at all."""
+    if not request.providers:
+        return [candidate.provider for candidate in (await plan(request, source)).candidates]
+    found = []
+    for text in request.providers:
+        entry = _Entry.of(text)
+        provider = source.provider(entry.name, request.model, named=True)
+        if isinstance(provider, Unable):
+            raise nobody(request, [(entry.name, provider.reason)])
+        found.append(provider)
+    return found
 
 
 async def plan(request: ChatRequest, source: Source) -> Route:
     """The route of `request`. Raises `ConfigError`, and `NoProviderError` for names nobody has."""
-    entries, named = _entries(request, source)
-    if request.key is not None:
-        entries = _for_key(request)
-        named = True
-    candidates: list[Candidate] = []
-    left_out: list[tuple[str, str]] = []
-    taking_part = False
-    for entry in entries:
-        name, _, upstream = entry.partition("/")
-        if name == "embedded" and not named and taking_part:
-            left_out.append((name, "it answers only while nobody else takes part"))
-            continue
-        settings = source.config.providers.get(name)
-        provider = source.provider(name, request.key, upstream or None)
-        # Whom the user configured, the embedded model must not stand in for silently, even
-        # where a key is missing: the error that names the key is worth more.
-        taking_part |= settings is not None and settings.enabled is not False
-        if isinstance(provider, Unable):
-            left_out.append((entry, provider.reason))
-            continue
-        taking_part = True
-        serving = await provider.serves(request)
-        if isinstance(serving, Unable):
-            left_out.append((entry, serving.reason))
-        elif not serving.exact and (request.exact or not source.config.substitutes):
-            left_out.append(
-                (entry, f"{serving.model} is a substitute, and only {request.model} will do")
+    planner = _Planner(request, source)
+    named = _named(request, source)
+    if named:
+        candidates = [
+            candidate
+            for text in named
+            if (candidate := await planner.candidate(_Entry.of(text), named=True)) is not None
+        ]
+    else:
+        candidates = await planner.usual()
+    fitting = _that_fit(request, candidates, planner)
+    return Route(tuple(fitting), tuple(planner.left_out), tuple(planner.willing))
+
+
+def _that_fit(
+    request: ChatRequest, candidates: list[Candidate], planner: _Planner
+) -> list[Candidate]:
+    """Those whose context window may hold the request; if none does, all: their own error says
+    more than ours could."""
+    size = sum(len(str(message.get("content") or "")) for message in request.messages)
+    # No tokenizer is at hand. Eight characters to a token is more than any text has, so
+    # nobody is left out who could have answered.
+    least = size // 8
+    fitting = [one for one in candidates if least <= (one.serving.context or least)]
+    if not fitting:
+        return candidates
+    for one in candidates:
+        if one not in fitting:
+            planner.leave_out(
+                _Entry(one.provider.name),
+                f"the prompt is longer than its context of {one.serving.context:,} tokens",
             )
-        else:
-            candidates.append(Candidate(provider, serving))
-    return Route(tuple(candidates), tuple(left_out))
-
-
-def _for_key(request: ChatRequest) -> list[str]:
-    if len(request.providers) > 1:
-        raise NoProviderError(
-            f"A key belongs to one provider, and {len(request.providers)} are named"
-            f" ({', '.join(request.providers)}): name the one it is for."
-        )
-    return list(request.providers) or ["openai"]
+    return fitting
 
 
 def nobody(request: ChatRequest, left_out: Iterable[tuple[str, str]]) -> NoProviderError:
     """The error for a route without candidates."""
-    reasons = [f"  {name}: {reason}" for name, reason in left_out]
+    reasons, others = [], 0
+    for name, reason in left_out:
+        # Two dozen times "no key" would bury the line that matters.
+        if name in ROWS and name != "openai" and not request.providers and _is_untouched(reason):
+            others += 1
+        else:
+            reasons.append(f"  {name}: {reason}")
+    if others:
+        reasons.append(
+            f'  {others} others have no key or are not enabled: "llm g4f route {request.model}"'
+        )
     return NoProviderError(
         "\n".join([f"Nobody can answer for {request.model} now:", *reasons, WAYS_OUT]),
         model=request.model,
     )
+
+
+def _is_untouched(reason: str) -> bool:
+    return reason.startswith(("no key", "not enabled", "asked only if", "the environment variable"))

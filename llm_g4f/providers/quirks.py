@@ -1,0 +1,226 @@
+"""Where providers deviate from OpenAI's chat/completions: one named function for each deviation.
+
+A quirk changes a request's body in place and returns the parameters that it had to leave out:
+those the person is told of. What it can translate it translates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+from ..types import JSON
+
+__all__ = ["QUIRKS", "Quirk", "apply"]
+
+Quirk = Callable[[JSON], tuple[str, ...]]
+
+
+def _without(body: JSON, *names: str) -> tuple[str, ...]:
+    return tuple(name for name in names if body.pop(name, None) is not None)
+
+
+def max_tokens(body: JSON) -> tuple[str, ...]:
+    """The limit is called max_tokens, its older name."""
+    if (limit := body.pop("max_completion_tokens", None)) is not None:
+        body["max_tokens"] = limit
+    return ()
+
+
+def max_completion_tokens(body: JSON) -> tuple[str, ...]:
+    """The limit is called max_completion_tokens: OpenAI's reasoning models refuse the older name."""
+    if (limit := body.pop("max_tokens", None)) is not None:
+        body.setdefault("max_completion_tokens", limit)
+    return ()
+
+
+def always_max_tokens(body: JSON) -> tuple[str, ...]:
+    """Without a limit the answer ends after 256 tokens (Cloudflare)."""
+    if body.get("max_tokens") is None:
+        body["max_tokens"] = 4_096
+    return ()
+
+
+def system_role(body: JSON) -> tuple[str, ...]:
+    """Instructions have the role "system"; "developer" is not known."""
+    body["messages"] = [
+        message | {"role": "system"} if message.get("role") == "developer" else message
+        for message in body["messages"]
+    ]
+    return ()
+
+
+def no_store(body: JSON) -> tuple[str, ...]:
+    """`store` is refused."""
+    return _without(body, "store")
+
+
+def no_logprobs(body: JSON) -> tuple[str, ...]:
+    """No log probabilities."""
+    return _without(body, "logprobs", "top_logprobs")
+
+
+def no_logit_bias(body: JSON) -> tuple[str, ...]:
+    """`logit_bias` is refused."""
+    return _without(body, "logit_bias")
+
+
+def no_temperature(body: JSON) -> tuple[str, ...]:
+    """`temperature` is refused."""
+    return _without(body, "temperature")
+
+
+def no_names(body: JSON) -> tuple[str, ...]:
+    """Messages must not have a `name`."""
+    named = any("name" in message for message in body["messages"])
+    if named:
+        body["messages"] = [
+            {key: value for key, value in message.items() if key != "name"}
+            for message in body["messages"]
+        ]
+    return ("messages.name",) if named else ()
+
+
+def one_choice(body: JSON) -> tuple[str, ...]:
+    """One answer to a request: `n` is refused, or must be 1."""
+    return ("n",) if body.pop("n", 1) != 1 else ()
+
+
+def no_parallel_tools(body: JSON) -> tuple[str, ...]:
+    """Tools only one at a time."""
+    if not body.get("tools"):
+        return ()
+    wanted = body.get("parallel_tool_calls")
+    body["parallel_tool_calls"] = False
+    return ("parallel_tool_calls",) if wanted else ()
+
+
+def tool_choice_text(body: JSON) -> tuple[str, ...]:
+    """`tool_choice` must be a word: to name one function is to offer that one alone."""
+    choice = body.get("tool_choice")
+    if not isinstance(choice, dict):
+        return ()
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    body["tools"] = [
+        tool for tool in body.get("tools", ()) if tool.get("function", {}).get("name") == name
+    ]
+    body["tool_choice"] = "required"
+    return ()
+
+
+def no_stream_options(body: JSON) -> tuple[str, ...]:
+    """`stream_options` is refused; usage comes with the last chunk anyway."""
+    body.pop("stream_options", None)
+    return ()
+
+
+def random_seed(body: JSON) -> tuple[str, ...]:
+    """`seed` is called random_seed (Mistral)."""
+    if (seed := body.pop("seed", None)) is not None:
+        body["random_seed"] = seed
+    return ()
+
+
+def short_tool_ids(body: JSON) -> tuple[str, ...]:
+    """Ids of tool calls are exactly nine letters or digits (Mistral)."""
+    messages = []
+    for message in body["messages"]:
+        message = dict(message)
+        if (id := message.get("tool_call_id")) is not None:
+            message["tool_call_id"] = _nine(id)
+        if message.get("tool_calls"):
+            message["tool_calls"] = [
+                call | {"id": _nine(call.get("id"))} for call in message["tool_calls"]
+            ]
+        messages.append(message)
+    body["messages"] = messages
+    return ()
+
+
+def _nine(id: object) -> str:
+    text = str(id)
+    if len(text) == 9 and text.isascii() and text.isalnum():
+        return text
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:9]
+
+
+_MISTRAL = frozenset(
+    [
+        "model",
+        "messages",
+        "stream",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "stop",
+        "random_seed",
+        "response_format",
+        "tools",
+        "tool_choice",
+        "presence_penalty",
+        "frequency_penalty",
+        "n",
+        "prediction",
+        "parallel_tool_calls",
+    ]
+)
+
+
+def strict_fields(body: JSON) -> tuple[str, ...]:
+    """Unknown fields are refused (Mistral)."""
+    return _without(body, *(name for name in list(body) if name not in _MISTRAL))
+
+
+def stand_in(body: JSON) -> tuple[str, ...]:
+    """A reasoning model in gpt-4o's place answers at once, and so takes tools and sampling
+    parameters on chat/completions too, unless the person wants it to reason (OpenAI)."""
+    max_completion_tokens(body)
+    if body.get("reasoning_effort") is None:
+        body["reasoning_effort"] = "none"
+    if body["reasoning_effort"] == "none":
+        return ()
+    return _without(
+        body,
+        "temperature",
+        "top_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "logprobs",
+        "top_logprobs",
+        "logit_bias",
+    )
+
+
+QUIRKS: Mapping[str, Quirk] = {
+    quirk.__name__: quirk
+    for quirk in (
+        max_tokens,
+        max_completion_tokens,
+        always_max_tokens,
+        system_role,
+        no_store,
+        no_logprobs,
+        no_logit_bias,
+        no_temperature,
+        no_names,
+        one_choice,
+        no_parallel_tools,
+        tool_choice_text,
+        no_stream_options,
+        random_seed,
+        short_tool_ids,
+        strict_fields,
+        stand_in,
+    )
+}
+"""By the names that `quirks:` in g4f.yaml takes. They run in this order."""
+
+
+def apply(names: tuple[str, ...], body: JSON) -> tuple[str, ...]:
+    """Apply the named quirks to `body`, in place; the parameters left out."""
+    omitted: list[str] = []
+    for name, quirk in QUIRKS.items():
+        if name in names:
+            omitted.extend(quirk(body))
+    return tuple(omitted)

@@ -1,0 +1,323 @@
+"""Providers from the catalogue, g4f.yaml and the caller: each made for one request."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config, ProviderConfig, check_base_url, find_key
+from ..errors import ConfigError, NoProviderError
+from ..providers.base import Provider, Unable
+from ..providers.catalog import ROWS, Model, Offer, Row, abilities
+from ..providers.embedded import Embedded
+from ..providers.endpoint import Endpoint, is_same_model
+from ..providers.quirks import QUIRKS
+from ..providers.transport import Network
+from ..types import Secret
+from .health import Health
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["DEFAULT_SUCCESSOR", "Source", "today"]
+
+DEFAULT_SUCCESSOR = "gpt-6-luna"
+"""What stands in on openai for a retired model that has no named successor."""
+
+
+def today() -> dt.date:
+    """The day by which retirement dates count (UTC)."""
+    return dt.datetime.now(dt.UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where providers come from: g4f.yaml, and what the caller brought along.
+
+    `custom` is an ad-hoc provider's base URL. `network` and `http` are for all of them. `today`
+    is the day by which retirement dates count. `health` knows who is in cooldown.
+    """
+
+    config: Config
+    custom: str | None = None
+    network: Network = Network()
+    http: httpx.AsyncClient | None = None
+    today: Callable[[], dt.date] = today
+    health: Health = field(default_factory=Health)
+
+    def own(self) -> list[str]:
+        """The names of the user's own providers."""
+        return [
+            name
+            for name, settings in self.config.providers.items()
+            if name not in ROWS and name != "embedded" and settings.base_url is not None
+        ]
+
+    def names(self) -> list[str]:
+        """Every provider there is, in the order of the catalogue."""
+        custom = ["custom"] if self.custom else []
+        return [*custom, *self.own(), *ROWS, *registered(), "embedded"]
+
+    def settings(self, name: str) -> ProviderConfig | None:
+        """What g4f.yaml says of a provider."""
+        return self.config.providers.get(name)
+
+    def has_key(self, name: str) -> bool | None:
+        """Whether the key of a provider is there; None for one that needs none."""
+        settings, row = self.settings(name), ROWS.get(name)
+        if settings is not None and (settings.key or settings.key_env):
+            return isinstance(_configured_key(settings), Secret)
+        if row is None or (settings is not None and settings.base_url is not None):
+            return None
+        if not row.aliases and not row.variables:
+            return None
+        return find_key(row.aliases, row.variables) is not None
+
+    def provider(
+        self,
+        name: str,
+        model: str,
+        *,
+        key: Secret | None = None,
+        upstream: str | None = None,
+        named: bool = False,
+    ) -> Provider | Unable:
+        """The provider called `name` for a request of `model`, or why it cannot take part.
+
+        `key` replaces the one it has, `upstream` is the id to ask for, `named` says that the user
+        named it for this. Raises `ConfigError`, and `NoProviderError` for a name nobody has.
+        """
+        settings = self.settings(name)
+        if name == "custom" and self.custom:
+            offers = (_offer(upstream or model, model),)
+            return self._endpoint(Endpoint(name=name, base_url=self.custom, key=key, offers=offers))
+        if settings is not None and settings.enabled is False:
+            return Unable(f'disabled in g4f.yaml: "llm g4f enable {name}"')
+        if name == "embedded":
+            return Embedded()
+        if name in ROWS:
+            return self._known(ROWS[name], settings, model, key, upstream, named)
+        if settings is not None and settings.base_url is not None:
+            return self._own(settings, settings.base_url, model, key, upstream)
+        if (other := registered(name).get(name)) is not None:
+            if other.kind in ("local", "anonymous") and not (settings and settings.enabled):
+                return Unable(f'not enabled: "llm g4f enable {name}"')
+            return other
+        if settings is not None:
+            raise ConfigError(
+                f"{self.config.path}, line {settings.line}: provider {name} needs a base_url"
+                f" (the built-in providers are {', '.join(ROWS)}, embedded)."
+            )
+        raise NoProviderError(
+            f"There is no provider {name!r}. There are: {', '.join(self.names())}."
+        )
+
+    def _own(
+        self,
+        settings: ProviderConfig,
+        base_url: str,
+        model: str,
+        key: Secret | None,
+        upstream: str | None,
+    ) -> Provider | Unable:
+        name = settings.name
+        if key is None and (settings.key or settings.key_env):
+            found = _configured_key(settings)
+            if isinstance(found, Unable):
+                return found
+            key = found
+        offers = () if settings.models else (_offer(model, model),)
+        endpoint = Endpoint(
+            name=name,
+            base_url=base_url,
+            key=key,
+            advice=_advice(settings.key, settings.key_env),
+            offers=offers,
+            nothing=f"g4f.yaml does not say which of its models stands for {model}",
+        )
+        return self._endpoint(endpoint, settings, model, upstream)
+
+    def _known(
+        self,
+        row: Row,
+        settings: ProviderConfig | None,
+        model: str,
+        key: Secret | None,
+        upstream: str | None,
+        named: bool,
+    ) -> Provider | Unable:
+        enabled = settings is not None and settings.enabled is True
+        if row.kind in ("local", "anonymous") and not enabled:
+            where = " (your prompts go there)" if row.kind == "anonymous" else ""
+            return Unable(f'not enabled{where}: "llm g4f enable {row.name}"')
+        base_url = self._base_url(row, settings)
+        if isinstance(base_url, Unable):
+            return base_url
+        moved = settings is not None and settings.base_url is not None
+        if key is None and settings is not None and (settings.key or settings.key_env):
+            found = _configured_key(settings)
+            if isinstance(found, Unable):
+                return found
+            key = found
+        elif key is None and not moved:
+            variables = row.variables if row.ambient or enabled or named else ()
+            key = find_key(row.aliases, variables)
+        elif key is None and settings is not None and row.kind == "keyed":
+            raise ConfigError(
+                f"{self.config.path}, line {settings.line}: {row.name} has another base_url, so its"
+                " usual key is not sent there: name the key for it with key or key_env."
+            )
+        advice = _advice(
+            row.aliases[0] if row.aliases else None, row.variables[0] if row.variables else None
+        )
+        if key is None and row.kind == "keyed":
+            return Unable(f"no key: {advice}")
+        offers, nothing = self._offers(row, model)
+        endpoint = Endpoint(
+            name=row.name,
+            base_url=base_url,
+            kind=row.kind,
+            scope=row.scope,
+            key=key,
+            key_header=row.key_header,
+            advice=advice,
+            offers=offers,
+            ask=row.kind == "local",
+            nothing=nothing,
+            quirks=row.quirks,
+        )
+        return self._endpoint(endpoint, settings, model, upstream)
+
+    def _base_url(self, row: Row, settings: ProviderConfig | None) -> str | Unable:
+        if settings is not None and settings.base_url is not None:
+            return settings.base_url
+        if row.base_url_variable and (given := os.environ.get(row.base_url_variable)):
+            try:
+                return check_base_url(given)
+            except ValueError as error:
+                raise NoProviderError(f"{row.base_url_variable}: {error}") from None
+        base_url = row.base_url
+        for variable in row.parameters:
+            value = os.environ.get(variable, "").strip()
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+                return Unable(f"the environment variable {variable} has to name your account there")
+            base_url = base_url.replace(f"{{{variable}}}", value)
+        return base_url
+
+    def _offers(self, row: Row, model: str) -> tuple[tuple[Offer, ...], str]:
+        """What a row has for `model` on this day, and why nothing if it has nothing."""
+        ids = row.models.get(model) or row.models.get("*", ())
+        ends = row.ends.get(model)
+        ended = ends is not None and ends <= self.today()
+        if ended and not row.successors:
+            return (), f"{model} ended there on {ends}"
+        if row.successors and (ended or self.health.is_gone(row.name, model)):
+            return (successor(row, model),), ""
+        offers = tuple(
+            _offer(id, model, verify=row.kind == "keyed" and is_same_model(id, model)) for id in ids
+        )
+        return offers, f"it does not have {model}; models: in g4f.yaml can say what stands for it"
+
+    def _endpoint(
+        self,
+        endpoint: Endpoint,
+        settings: ProviderConfig | None = None,
+        model: str = "",
+        upstream: str | None = None,
+    ) -> Endpoint:
+        """The endpoint with g4f.yaml's settings, and `upstream`, over its own."""
+        endpoint = replace(endpoint, network=self.network, http=self.http)
+        if settings is not None:
+            for quirk in settings.quirks:
+                if quirk not in QUIRKS:
+                    raise ConfigError(
+                        f"{self.config.path}, line {settings.line}: unknown quirk {quirk!r} of"
+                        f" {settings.name}; known are {', '.join(QUIRKS)}."
+                    )
+            if (entry := settings.models.get(model)) is not None:
+                endpoint = replace(endpoint, offers=(_offer(entry.id, model, entry.exact),))
+            endpoint = replace(
+                endpoint,
+                quirks=tuple(dict.fromkeys(endpoint.quirks + settings.quirks)),
+                headers=settings.headers,
+                extra_body=settings.extra_body,
+                timeout=settings.timeout,
+                network=replace(self.network, ca_file=settings.ca_file or self.network.ca_file),
+            )
+        if upstream is not None:
+            endpoint = replace(endpoint, offers=(_offer(upstream, model),))
+        if settings is not None and endpoint.offers:
+            endpoint = replace(
+                endpoint, offers=tuple(_settled(offer, settings) for offer in endpoint.offers)
+            )
+        return endpoint
+
+
+def registered(wanted: str | None = None) -> dict[str, Provider]:
+    """The providers of other packages, by name.
+
+    Their hook is called where llm is loaded anyway; importing llm for it is worth its time only
+    for a name that is found nowhere else (`wanted`).
+    """
+    if "llm.plugins" not in sys.modules and wanted is None:
+        return {}
+    from llm.plugins import load_plugins, pm
+
+    found: dict[str, Provider] = {}
+
+    def register(provider: Provider) -> None:
+        if provider.name not in ROWS and provider.name != "embedded":
+            found.setdefault(provider.name, provider)
+
+    load_plugins()
+    if hasattr(pm.hook, "register_g4f_providers"):
+        pm.hook.register_g4f_providers(register=register)
+    return found
+
+
+def successor(row: Row, model: str) -> Offer:
+    """What stands in for a retired `model` at its maker's, and answers as that model did."""
+    id = row.successors.get(model, DEFAULT_SUCCESSOR)
+    return Offer(id, exact=False, able=abilities(id), successor=True, quirks=("stand_in",))
+
+
+def _offer(id: str, model: str, exact: bool | None = None, *, verify: bool = False) -> Offer:
+    same = is_same_model(id, model)
+    return Offer(id, same if exact is None else exact, abilities(model if same else id), verify)
+
+
+def _settled(offer: Offer, settings: ProviderConfig) -> Offer:
+    """The offer with what g4f.yaml says the provider can do."""
+    said = {
+        "images": settings.vision,
+        "files": settings.vision,
+        "audio": settings.audio,
+        "tools": settings.supports_tools,
+        "schema": settings.supports_schema,
+        "context": settings.context,
+    }
+    known: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    if not known:
+        return offer
+    return replace(offer, able=replace(offer.able or _ALL, **known))
+
+
+_ALL = Model(images=True, files=True, audio=True, reasons=True)
+
+
+def _advice(alias: str | None, variable: str | None) -> str:
+    ways = [f'"llm keys set {alias}"'] if alias else []
+    ways += [f"the environment variable {variable}"] if variable else []
+    return f"set it with {' or '.join(ways)}" if ways else ""
+
+
+def _configured_key(settings: ProviderConfig) -> Secret | Unable:
+    aliases = (settings.key,) if settings.key else ()
+    variables = (settings.key_env,) if settings.key_env else ()
+    found = find_key(aliases, variables)
+    return found or Unable(f"no key: {_advice(settings.key, settings.key_env)}")
