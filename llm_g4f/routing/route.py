@@ -153,11 +153,15 @@ class _Planner:
                 waiting.append(entry)
                 continue
             candidate = await self.candidate(entry, named=False)
-            if candidate is not None and _tier(candidate, name in own) == 4 and row is None:
+            if (
+                candidate is not None
+                and row is None
+                and _tier(candidate, name in own) == 4
+                and not self.counts(name)
+            ):
                 # A substitute of another package: its being installed is no consent either.
-                if not self.counts(name):
-                    waiting.append(entry)
-                    continue
+                waiting.append(entry)
+                continue
             if candidate is not None:
                 taking_part = True
                 found.append((_tier(candidate, name in own), candidate))
@@ -200,6 +204,10 @@ async def taking_part(request: ChatRequest, source: Source) -> list[Provider]:
 
 async def plan(request: ChatRequest, source: Source) -> Route:
     """The route of `request`. Raises `ConfigError`, and `NoProviderError` for names nobody has."""
+    known = source.names()
+    for name in source.config.providers:
+        if name not in known:
+            source.provider(name, request.model)  # says what is missing
     planner = _Planner(request, source)
     named = _named(request, source)
     if named:
