@@ -116,8 +116,6 @@ class Endpoint:
         )
         body = {"model": offer.model, "messages": request.messages, **request.params}
         omitted = quirks.apply(self.quirks + offer.quirks, body)
-        if offer.able and not offer.able.reasons and "reasoning_effort" in body:
-            omitted += ("reasoning_effort",)
         return replace(serving, omitted=omitted) if omitted else serving
 
     async def _found(self, requested: str) -> Offer | Unable:
@@ -208,8 +206,6 @@ class Endpoint:
         if request.stream:
             body.setdefault("stream_options", {"include_usage": True})
         quirks.apply(self.quirks + serving.quirks, body)
-        for name in serving.omitted:
-            body.pop(name, None)
         body |= {**self.extra_body, **request.extra_body}
         try:
             return whole(json.dumps(body, ensure_ascii=False, allow_nan=False)).encode()

@@ -70,6 +70,11 @@ def no_temperature(body: JSON) -> tuple[str, ...]:
     return _without(body, "temperature")
 
 
+def no_reasoning_effort(body: JSON) -> tuple[str, ...]:
+    """`reasoning_effort` is refused: the model does not reason."""
+    return _without(body, "reasoning_effort")
+
+
 def no_names(body: JSON) -> tuple[str, ...]:
     """Messages must not have a `name`."""
     named = any("name" in message for message in body["messages"])
@@ -203,6 +208,7 @@ QUIRKS: Mapping[str, Quirk] = {
         no_logprobs,
         no_logit_bias,
         no_temperature,
+        no_reasoning_effort,
         no_names,
         one_choice,
         no_parallel_tools,

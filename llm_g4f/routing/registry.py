@@ -218,9 +218,7 @@ class Source:
             return (), f"{model} ended there on {ends}"
         if row.successors and (ended or self.health.is_gone(row.name, model)):
             return (successor(row, model),), ""
-        offers = tuple(
-            _offer(id, model, verify=row.kind == "keyed" and is_same_model(id, model)) for id in ids
-        )
+        offers = tuple(_known_offer(row, id, model) for id in ids)
         return offers, f"it does not have {model}; models: in g4f.yaml can say what stands for it"
 
     def _endpoint(
@@ -286,9 +284,21 @@ def successor(row: Row, model: str) -> Offer:
     return Offer(id, exact=False, able=abilities(id), successor=True, quirks=("stand_in",))
 
 
-def _offer(id: str, model: str, exact: bool | None = None, *, verify: bool = False) -> Offer:
-    same = is_same_model(id, model)
-    return Offer(id, same if exact is None else exact, abilities(model if same else id), verify)
+def _offer(id: str, model: str, exact: bool | None = None) -> Offer:
+    """An offer of a server that we know nothing about: nothing is held against it."""
+    return Offer(id, is_same_model(id, model) if exact is None else exact)
+
+
+def _known_offer(row: Row, id: str, model: str) -> Offer:
+    able = abilities(id)
+    exact = is_same_model(id, model)
+    return Offer(
+        id,
+        exact,
+        able,
+        verify=exact and row.kind == "keyed",
+        quirks=("no_reasoning_effort",) if able and not able.reasons else (),
+    )
 
 
 def _settled(offer: Offer, settings: ProviderConfig) -> Offer:

@@ -1,0 +1,103 @@
+"""The catalogue's facts against each other, and against the openai package's."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+from pathlib import Path
+
+import openai.types.shared.chat_model as oracle
+import pytest
+
+from llm_g4f.config import Config, check_base_url
+from llm_g4f.providers.catalog import CHECKED, MODELS, ROWS, abilities
+from llm_g4f.providers.quirks import QUIRKS
+from llm_g4f.routing.registry import Source
+from llm_g4f.routing.route import Route, plan
+from llm_g4f.types import ChatRequest
+
+
+def route(model: str, day: dt.date) -> Route:
+    source = Source(Config(Path("g4f.yaml")), today=lambda: day)
+    return asyncio.run(plan(ChatRequest(model=model, messages=[]), source))
+
+
+def test_every_row_is_whole() -> None:
+    for row in ROWS.values():
+        url = row.base_url
+        for variable in row.parameters:
+            assert f"{{{variable}}}" in url
+            url = url.replace(f"{{{variable}}}", "x")
+        assert check_base_url(url) == url
+        assert row.evidence, row.name
+        assert set(row.quirks) <= set(QUIRKS), row.name
+        assert row.kind != "keyed" or row.variables, row.name
+        assert row.kind == "local" or url.startswith("https://"), row.name
+        for ids in row.models.values():
+            assert ids, row.name
+        assert set(row.ends) <= set(ROWS["openai"].models), row.name
+    assert dt.date(2026, 1, 1) < CHECKED
+
+
+def test_what_is_retired_is_not_shipped() -> None:
+    text = " ".join(row.base_url for row in ROWS.values())
+    assert "models.github.ai" not in text
+    assert "githubcopilot" not in text
+
+
+def announced() -> dict[str, dt.date]:
+    """Shutdown dates from the docstring of openai's list of models."""
+    source = Path(oracle.__file__).read_text(encoding="utf-8")
+    text = " ".join(source.split("Deprecated values:", 1)[1].split())
+    found = {}
+    for names, day in re.findall(
+        r'- ((?:"[^"]+",? ?)+): Announced shutdown date: (\d{4}-\d\d-\d\d)', text
+    ):
+        for name in re.findall(r'"([^"]+)"', names):
+            found[name] = dt.date.fromisoformat(day)
+    return found
+
+
+def test_retirement_dates_are_openais() -> None:
+    dates = announced()
+    assert dates["gpt-4o"] == dt.date(2027, 1, 14)
+    row = ROWS["openai"]
+    for model in row.models:
+        assert row.ends.get(model) == dates.get(model), model
+
+
+@pytest.mark.parametrize("model", sorted(ROWS["openai"].models))
+def test_the_successor_steps_in_on_the_day(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    day = ROWS["openai"].ends[model]
+    before = route(model, day - dt.timedelta(days=1)).candidates[0]
+    assert (before.serving.model, before.serving.exact) == (model, True)
+    after = route(model, day).candidates[0]
+    assert after.serving.successor
+    assert not after.serving.exact
+    assert after.serving.model == "gpt-6-luna"
+
+
+def test_the_model_itself_elsewhere_comes_before_the_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
+    found = route("gpt-4o", dt.date(2027, 1, 15)).candidates
+    assert [(one.provider.name, one.serving.model, one.serving.exact) for one in found] == [
+        ("openrouter", "openai/gpt-4o", True),
+        ("openai", "gpt-6-luna", False),
+    ]
+
+
+def test_abilities_are_known_with_and_without_prefix() -> None:
+    assert abilities("openai/gpt-4o") is MODELS["gpt-4o"]
+    assert abilities("@cf/openai/gpt-oss-120b") is MODELS["gpt-oss-120b"]
+    assert abilities("nobody/knows") is None
+    for row in ROWS.values():
+        if row.name in ("kilo", "llm7", "pollinations"):
+            continue  # they name an alias, not a model
+        for ids in row.models.values():
+            for id in ids:
+                assert abilities(id) is not None, (row.name, id)
