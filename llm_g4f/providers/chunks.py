@@ -141,7 +141,6 @@ class ChunkReader:
             _usage(usage) if usage else None,
             fingerprint if isinstance(fingerprint, str) else None,
             tier if isinstance(tier, str) else None,
-            self._provider,
         )
 
     def _choice(self, choice: Any) -> ChunkChoice | None:

@@ -242,6 +242,7 @@ class _Run:
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     break
+                chunk.provider = provider.name
                 chunk.receipt = self.receipt
                 for choice in chunk.choices:
                     if choice.delta.content and choice.index == 0:

@@ -45,7 +45,7 @@ LONGEST = 120.0
 QUOTA = 3_600.0
 """Seconds of cooldown when a quota or the credit is used up."""
 
-_LOCK_WAIT = 0.5
+_LOCK_WAIT = 2.0
 """Seconds to wait for another process that writes; then this one's news are dropped."""
 
 _log = logging.getLogger("llm_g4f")
