@@ -16,8 +16,12 @@ import pytest
 from llm_g4f import config
 from llm_g4f.config import is_loopback
 from llm_g4f.providers import weights
+from llm_g4f.providers.catalog import ROWS
 
-KEY_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+KEY_VARIABLES = {
+    "OPENAI_BASE_URL",
+    *(name for row in ROWS.values() for name in (*row.variables, *row.parameters)),
+}
 
 
 @pytest.fixture(autouse=True)

@@ -259,7 +259,9 @@ class Endpoint:
     def _scrubbed(self, error: APIError) -> Any:
         """The error without our key, which a server may have echoed."""
         if self.key is not None:
-            error.message = error.message.replace(self.key.reveal(), "…")
+            for name, value in vars(error).items():
+                if isinstance(value, str):
+                    setattr(error, name, value.replace(self.key.reveal(), "…"))
             error.args = (error.message,)
         return error
 

@@ -344,7 +344,7 @@ async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[ChatCom
         raise BadRequestError("There is nothing to answer: the prompt is empty.", status_code=400)
     route = await plan(request, source)
     if not route.candidates:
-        raise nobody(request, route.left_out)
+        raise nobody(request, route.left_out, source)
     run = _Run(request, source)
     chunks = run.over(_healthy_first(list(route.candidates), source.health))
     try:

@@ -197,7 +197,7 @@ async def taking_part(request: ChatRequest, source: Source) -> list[Provider]:
         entry = _Entry.of(text)
         provider = source.provider(entry.name, request.model, named=True)
         if isinstance(provider, Unable):
-            raise nobody(request, [(entry.name, provider.reason)])
+            raise nobody(request, [(entry.name, provider.reason)], source)
         found.append(provider)
     return found
 
@@ -243,12 +243,15 @@ def _that_fit(
     return fitting
 
 
-def nobody(request: ChatRequest, left_out: Iterable[tuple[str, str]]) -> NoProviderError:
+def nobody(
+    request: ChatRequest, left_out: Iterable[tuple[str, str]], source: Source
+) -> NoProviderError:
     """The error for a route without candidates."""
+    mine = {"openai", *source.config.providers, *request.providers}
     reasons, others = [], 0
     for name, reason in left_out:
         # Two dozen times "no key" would bury the line that matters.
-        if name in ROWS and name != "openai" and not request.providers and _is_untouched(reason):
+        if name in ROWS and name not in mine and _is_untouched(reason):
             others += 1
         else:
             reasons.append(f"  {name}: {reason}")
