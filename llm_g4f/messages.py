@@ -19,7 +19,7 @@ from llm.utils import simplify_usage_dict
 
 from .client import provider_names
 from .config import named_key
-from .errors import InvalidResponseError, clean
+from .errors import BadRequestError, InvalidResponseError, clean
 from .options import Options
 from .routing.notice import announce, ending_of, notice_of
 from .types import JSON, Accumulator, ChatCompletionChunk, ChatRequest, Receipt, ToolCall
@@ -133,6 +133,17 @@ def _wire_message(message: Message, text: str, image_detail: str | None) -> JSON
 
 
 def _attached(attachment: llm.Attachment, image_detail: str | None) -> JSON:
+    try:
+        return _content_part(attachment, image_detail)
+    except Exception as error:  # noqa: BLE001 (llm reads files, and fetches URLs with its own client)
+        raise BadRequestError(
+            f"The attachment {attachment.path or attachment.url or ''} cannot be read:"
+            f" {clean(str(error)) or type(error).__name__}.",
+            status_code=400,
+        ) from None
+
+
+def _content_part(attachment: llm.Attachment, image_detail: str | None) -> JSON:
     kind = attachment.resolve_type() or ""
     if kind.startswith("image/"):
         url = attachment.url or f"data:{kind};base64,{attachment.base64_content()}"
@@ -185,7 +196,7 @@ class Turn:
         self._notice = notice
         self._whole = Accumulator()
         self._call_ids: dict[int, str] = {}
-        self._noted: JSON | None = None
+        self._noted = False
 
     def events(self, chunk: ChatCompletionChunk) -> Iterator[StreamEvent]:
         """Llm's events for a chunk. The first one carries what the conversation remembers, and
@@ -215,8 +226,13 @@ class Turn:
                     yield event
 
     def _event(self, kind: str, text: str, receipt: Receipt | None) -> StreamEvent:
-        if self._noted is not None or receipt is None:
+        if self._noted or receipt is None:
             return StreamEvent(type=kind, chunk=text)
+        return StreamEvent(type=kind, chunk=text, provider_metadata={METADATA: self._note(receipt)})
+
+    def _note(self, receipt: Receipt) -> JSON:
+        """What the conversation is to remember of this answer; announces who gives it."""
+        self._noted = True
         noted: JSON = {"provider": receipt.provider, "model": receipt.model}
         if (notice := notice_of(receipt)) is not None:
             noted["notice"] = notice
@@ -226,8 +242,7 @@ class Turn:
             noted["pin"] = ",".join(self._request.providers)
         if self._request.exact:
             noted["only_exact"] = True
-        self._noted = noted
-        return StreamEvent(type=kind, chunk=text, provider_metadata={METADATA: noted})
+        return noted
 
     def finish(self) -> Iterator[StreamEvent]:
         """Give llm what it logs: tool calls, usage, the resolved model, the receipt."""
@@ -236,6 +251,9 @@ class Turn:
         receipt = completion.receipt
         response = self._response
         if receipt is not None:
+            if not self._noted:
+                # Cut before its first word.
+                self._note(receipt)
             response.set_resolved_model(f"{receipt.provider}/{receipt.model}")
         for call in (choice.message.tool_calls if choice else None) or ():
             response.add_tool_call(

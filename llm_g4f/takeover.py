@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import llm
@@ -53,11 +54,16 @@ def _takeover() -> bool:
     try:
         return config.load().takeover
     except ConfigError as error:
-        from .routing.notice import announce
-
         # Every use of our models says it again; other plugins' models must go on.
-        announce(str(error))
+        _warn(str(error))
         return True
+
+
+@cache  # llm asks for its models several times in one command
+def _warn(words: str) -> None:
+    from .routing.notice import announce
+
+    announce(words)
 
 
 def _builtin(rows: list[ModelWithAliases], model: str) -> int | None:

@@ -36,13 +36,14 @@ Script = Sequence[Step]
 
 @dataclass
 class Request:
-    """A request as it arrived; header names are in lower case."""
+    """A request as it arrived; header names are in lower case. `fields` are all header lines."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
     connection: int
+    fields: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def json(self) -> Any:
@@ -95,11 +96,13 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
+        writers: list[asyncio.StreamWriter] = []
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
             tasks.add(task)
+            writers.append(writer)
             self.connections += 1
             number = self.connections
             try:
@@ -121,10 +124,19 @@ class Server:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
+        # A connection that is made takes some turns of the loop to reach its task; before that,
+        # nobody would close it.
+        for _ in range(10):
+            await asyncio.sleep(0)
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            # TLS says goodbye first, for which there is no time.
+            writer.transport.abort()
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
@@ -132,13 +144,12 @@ class Server:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip("\r\n").split("\r\n")
         method, path, _ = first.split(" ")
-        headers = {
-            name.strip().lower(): value.strip()
-            for name, value in (line.split(":", 1) for line in lines)
-        }
+        pairs = (line.split(":", 1) for line in lines)
+        fields = [(name.strip().lower(), value.strip()) for name, value in pairs]
+        headers = dict(fields)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
-        self.requests.append(Request(method, path, headers, body, number))
+        self.requests.append(Request(method, path, headers, body, number, fields))
         for step in script:
             if isinstance(step, bytes):
                 writer.write(step)

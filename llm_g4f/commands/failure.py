@@ -15,13 +15,15 @@ R = TypeVar("R")
 
 
 def said(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose `G4FError`s are said as click says its own."""
+    """A command whose `G4FError`s are said as click says its own, a broken g4f.yaml first of all."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from .. import config
         from ..errors import G4FError
 
         try:
+            config.load()
             return command(*args, **kwargs)
         except G4FError as error:
             raise click.ClickException(str(error)) from error

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from .failure import said
+
 __all__ = ["path"]
 
 
 @click.command()
+@said
 def path() -> None:
     """Where g4f.yaml is, or would be."""
     from ..config import config_path

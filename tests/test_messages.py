@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llm
+import pytest
+from llm.default_plugins.openai_models import Chat
+from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
+
+from .server import USAGE, Script, Server, chunk, events, stream, whole
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
+PDF = b"%PDF-1.4\n%%EOF\n"
+WAV = b"RIFF\x24\x00\x00\x00WAVEfmt "
+
+
+def call(name: str, arguments: str, id: str, index: int = 0) -> dict[str, Any]:
+    function = {"name": name, "arguments": arguments}
+    return {"index": index, "id": id, "type": "function", "function": function}
+
+
+def calls(*made: dict[str, Any]) -> Script:
+    """An answer that calls tools."""
+    return events(
+        chunk(role="assistant", content=None),
+        *(chunk(tool_calls=[one]) for one in made),
+        chunk(finish="tool_calls"),
+        chunk(usage=USAGE),
+        "[DONE]",
+    )
+
+
+def builtin(url: str) -> Any:
+    """Llm's own gpt-4o, asking `url`."""
+    model: Any = Chat(
+        "gpt-4o",
+        api_base=url,
+        vision=True,
+        audio=True,
+        service_tier=True,
+        supports_schema=True,
+        supports_tools=True,
+    )
+    model.needs_key = None
+    return model
+
+
+@pytest.fixture
+def server(endpoints: Callable[..., Path]) -> Iterator[Server]:
+    with Server(stream("Hello")) as server:
+        endpoints(mybox=server)
+        yield server
+
+
+def sent(server: Server, messages: list[Message], **options: Any) -> Any:
+    """The wire messages of llm's messages."""
+    llm.get_model("gpt-4o").prompt(messages=messages, **options).text()
+    return server.requests[-1].json["messages"]
+
+
+# Each plays one scene with a model; ours and llm's own have to say the same on the wire.
+
+
+def plain(model: Any) -> None:
+    model.prompt("hi").text()
+
+
+def not_streamed(model: Any) -> None:
+    model.prompt("hi", stream=False).text()
+
+
+def with_system(model: Any) -> None:
+    model.prompt("hi", system="Be brief.").text()
+
+
+def conversation(model: Any) -> None:
+    thread = model.conversation()
+    thread.prompt("one", system="Be brief.").text()
+    thread.prompt("two", system="Be brief.").text()
+    thread.prompt("three", system="Be long.").text()
+
+
+def with_options(model: Any) -> None:
+    model.prompt("hi", temperature=0.5, max_tokens=10, stop="x", logit_bias='{"1": 2}').text()
+
+
+def with_schema(model: Any) -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    model.prompt("invent a dog", schema=schema).text()
+
+
+def with_json_object(model: Any) -> None:
+    model.prompt("JSON please", json_object=True).text()
+
+
+def from_messages(model: Any) -> None:
+    model.prompt(
+        messages=[llm.system("S"), llm.user("one"), llm.assistant("two"), llm.user("three")]
+    ).text()
+
+
+def attached(**how: Any) -> Callable[[Any], None]:
+    def scene(model: Any) -> None:
+        model.prompt("describe", attachments=[llm.Attachment(**how)]).text()
+
+    return scene
+
+
+def image_in_detail(model: Any) -> None:
+    image = llm.Attachment(content=PNG)
+    model.prompt("describe", attachments=[image], image_detail="low").text()
+
+
+def image_without_words(model: Any) -> None:
+    model.prompt("", attachments=[llm.Attachment(content=PNG)]).text()
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"{city}: rain"
+
+
+def tools_round(model: Any) -> None:
+    assert model.chain("weather?", tools=[weather], system="S").text() == "Hello"
+
+
+def tools_round_in_a_conversation(model: Any) -> None:
+    thread = model.conversation(tools=[weather])
+    assert thread.chain("weather?").text() == "Hello"
+    thread.prompt("thanks").text()
+
+
+PARIS = call("weather", '{"city": "Paris"}', "call_a")
+ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
+ANSWER: tuple[Script, ...] = (stream("Hello"),)
+TOOLS: tuple[Script, ...] = (calls(PARIS, ROME), stream("Hello"))
+
+SCENES: dict[str, tuple[Callable[[Any], None], tuple[Script, ...], int]] = {
+    "plain": (plain, ANSWER, 1),
+    "not streamed": (not_streamed, (whole(),), 1),
+    "system": (with_system, ANSWER, 1),
+    "conversation": (conversation, ANSWER, 3),
+    "options": (with_options, ANSWER, 1),
+    "schema": (with_schema, ANSWER, 1),
+    "json_object": (with_json_object, ANSWER, 1),
+    "messages": (from_messages, ANSWER, 1),
+    "image": (attached(content=PNG), ANSWER, 1),
+    "image by url": (attached(url="https://example.com/a.png", type="image/png"), ANSWER, 1),
+    "image in detail": (image_in_detail, ANSWER, 1),
+    "image alone": (image_without_words, ANSWER, 1),
+    "pdf": (attached(content=PDF, type="application/pdf"), ANSWER, 1),
+    "tools": (tools_round, TOOLS, 2),
+    "tools in a conversation": (tools_round_in_a_conversation, TOOLS, 3),
+}
+
+
+@pytest.mark.parametrize(("scene", "scripts", "count"), SCENES.values(), ids=SCENES)
+def test_the_wire_says_what_llms_own_gpt_4o_says(
+    scene: Callable[[Any], None],
+    scripts: tuple[Script, ...],
+    count: int,
+    endpoints: Callable[..., Path],
+) -> None:
+    with Server(*scripts) as theirs, Server(*scripts) as ours:
+        endpoints(mybox=ours)
+        scene(llm.get_model("gpt-4o"))
+        scene(builtin(theirs.url))
+    assert len(ours.requests) == count
+    for mine, other in zip(ours.requests, theirs.requests, strict=True):
+        assert mine.json == other.json
+        assert mine.path == other.path == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize("model_id", ["gpt-4o", "gpt-4o-mini"])
+def test_the_requested_model_is_on_the_wire(server: Server, model_id: str) -> None:
+    llm.get_model(model_id).prompt("hi").text()
+    assert server.requests[0].json["model"] == model_id
+
+
+def test_a_system_prompt_is_sent_once_until_it_changes(server: Server) -> None:
+    turn = [llm.user("u"), llm.assistant("a")]
+    messages = [
+        *(llm.system("A"), *turn, llm.system("A"), *turn),
+        *(llm.system("B"), *turn, llm.system("A"), llm.user("u")),
+    ]
+    roles = [(m["role"], m["content"]) for m in sent(server, messages)]
+    assert [text for role, text in roles if role == "system"] == ["A", "B", "A"]
+    assert [role for role, _ in roles] == [
+        *("system", "user", "assistant", "user", "assistant"),
+        *("system", "user", "assistant", "system", "user"),
+    ]
+
+
+def test_an_image_by_path_is_sent_as_data(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    (message,) = sent(server, [llm.user("describe", llm.Attachment(path=str(path)))])
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert message == {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "describe"},
+            {"type": "image_url", "image_url": {"url": url}},
+        ],
+    }
+
+
+def test_an_image_by_url_is_passed_on_and_not_fetched(server: Server) -> None:
+    with Server(stream("never")) as images:
+        url = f"{images.origin}/a.png"
+        image = llm.Attachment(url=url, type="image/png")
+        (message,) = sent(server, [llm.user(image)], image_detail="high")
+        assert images.connections == 0
+    assert message["content"] == [
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}}
+    ]
+
+
+def test_audio_and_pdf(server: Server) -> None:
+    parts = [
+        llm.Attachment(content=PDF, type="application/pdf"),
+        llm.Attachment(content=WAV, type="audio/wav"),
+        llm.Attachment(content=b"mp3", type="audio/mpeg"),
+    ]
+    (message,) = sent(server, [llm.user("listen", *parts)])
+    text, pdf, wav, mp3 = message["content"]
+    assert text == {"type": "text", "text": "listen"}
+    assert pdf["type"] == "file"
+    assert pdf["file"]["filename"].endswith(".pdf")
+    data = base64.b64encode(PDF).decode()
+    assert pdf["file"]["file_data"] == f"data:application/pdf;base64,{data}"
+    assert wav["input_audio"] == {"data": base64.b64encode(WAV).decode(), "format": "wav"}
+    assert mp3["input_audio"] == {"data": base64.b64encode(b"mp3").decode(), "format": "mp3"}
+
+
+@pytest.mark.parametrize(
+    ("turn", "content"),
+    [
+        ([ReasoningPart(text="hm")], ""),
+        ([ReasoningPart(redacted=True)], ""),
+        ([], ""),
+        ([ReasoningPart(text="hm"), TextPart(text="a")], "a"),
+        ([TextPart(text="a"), TextPart(text="b")], "ab"),
+    ],
+)
+def test_reasoning_is_not_sent_back_and_turns_alternate(
+    server: Server, turn: list[Any], content: str
+) -> None:
+    messages = [llm.user("u"), Message("assistant", turn), llm.user("v")]
+    assert sent(server, messages) == [
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": "v"},
+    ]
+
+
+def test_messages_without_words_say_nothing(server: Server) -> None:
+    messages = [Message("user", []), Message("system", []), llm.user("v")]
+    assert sent(server, messages) == [{"role": "user", "content": "v"}]
+
+
+def test_tool_calls_and_results(server: Server) -> None:
+    messages = [
+        llm.user("weather?"),
+        llm.assistant(
+            ReasoningPart(text="hm"),
+            ToolCallPart(name="weather", arguments={"city": "Köln"}, tool_call_id="a"),
+            ToolCallPart(name="weather", arguments={}, tool_call_id="b"),
+            ToolCallPart(name="search", tool_call_id="c", server_executed=True),
+        ),
+        llm.tool_message(
+            ToolResultPart(name="weather", output="rain", tool_call_id="a"),
+            ToolResultPart(name="weather", output="sun", tool_call_id="b"),
+        ),
+    ]
+    _, assistant, first, second = sent(server, messages)
+    assert (assistant["role"], assistant["content"]) == ("assistant", None)
+    made = [
+        (one["id"], one["type"], one["function"]["name"], json.loads(one["function"]["arguments"]))
+        for one in assistant["tool_calls"]
+    ]
+    assert made == [
+        ("a", "function", "weather", {"city": "Köln"}),
+        ("b", "function", "weather", {}),
+    ]
+    assert first == {"role": "tool", "tool_call_id": "a", "content": "rain"}
+    assert second == {"role": "tool", "tool_call_id": "b", "content": "sun"}
+
+
+def test_an_assistant_turn_with_words_and_calls_keeps_both(server: Server) -> None:
+    messages = [
+        llm.user("weather?"),
+        llm.assistant("Let me see.", ToolCallPart(name="weather", tool_call_id="a")),
+        llm.tool_message(ToolResultPart(name="weather", output="rain", tool_call_id="a")),
+    ]
+    assistant = sent(server, messages)[1]
+    assert assistant["content"] == "Let me see."
+    assert assistant["tool_calls"][0]["function"] == {"name": "weather", "arguments": "{}"}
+
+
+def test_a_part_without_its_attachment_is_left_out(server: Server) -> None:
+    messages = [Message("user", [TextPart(text="hi"), AttachmentPart(None)])]
+    assert sent(server, messages) == [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"path": "/nonexistent/a.png", "type": "image/png"},
+        {"url": "http://127.0.0.1:1/a.pdf", "type": "application/pdf"},
+    ],
+)
+def test_an_attachment_that_cannot_be_read_is_a_model_error(
+    server: Server, how: dict[str, Any]
+) -> None:
+    with pytest.raises(llm.ModelError, match=how.get("path") or how["url"]):
+        llm.get_model("gpt-4o").prompt("hi", attachments=[llm.Attachment(**how)]).text()
+    assert server.requests == []
+
+
+def test_a_lone_surrogate_in_a_prompt_is_replaced(server: Server) -> None:
+    llm.get_model("gpt-4o").prompt("a\ud800b").text()
+    assert server.requests[0].json["messages"][0]["content"] == "a\ufffdb"
+
+
+def test_a_schema_outranks_json_object(server: Server) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    llm.get_model("gpt-4o").prompt("hi", schema=schema, json_object=True).text()
+    assert server.requests[0].json["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "output", "schema": schema},
+    }
+
+
+@pytest.fixture
+def substitute(write_config: Callable[[str], Path]) -> Iterator[Server]:
+    with Server(stream("Hello", model="llama")) as server:
+        write_config(
+            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        yield server
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "llm_g4f"]
+
+
+NOTICE = 'gpt-4o answered by llama (mybox): a substitute. "llm g4f route gpt-4o" shows why.'
+
+
+def test_the_notice_is_logged_before_the_first_word(
+    substitute: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = iter(llm.get_model("gpt-4o").prompt("hi"))
+    assert next(words) == "Hello"
+    assert said(caplog) == [NOTICE]
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert list(words) == []
+
+
+def test_the_notice_appears_once_in_a_conversation(
+    substitute: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = llm.get_model("gpt-4o").conversation()
+    for text in ("one", "two", "three"):
+        thread.prompt(text).text()
+    assert said(caplog) == [NOTICE]
+    llm.get_model("gpt-4o").prompt("four").text()
+    assert said(caplog) == [NOTICE, NOTICE]
+
+
+def test_the_notice_appears_once_in_a_chain_of_tools(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(*TOOLS) as server:
+        write_config(f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: m}}}}\n")
+        assert llm.get_model("gpt-4o").chain("weather?", tools=[weather]).text() == "Hello"
+    assert len(said(caplog)) == 1
+
+
+def test_the_notice_appears_again_when_it_changes(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    scripts = [stream("x", model=name) for name in ("llama", "llama", "qwen", "llama")]
+    with Server(*scripts) as server:
+        write_config(
+            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        thread = llm.get_model("gpt-4o").conversation()
+        for _ in scripts:
+            thread.prompt("hi").text()
+    assert said(caplog) == [NOTICE, NOTICE.replace("llama", "qwen"), NOTICE]
+
+
+def test_an_exact_answer_needs_no_notice(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    llm.get_model("gpt-4o").prompt("hi").text()
+    assert said(caplog) == []
+
+
+def test_the_notice_can_be_silenced_and_the_receipt_stays(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(stream("Hello", model="llama")) as server:
+        write_config(
+            f"notice: false\nproviders:\n"
+            f"  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        response = llm.get_model("gpt-4o").prompt("hi")
+        assert response.text() == "Hello"
+    assert said(caplog) == []
+    assert response.response_json is not None
+    assert response.response_json["g4f"]["exact"] is False
+
+
+def test_a_substitute_that_is_cut_before_its_first_word_is_announced_too(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = events(chunk("", role="assistant", model="llama"), chunk(finish="length", model="llama"))
+    with Server(cut) as server:
+        write_config(
+            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        assert llm.get_model("gpt-4o").prompt("hi").text() == ""
+    assert said(caplog)[0] == NOTICE
+    assert "token limit" in said(caplog)[1]
