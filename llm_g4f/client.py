@@ -9,6 +9,7 @@ print(response.provider, response.model, response.receipt.exact)
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -21,13 +22,14 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import config
-from .errors import NoProviderError
+from .errors import BadRequestError, G4FError, NoProviderError
 from .portal import portal
+from .providers.chain import Inner
 from .providers.transport import Network
 from .routing.attempts import stream as stream_route
 from .routing.notice import announce, notice_of
 from .routing.registry import Source
-from .routing.route import plan
+from .routing.route import taking_part
 from .types import (
     JSON,
     Accumulator,
@@ -48,6 +50,9 @@ Names = str | Iterable[str] | None
 Proxies = str | Mapping[str, str] | None
 
 DEFAULT_MODEL = "gpt-4o"
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*").fullmatch
 
 _SECRET_HEADERS = frozenset(
     {"authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"}
@@ -70,7 +75,12 @@ def _messages(messages: Messages) -> list[JSON]:
     """The caller's messages as our own: nothing that happens here changes theirs."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}] if messages.strip() else []
-    return [copy.deepcopy(dict(message)) for message in messages]
+    try:
+        return [copy.deepcopy(dict(message)) for message in messages]
+    except (TypeError, ValueError):
+        raise BadRequestError(
+            'messages must be a text, or a list of {"role": …, "content": …}.', status_code=400
+        ) from None
 
 
 def _network(proxies: Proxies) -> Network:
@@ -114,6 +124,7 @@ class AsyncStream:
 
     async def aclose(self) -> None:
         """End the answer here; the provider's connection is closed."""
+        self._first = None
         await self._chunks.aclose()
 
     async def __aenter__(self) -> AsyncStream:
@@ -176,7 +187,7 @@ class _Call:
         self._source = source
 
     async def chunks(self) -> AsyncGenerator[ChatCompletionChunk, None]:
-        chunks = stream_route(self.request, self._source)
+        chunks = Inner(stream_route(self.request, self._source))
         announced = False
         try:
             async for chunk in chunks:
@@ -258,7 +269,13 @@ class _Settings:
                 f"This client's api_key is for {self.providers[0]}; it is not sent to another"
                 " provider. Make a client without api_key, or with the other provider's."
             )
-        for name in headers or ():
+        for name, value in (headers or {}).items():
+            # An HTTP library that is given a bad header prints it, and it may be a key.
+            if not _HEADER_NAME(name) or not _HEADER_VALUE(str(value)):
+                raise BadRequestError(
+                    "A header in headers= has characters that HTTP does not allow in headers.",
+                    status_code=400,
+                )
             if name.lower() in _SECRET_HEADERS and len(providers) != 1:
                 raise NoProviderError(
                     f"The header {name} would go to every provider of the route: name the one"
@@ -274,7 +291,7 @@ class _Settings:
             timeout=self.timeout if timeout is None else timeout,
             key=self.key,
             headers=dict(headers or {}),
-            extra_body=dict(extra_body or {}),
+            extra_body=copy.deepcopy(dict(extra_body or {})),
         )
         return _Call(request, self.source())
 
@@ -380,19 +397,25 @@ class AsyncModels:
         self._settings = settings
 
     async def list(self) -> list[str]:
-        """The model ids that the providers of gpt-4o's route list, each as provider/id."""
+        """The model ids that the providers of gpt-4o's route list, each as provider/id. One that
+        does not answer is passed over; if none does, its error is raised.
+        """
         request = ChatRequest(
             model=DEFAULT_MODEL,
             messages=[],
             providers=self._settings.providers,
             key=self._settings.key,
         )
-        route = await plan(request, self._settings.source())
-        return [
-            f"{candidate.provider.name}/{model}"
-            for candidate in route.candidates
-            for model in await candidate.provider.models()
-        ]
+        listed: list[str] = []
+        failure: G4FError | None = None
+        for provider in await taking_part(request, self._settings.source()):
+            try:
+                listed += [f"{provider.name}/{model}" for model in await provider.models()]
+            except G4FError as error:
+                failure = failure or error
+        if failure is not None and not listed:
+            raise failure
+        return listed
 
 
 class Models:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _NAME = r"[a-z0-9][a-z0-9_.-]*"
+_DEPTH = 100
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -131,6 +132,13 @@ def parse(text: str, path: Path) -> Config:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        # libyaml's composer recurses on the C stack and crashes where Python's would raise.
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEPTH:
+                raise RecursionError
         root = yaml.compose(text, Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -160,6 +168,8 @@ class _Reader:
 
     def items(self, node: Any, what: str) -> list[tuple[str, Any, Any]]:
         """(key, key node, value node) of a mapping; a key twice is an error."""
+        if isinstance(node, self.yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
+            return []
         if not isinstance(node, self.yaml.MappingNode):
             raise self.fail(node, f"{what} must be a mapping (name: value).")
         seen: dict[str, Any] = {}
@@ -177,19 +187,27 @@ class _Reader:
             return self._constructor.construct_object(node, deep=True)
         except self.yaml.YAMLError as error:
             raise self.fail(node, f"{getattr(error, 'problem', None) or error}.") from None
-        except (ValueError, TypeError, OverflowError) as error:
-            raise self.fail(node, f"{error}.") from None
+        except (ValueError, TypeError, OverflowError, LookupError, AttributeError):
+            # What PyYAML raises for a tag whose text does not fit it: "!!bool never".
+            raise self.fail(node, f"{node.tag} cannot be read from {node.value!r:.80}.") from None
+
+    @staticmethod
+    def shown(value: Any) -> str:
+        try:
+            return f"{value!r:.80}"
+        except ValueError:
+            return "a number of thousands of digits"
 
     def boolean(self, node: Any, what: str) -> bool:
         value = self.plain(node)
         if not isinstance(value, bool):
-            raise self.fail(node, f"{what} must be true or false, not {value!r}.")
+            raise self.fail(node, f"{what} must be true or false, not {self.shown(value)}.")
         return value
 
     def text(self, node: Any, what: str) -> str:
         value = self.plain(node)
         if not isinstance(value, str) or not value.strip():
-            raise self.fail(node, f"{what} must be text, not {value!r}.")
+            raise self.fail(node, f"{what} must be text, not {self.shown(value)}.")
         if any(ord(char) < 32 or ord(char) == 127 for char in value):
             raise self.fail(node, f"{what} contains a control character.")
         return value.strip()
@@ -197,7 +215,7 @@ class _Reader:
     def number(self, node: Any, what: str) -> float:
         value = self.plain(node)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
-            raise self.fail(node, f"{what} must be a number above 0, not {value!r}.")
+            raise self.fail(node, f"{what} must be a number above 0, not {self.shown(value)}.")
         return value
 
     def config(self, root: Any) -> Config:
@@ -300,9 +318,14 @@ class _Reader:
         return value
 
     def ca_file(self, node: Any, what: str) -> str:
-        path = Path(self.text(node, what)).expanduser()
-        if not path.is_file():
-            raise self.fail(node, f"{what}: there is no file {path}.")
+        path = Path(self.text(node, what))
+        try:
+            path = path.expanduser()
+            found = path.is_file()
+        except (OSError, RuntimeError):  # too long, no access; no such user
+            found = False
+        if not found:
+            raise self.fail(node, f"{what}: there is no file {str(path)[:300]}.")
         return str(path)
 
     def quirks(self, node: Any, what: str) -> tuple[str, ...]:
@@ -348,6 +371,9 @@ def check_base_url(url: str, *, plain_http: bool = False) -> str:
     http:// is for this machine only, unless `plain_http`: prompts and keys would
     cross the network readable.
     """
+    # First, so that no other message shows what may be a key.
+    if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
+        raise ValueError("a URL must not contain a user name or a key; use key or key_env.")
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -356,9 +382,7 @@ def check_base_url(url: str, *, plain_http: bool = False) -> str:
         raise ValueError(f"{url!r} is not a URL.") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError(f"{url!r} must start with https:// or http:// and name a host.")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("a URL must not contain a user name or a key; use key or key_env.")
-    if parts.query or parts.fragment:
+    if "?" in url or "#" in url:
         raise ValueError(f"{url!r} must not contain ? or #.")
     if any(char.isspace() or not char.isprintable() for char in url):
         raise ValueError(f"{url!r} contains white space or a control character.")

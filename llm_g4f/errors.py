@@ -53,16 +53,21 @@ __all__ = [
 ]
 
 # C0 (but tab and newline), DEL and C1: a terminal may act on them. Bidirectional
-# controls reorder what a person reads.
-_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+# controls reorder what a person reads. Lone surrogates cannot be written at all.
+_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def clean(text: str, limit: int = 300) -> str:
     """`text` made safe to print: at most `limit` characters, control characters escaped."""
-    text = text.strip()
+    text = re.sub(_CONTROL, _escaped, text.strip()[: limit + 1])
     if len(text) > limit:
         text = text[: limit - 1].rstrip() + "…"
-    return re.sub(_CONTROL, lambda found: f"\\x{ord(found[0]):02x}", text)
+    return text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
 
 
 class G4FError(Exception):

@@ -41,6 +41,7 @@ class Portal:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="g4f-portal", daemon=True)
         self._thread.start()
 
@@ -109,7 +110,7 @@ class Portal:
                     self._loop.call_soon_threadsafe(room.set)
                 yield item
         finally:
-            if not done.is_set():
+            if not done.is_set() and self._process == os.getpid():
                 with contextlib.suppress(RuntimeError):  # the loop is closed: all has ended
                     self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (no task yet)
                     done.wait(_GOODBYE)

@@ -107,9 +107,9 @@ class Receipt:
     exact: bool = False
     attempts: tuple[Attempt, ...] = ()
     omitted: tuple[str, ...] = ()
-    successor: bool = False
     ttft: float | None = None
     seconds: float | None = None
+    successor: bool = False
 
     def to_dict(self) -> JSON:
         return {
@@ -358,7 +358,9 @@ class _Growing:
         merged = self.logprobs or {}
         for name, value in logprobs.items():
             if isinstance(value, list):
-                merged.setdefault(name, []).extend(value)
+                if not isinstance(merged.get(name), list):
+                    merged[name] = []
+                merged[name].extend(value)
             else:
                 merged.setdefault(name, value)
         self.logprobs = merged

@@ -310,6 +310,7 @@ def test_hooks_import_nothing_heavy_and_touch_no_network(
     ours = {name for name in extra if name.startswith("llm_g4f")}
     expected = {
         *("llm_g4f", "llm_g4f.version", "llm_g4f.plugin", "llm_g4f.takeover", "llm_g4f.models"),
+        "llm_g4f.hooks",
         *("llm_g4f.commands", "llm_g4f.providers", "llm_g4f.providers.names"),
     }
     if config:

@@ -15,17 +15,18 @@ R = TypeVar("R")
 
 
 def said(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose `G4FError`s are said as click says its own, a broken g4f.yaml first of all."""
+    """A command whose errors are said as click says its own, a broken g4f.yaml first of all."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         from .. import config
         from ..errors import G4FError
+        from ..providers.weights import WeightsError
 
         try:
             config.load()
             return command(*args, **kwargs)
-        except G4FError as error:
+        except (G4FError, WeightsError) as error:
             raise click.ClickException(str(error)) from error
 
     return wrapped

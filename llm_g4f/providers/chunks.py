@@ -34,9 +34,11 @@ def parse_json(data: bytes) -> Any:
     try:
         return from_json(data)
     except ValueError:
-        # Bytes that are not UTF-8 count as U+FFFD, and a lone surrogate escape as itself.
+        # Bytes that are not UTF-8 count as U+FFFD, and so do lone surrogate escapes: they are
+        # written out, mended, and read again, wherever in the value they are.
         try:
-            return json.loads(data.decode("utf-8", "replace"))
+            value = json.loads(data.decode("utf-8", "replace"))
+            return json.loads(whole(json.dumps(value, ensure_ascii=False)))
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
@@ -99,6 +101,18 @@ def _usage(value: Any) -> Usage | None:
     )
 
 
+_ROLES = frozenset(("developer", "system", "user", "assistant", "tool"))
+_TIERS = frozenset(("auto", "default", "fast", "flex", "scale", "priority"))
+_ENDINGS = {
+    **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
+    "error": "error",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    "safety": "content_filter",
+}
+"""OpenAI's words for how an answer ended, from others' in lower case; any other word is "stop"."""
+
+
 class ChunkReader:
     """Chunks of one answer: remembers what later pieces leave out (ids, model, tool calls)."""
 
@@ -140,7 +154,8 @@ class ChunkReader:
             ],
             _usage(usage) if usage else None,
             fingerprint if isinstance(fingerprint, str) else None,
-            tier if isinstance(tier, str) else None,
+            tier if isinstance(tier, str) and tier in _TIERS else None,
+            self._provider,
         )
 
     def _choice(self, choice: Any) -> ChunkChoice | None:
@@ -157,7 +172,7 @@ class ChunkReader:
         return ChunkChoice(
             index,
             self._delta(delta, index) if isinstance(delta, dict) else ChoiceDelta(),
-            reason if isinstance(reason, str) and reason else None,
+            _ENDINGS.get(reason.lower(), "stop") if isinstance(reason, str) and reason else None,
             logprobs if isinstance(logprobs, dict) else None,
         )
 
@@ -168,7 +183,7 @@ class ChunkReader:
         if len(delta) == 1 and isinstance(content, str):
             return read
         role = delta.get("role")
-        if isinstance(role, str):
+        if isinstance(role, str) and role in _ROLES:
             read.role = role
         reasoning = (
             delta.get("reasoning") or delta.get("reasoning_content") or _thinking_of(content)

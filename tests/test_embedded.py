@@ -1,0 +1,496 @@
+"""The real embedded model, and the same llama.cpp as a server for an endpoint of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_g4f import AsyncClient, Client, errors
+from llm_g4f.portal import portal
+from llm_g4f.providers import embedded, weights
+from llm_g4f.providers.weights import WeightsError
+from llm_g4f.types import ChatCompletion, ChatCompletionChunk
+
+MODEL = "smollm2-135m-instruct"
+
+SHORT: dict[str, Any] = {"max_tokens": 12, "seed": 1, "temperature": 0}
+
+ENDLESS = "Count: 1, 2, 3, 4 and so on up to one thousand."
+
+
+@pytest.fixture(autouse=True)
+def _own_weights(real_weights: Path) -> Iterator[None]:
+    """The server is kept for a path; every test has another one."""
+    yield
+    embedded._runtime.forget()
+
+
+def ask(messages: Any = "Name a colour.", **options: Any) -> ChatCompletion:
+    answer: ChatCompletion = Client().chat.completions.create(messages, **(SHORT | options))
+    return answer
+
+
+def text_of(answer: ChatCompletion) -> str:
+    return answer.choices[0].message.content or ""
+
+
+def test_a_whole_answer() -> None:
+    answer = ask()
+    assert text_of(answer).strip()
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    assert (answer.provider, answer.model) == ("embedded", MODEL)
+    assert answer.usage is not None
+    assert 5 < answer.usage.prompt_tokens < 60
+    assert 0 < answer.usage.completion_tokens <= 12
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    receipt = answer.receipt
+    assert receipt is not None
+    assert not receipt.exact
+    assert [one.outcome for one in receipt.attempts] == ["ok"]
+    assert receipt.omitted == ()
+    assert "SmolLM2-135M" not in answer.model_dump_json()
+
+
+def test_a_streamed_answer_is_the_same_one_in_pieces() -> None:
+    whole = ask()
+
+    async def main() -> list[ChatCompletionChunk]:
+        return [
+            chunk
+            async for chunk in AsyncClient().chat.completions.stream("Name a colour.", **SHORT)
+        ]
+
+    chunks = asyncio.run(main())
+    pieces = [choice.delta.content for chunk in chunks for choice in chunk.choices]
+    assert sum(bool(piece) for piece in pieces) > 3
+    assert "".join(piece or "" for piece in pieces) == text_of(whole)
+    assert chunks[-1].usage is not None
+    assert whole.usage is not None
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert {chunk.model for chunk in chunks} == {MODEL}
+
+
+def test_a_seed_is_repeatable_and_another_one_is_not() -> None:
+    hot = {"temperature": 1.5, "top_p": 1.0, "max_tokens": 16}
+    first, again, other = (text_of(ask("Tell a story.", seed=n, **hot)) for n in (7, 7, 8))
+    assert first == again != other
+
+
+def test_max_tokens_and_stop_end_the_answer() -> None:
+    cut = ask("Write about the sea.", max_tokens=3)
+    assert cut.choices[0].finish_reason == "length"
+    assert cut.usage is not None
+    assert cut.usage.completion_tokens == 3
+    same = ask("Write about the sea.", max_tokens=None, max_completion_tokens=3)
+    assert text_of(same) == text_of(cut)
+    whole = text_of(ask("Write about the sea.", max_tokens=20))
+    word = whole.split()[3]
+    stopped = ask("Write about the sea.", max_tokens=20, stop=[word])
+    assert stopped.choices[0].finish_reason == "stop"
+    assert text_of(stopped) == whole[: whole.index(word)]
+
+
+def test_a_schema_shapes_the_answer() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": {"$ref": "#/$defs/name"}, "age": {"type": "integer"}},
+        "required": ["name", "age"],
+        "additionalProperties": False,
+        "$defs": {"name": {"enum": ["Ada", "Bob"]}},
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "dog", "schema": schema}}
+    data = json.loads(text_of(ask("Invent a dog.", response_format=form, max_tokens=60)))
+    assert data.keys() == {"name", "age"}
+    assert data["name"] in ("Ada", "Bob")
+    assert isinstance(data["age"], int)
+
+
+def test_the_system_prompt_and_the_turns_count() -> None:
+    plain = ask([{"role": "user", "content": "Who are you?"}])
+    pirate = ask(
+        [
+            {"role": "system", "content": "You are a pirate. Talk like a pirate."},
+            {"role": "user", "content": "Who are you?"},
+        ]
+    )
+    assert text_of(plain) != text_of(pirate)
+    turns = ask(
+        [
+            {"role": "user", "content": "My name is Ada."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "What is "},
+                    {"type": "text", "text": "my name?"},
+                ],
+            },
+            {"role": "assistant", "content": None},
+            {"role": "user", "content": "Say it."},
+        ]
+    )
+    assert text_of(turns)
+    assert turns.usage is not None
+    assert plain.usage is not None
+    assert turns.usage.prompt_tokens > plain.usage.prompt_tokens
+
+
+def test_a_prompt_longer_than_the_window_is_a_context_length_error() -> None:
+    begun = time.monotonic()
+    with pytest.raises(errors.ContextLengthError, match="context") as caught:
+        ask("word " * 100_000)
+    assert time.monotonic() - begun < 30
+    assert caught.value.provider == "embedded"
+    assert len(str(caught.value)) < 1_000
+    assert text_of(ask())
+
+
+def test_tools_are_not_for_it() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    with pytest.raises(errors.NoProviderError, match="cannot call tools"):
+        ask(tools=tools)
+
+
+def test_what_it_does_not_take_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    answer = ask(user="me", store=False, n=1, stream_options={"include_usage": True})
+    assert answer.receipt is not None
+    assert answer.receipt.omitted == ("store", "user")
+    assert [record.getMessage() for record in caplog.records] == [
+        (
+            f"gpt-4o answered by {MODEL} (embedded): a substitute;"
+            ' without store, user, which it does not take. "llm g4f route gpt-4o" shows why.'
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": "hot"},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "nope"}}}},
+    ],
+)
+def test_a_parameter_it_cannot_read_is_a_bad_request(params: dict[str, Any]) -> None:
+    with pytest.raises(errors.BadRequestError) as caught:
+        ask(**params)
+    assert caught.value.provider == "embedded"
+    assert text_of(ask())
+
+
+def test_cancelling_ends_the_generation_and_the_next_answer_starts_at_once() -> None:
+    async def main() -> None:
+        completions = AsyncClient().chat.completions
+        begun = await completions.stream(ENDLESS, max_tokens=1_000)
+        await anext(begun)
+        await begun.aclose()
+        # 1000 tokens would take ten seconds; the one slot is free after the next one.
+        before = time.monotonic()
+        await completions.create("hi", max_tokens=1)
+        assert time.monotonic() - before < 5
+
+    asyncio.run(main())
+    assert_no_generation_goes_on()
+
+
+def test_cancelling_while_the_prompt_is_read() -> None:
+    async def main() -> None:
+        completions = AsyncClient().chat.completions
+        await completions.create("hi", max_tokens=1)
+        task = asyncio.ensure_future(completions.create("word " * 3_000, max_tokens=1_000))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert_no_generation_goes_on()
+
+
+def test_a_timeout_gives_the_text_so_far() -> None:
+    ask()
+    with pytest.raises(errors.APITimeoutError) as caught:
+        ask(ENDLESS, max_tokens=1_000, timeout=3)
+    assert caught.value.partial
+    assert_no_generation_goes_on()
+
+
+def assert_no_generation_goes_on() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "g4f-embedded":
+            thread.join(15)
+            assert not thread.is_alive()
+
+
+def test_two_loops_and_many_threads_are_served() -> None:
+    async def main() -> str:
+        answers = await asyncio.gather(
+            *(AsyncClient().chat.completions.create("Name a colour.", **SHORT) for _ in range(2))
+        )
+        assert text_of(answers[0]) == text_of(answers[1])
+        return text_of(answers[0])
+
+    expected = text_of(ask())
+    assert asyncio.run(main()) == expected
+    assert asyncio.run(main()) == expected
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: text_of(ask()), range(4))) == {expected}
+
+
+# Weights of one's own.
+
+
+def test_an_own_file_answers_under_its_own_name(tmp_path: Path, real_weights: Path) -> None:
+    own = tmp_path / "Mine.gguf"
+    own.symlink_to(real_weights)
+    weights.use(own, embedded.try_out)
+    answer = ask()
+    assert (answer.provider, answer.model) == ("embedded", "mine")
+    assert text_of(answer)
+    assert Client().models.list() == ["embedded/mine"]
+    weights.remove()
+    with pytest.raises(WeightsError, match=r"No such file|There is no"):
+        weights.use(own, embedded.try_out)
+
+
+def test_a_file_that_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "bad.gguf"
+    own.write_bytes(b"GGUF" + b"\x03\0\0\0" + b"\xff" * 200)
+    with pytest.raises(WeightsError, match="cannot load"):
+        weights.use(own, embedded.try_out)
+    assert text_of(ask())
+
+
+def test_a_chosen_file_that_went_bad_is_a_clear_error(tmp_path: Path, real_weights: Path) -> None:
+    own = tmp_path / "own.gguf"
+    own.symlink_to(real_weights)
+    weights.use(own, embedded.try_out)
+    embedded._runtime.forget()
+    own.unlink()
+    own.write_bytes(b"GGUF" + b"\x03\0\0\0" + b"\xff" * 200)
+    with pytest.raises(errors.APIConnectionError, match="cannot load") as caught:
+        ask()
+    assert str(own) in str(caught.value)
+    own.write_bytes(b"")
+    with pytest.raises(errors.APIConnectionError, match="it is no GGUF file"):
+        ask()
+
+
+def test_try_out_needs_the_runtime(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_weights: Path
+) -> None:
+    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+    with pytest.raises(WeightsError, match=r"llm install 'llm-g4f\[local\]'"):
+        weights.use(real_weights, embedded.try_out)
+
+
+# What it leaves open.
+
+
+def listening() -> set[str]:
+    """The TCP sockets of this process that listen, as /proc names them."""
+    mine = set()
+    for handle in Path("/proc/self/fd").iterdir():
+        try:
+            mine.add(handle.readlink().name.removeprefix("socket:[").removesuffix("]"))
+        except OSError:
+            continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in mine:
+                found.add(fields[1])
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("deep", [False, True])
+def test_no_port_and_no_socket_file_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
+) -> None:
+    temporary = tmp_path / ("t" * 90 if deep else "t")
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    before = listening()
+    assert text_of(ask())
+    assert listening() == before
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_where_there_are_no_unix_sockets_a_port_on_loopback_wants_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import httpx
+
+    portal()  # a new loop makes a pair of Unix sockets
+    before = listening()
+    monkeypatch.delattr(socket, "AF_UNIX")
+    assert text_of(ask())
+    monkeypatch.undo()
+    [address] = listening() - before
+    host, port = address.split(":")
+    assert host == "0100007F"
+    url = f"http://127.0.0.1:{int(port, 16)}/v1/chat/completions"
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+    for headers in ({}, {"Authorization": "Bearer x"}):
+        assert httpx.post(url, json=body, headers=headers, trust_env=False).status_code == 401
+    embedded._runtime.forget()
+    limit = time.monotonic() + 5
+    while listening() != before:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def run_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *options, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+NOTICE = f'gpt-4o answered by {MODEL} (embedded): a substitute. "llm g4f route gpt-4o" shows why.\n'
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "answer = Client().chat.completions.create('hi', max_tokens=2)",
+        "items = Client().chat.completions.stream('Count to 1000', max_tokens=1000); next(items)",
+        """
+async def main():
+    await AsyncClient().chat.completions.create('hi', max_tokens=2)
+asyncio.run(main())
+""",
+        """
+async def main():
+    async for one in AsyncClient().chat.completions.stream('Count to 1000', max_tokens=1000):
+        if one.choices and one.choices[0].delta.content:
+            break
+asyncio.run(main())
+""",
+    ],
+)
+def test_the_interpreter_exits_cleanly(program: str) -> None:
+    done = run_python(
+        f"import asyncio\nfrom llm_g4f import AsyncClient, Client\n{program}",
+        "-X",
+        "dev",
+        "-W",
+        "error",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", NOTICE)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_after_a_fork_parent_and_child_answer() -> None:
+    done = run_python(
+        """
+import os, signal, sys
+from llm_g4f import Client
+
+def ask():
+    answer = Client().chat.completions.create("Name a colour.", max_tokens=4, temperature=0)
+    return answer.choices[0].message.content
+
+first = ask()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    assert ask() == first
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0, "the child failed"
+assert ask() == first
+print("both")
+"""
+    )
+    assert (done.returncode, done.stdout) == (0, "both\n"), done
+    assert done.stderr == NOTICE * 3
+
+
+# The same llama.cpp over HTTP, for an endpoint of one's own.
+
+UPSTREAM = """
+import sys, time, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.port = sys.argv[1], int(sys.argv[2])
+params.hostnames = ["127.0.0.1"]
+params.api_keys = ["sk-upstream"]
+params.n_ctx, params.n_parallel, params.verbosity = 2048, 1, -1
+params.cpuparams.n_threads = 1
+params.cache_ram_mib = 0
+server = xllamacpp.Server(params)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def upstream(weights_file: Path) -> Iterator[str]:
+    """The base URL of a real OpenAI-compatible server with the key sk-upstream."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", UPSTREAM, str(weights_file), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"ready"
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_real_server_as_ones_own_endpoint(
+    upstream: str, write_config: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(
+        f"providers: {{mine: {{base_url: '{upstream}', key_env: MINE_KEY,"
+        " models: {gpt-4o: smollm2}}}\n"
+    )
+    monkeypatch.setenv("MINE_KEY", "sk-upstream")
+    answer = ask()
+    assert answer.provider == "mine"
+    assert text_of(answer)
+    assert answer.usage is not None
+    assert 0 < answer.usage.completion_tokens <= 12
+    assert answer.receipt is not None
+    assert not answer.receipt.exact
+
+    chunks = list(Client().chat.completions.stream("Name a colour.", **SHORT))
+    streamed = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert streamed == text_of(answer)
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == answer.usage.completion_tokens
+    assert len(Client().models.list()) == 1
+    assert Client().models.list()[0].startswith("mine/")
+
+    with pytest.raises(errors.ContextLengthError):
+        ask("word " * 5_000)
+    with pytest.raises(errors.BadRequestError):
+        ask(temperature="hot")
+
+    monkeypatch.setenv("MINE_KEY", "sk-wrong")
+    for streaming in (False, True):
+        with pytest.raises(errors.AuthenticationError) as caught:
+            ask(stream=streaming)
+        assert caught.value.status_code == 401
+        assert "MINE_KEY" in str(caught.value)
+        assert "sk-wrong" not in str(caught.value)

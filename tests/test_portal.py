@@ -1,0 +1,407 @@
+"""The loop thread that synchronous calls go through."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from llm_g4f import portal as portal_module
+from llm_g4f.portal import Portal, portal
+
+
+@pytest.fixture
+def mine() -> Iterator[Portal]:
+    """A portal of the test's own, closed behind it."""
+    made = Portal()
+    yield made
+    made.close()
+
+
+class Source:
+    """An async generator of `count` numbers that records what happens to it."""
+
+    def __init__(self, count: int = 1_000_000) -> None:
+        self.count = count
+        self.given = 0
+        self.ended: str | None = None
+        self.closed = threading.Event()
+
+    async def __call__(self) -> AsyncGenerator[int, None]:
+        try:
+            for number in range(self.count):
+                self.given += 1
+                yield number
+                await asyncio.sleep(0)
+            self.ended = "all given"
+        except BaseException as error:
+            self.ended = type(error).__name__
+            raise
+        finally:
+            self.closed.set()
+
+
+async def hang() -> AsyncGenerator[int, None]:
+    yield 1
+    await asyncio.Event().wait()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    limit = time.monotonic() + 5
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def test_run_gives_the_result_from_the_portals_thread(mine: Portal) -> None:
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return threading.current_thread().name
+
+    assert mine.run(work) == "g4f-portal"
+
+
+def test_stream_gives_the_items_in_order(mine: Portal) -> None:
+    source = Source(5_000)
+    assert list(mine.stream(source)) == list(range(5_000))
+    assert source.ended == "all given"
+
+
+def test_an_empty_source_gives_nothing(mine: Portal) -> None:
+    assert list(mine.stream(Source(0))) == []
+
+
+def test_nothing_happens_before_the_first_item_is_asked_for(mine: Portal) -> None:
+    source = Source()
+    mine.stream(source).close()
+    mine.run(lambda: asyncio.sleep(0))
+    assert source.given == 0
+
+
+def test_items_come_as_they_are_made(mine: Portal) -> None:
+    items = mine.stream(hang)
+    assert next(items) == 1
+    items.close()
+
+
+class OddError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", [ValueError, OddError, asyncio.CancelledError, RuntimeError])
+def test_exceptions_come_out_as_they_are(mine: Portal, kind: type[BaseException]) -> None:
+    error = kind("so")
+
+    async def work() -> None:
+        raise error
+
+    async def source() -> AsyncGenerator[int, None]:
+        yield 1
+        yield 2
+        raise error
+
+    with pytest.raises(kind) as caught:
+        mine.run(work)
+    assert caught.value is error
+    items = mine.stream(source)
+    got: list[int] = []
+    with pytest.raises(kind) as caught:
+        got.extend(items)
+    assert caught.value is error
+
+    async def fine() -> int:
+        return 7
+
+    assert mine.run(fine) == 7
+
+
+def test_an_exception_comes_behind_the_items_before_it(mine: Portal) -> None:
+    async def source() -> AsyncGenerator[int, None]:
+        yield 1
+        yield 2
+        raise ValueError("so")
+
+    items = mine.stream(source)
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(ValueError, match="so"):
+        next(items)
+    assert list(items) == []
+
+
+def test_closing_early_ends_the_source_before_close_returns(mine: Portal) -> None:
+    source = Source()
+    items = mine.stream(source)
+    assert next(items) == 0
+    items.close()
+    assert source.closed.is_set()
+    assert source.ended in ("CancelledError", "GeneratorExit")
+
+
+def test_forgetting_a_stream_ends_its_source(mine: Portal) -> None:
+    source = Source()
+    for item in mine.stream(source):
+        if item == 3:
+            break
+    assert source.closed.wait(5)
+
+
+def test_a_source_that_will_not_end_does_not_hold_up_close_for_long(
+    mine: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portal_module, "_GOODBYE", 0.05)
+    release = asyncio.Event()
+
+    async def stubborn() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            await release.wait()
+
+    items = mine.stream(stubborn)
+    next(items)
+    begun = time.monotonic()
+    items.close()
+    assert time.monotonic() - begun < 2
+
+    async def let_go() -> None:
+        release.set()
+
+    mine.run(let_go)
+
+
+def test_a_slow_consumer_holds_the_source_back(mine: Portal) -> None:
+    source = Source(10_000)
+    items = mine.stream(source)
+    assert next(items) == 0
+    assert eventually(lambda: source.given > portal_module._AHEAD)
+    held = source.given
+    # The portal is free: it turns, and the source does not.
+    for _ in range(50):
+        mine.run(lambda: asyncio.sleep(0))
+    assert source.given == held <= portal_module._AHEAD + 3
+    assert list(items) == list(range(1, 10_000))
+
+
+def test_many_threads_stream_at_once(mine: Portal) -> None:
+    def consume(number: int) -> int:
+        return sum(mine.stream(Source(3_000 + number)))
+
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(consume, range(32))) == [
+            sum(range(3_000 + number)) for number in range(32)
+        ]
+
+
+def test_it_works_inside_a_running_loop(mine: Portal) -> None:
+    async def inside() -> int:
+        async def work() -> int:
+            return 5
+
+        return mine.run(work) + sum(mine.stream(Source(4)))
+
+    assert asyncio.run(inside()) == 5 + 6
+
+
+def test_a_stream_may_be_consumed_by_another_thread(mine: Portal) -> None:
+    items = mine.stream(Source(2_000))
+    assert next(items) == 0
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(list, items).result() == list(range(1, 2_000))
+
+
+def test_close_ends_all_work_and_frees_the_waiting(mine: Portal) -> None:
+    begun = threading.Event()
+    cleaned = threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    def wait() -> str:
+        try:
+            mine.run(work)
+        except asyncio.CancelledError:
+            return "cancelled"
+        return "done"
+
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(wait)
+        assert begun.wait(5)
+        mine.close()
+        assert cleaned.is_set()
+        assert waiting.result(5) == "cancelled"
+    mine.close()
+
+
+def test_a_stream_can_be_closed_after_its_portal(mine: Portal) -> None:
+    items = mine.stream(hang)
+    next(items)
+    mine.close()
+    items.close()
+
+
+def test_there_is_one_portal() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(lambda _: portal(), range(32))) == {portal()}
+
+
+# What concerns the whole process is tried in one of its own.
+
+
+def run_python(code: str, *, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+PRELUDE = """
+import asyncio, os, signal, sys, threading, time
+from llm_g4f.portal import portal
+
+async def hang():
+    try:
+        yield 1
+        await asyncio.Event().wait()
+    finally:
+        print("cleaned", flush=True)
+
+async def wait():
+    async for _ in hang():
+        pass
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+@pytest.mark.parametrize("what", ["list(portal().stream(hang))", "portal().run(wait)"])
+def test_ctrl_c_interrupts_a_waiting_consumer_and_ends_the_source(what: str) -> None:
+    done = run_python(
+        PRELUDE
+        + f"""
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+begun = time.monotonic()
+try:
+    {what}
+except KeyboardInterrupt:
+    print("interrupted", time.monotonic() - begun < 3)
+
+async def fine():
+    return "goes on"
+print(portal().run(fine))
+"""
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["cleaned", "interrupted True", "goes on"]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "sys.exit(0)",
+        "del items",
+        "items.close()",
+        "threading.Thread(target=list, args=([],)).start()",
+    ],
+)
+def test_the_interpreter_exits_cleanly_with_an_open_stream(end: str) -> None:
+    done = run_python(PRELUDE + f"items = portal().stream(hang)\nassert next(items) == 1\n{end}\n")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
+
+
+def test_the_interpreter_exits_cleanly_while_a_daemon_thread_waits() -> None:
+    done = run_python(
+        PRELUDE
+        + """
+seen = threading.Event()
+def consume():
+    try:
+        for _ in portal().stream(hang):
+            seen.set()
+    except asyncio.CancelledError:
+        pass
+threading.Thread(target=consume, daemon=True).start()
+assert seen.wait(5)
+"""
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_after_a_fork_the_child_has_a_portal_of_its_own() -> None:
+    done = run_python(
+        PRELUDE
+        + """
+async def name():
+    return os.getpid()
+
+parent = portal().run(name)
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    assert portal().run(name) == os.getpid() != parent
+    items = portal().stream(hang)
+    assert next(items) == 1
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0, "the child failed"
+assert portal().run(name) == parent == os.getpid()
+"""
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_stream_of_the_parent_is_forgotten_at_once_in_the_child() -> None:
+    done = run_python(
+        PRELUDE
+        + """
+items = portal().stream(hang)
+next(items)
+child = os.fork()
+if child == 0:
+    begun = time.monotonic()
+    items.close()
+    os._exit(time.monotonic() - begun > 2)
+assert os.waitpid(child, 0)[1] == 0, "the child waited for a thread that it does not have"
+items.close()
+"""
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_while_a_portal_starts_leaves_no_lock_behind() -> None:
+    done = run_python(
+        PRELUDE
+        + """
+from llm_g4f import portal as module
+async def five():
+    return 5
+with module._lock:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        assert portal().run(five) == 5
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    )
+    assert (done.returncode, done.stderr) == (0, "")
