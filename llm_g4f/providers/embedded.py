@@ -16,7 +16,7 @@ import socket
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,12 @@ def is_installed() -> bool:
 class _Runtime:
     """The one llama.cpp of this process, made on first use."""
 
-    def __init__(self, *, forked: bool = False) -> None:
+    def __init__(self, keep: Callable[[Any], None] | None = None) -> None:
         self.lock = threading.Lock()
         self.path: Path | None = None
         self.server: Any = None
-        self._forked = forked
+        self.keep = keep
+        self._forked = keep is not None
 
     def load(self, weights: Weights) -> Any:
         """The server for `weights`. Blocks 0.5 s the first time; raises `WeightsError`."""
@@ -90,8 +91,10 @@ class _Runtime:
             if self.path != weights.path:
                 self.server = None
                 self.server = _new_server(weights)
-                if self._forked:
-                    _keep_for_ever(self.server)
+                if self.keep is None and hasattr(os, "fork"):
+                    self.keep = _keeper()
+                if self._forked and self.keep is not None:
+                    self.keep(self.server)
                 self.path = weights.path
             return self.server
 
@@ -106,25 +109,33 @@ atexit.register(_runtime.forget)
 def _after_fork() -> None:
     global _runtime
     atexit.unregister(_runtime.forget)
-    _keep_for_ever(_runtime.server)
-    _runtime = _Runtime(forked=True)
+    before = _runtime
+    _runtime = _Runtime(keep=before.keep)
+    if before.keep is not None and before.server is not None:
+        before.keep(before.server)
 
 
-def _keep_for_ever(server: Any) -> None:
-    """Let a server of a forked child end with its process and not before.
+def _keeper() -> Callable[[Any], None]:
+    """What lets a server of a forked child end with its process and not before.
 
     To free it is to wait for threads, and those of the parent do not exist in the child: it would
     hang, or crash in llama.cpp's own exit handlers. So these are left out too, where the C library
-    can do that (glibc's on_exit: `_exit` is given the status and runs before them).
+    can do that (glibc's on_exit: `_exit` is given the status and runs before them). Made before
+    there is a child: in one, loading a library may wait for a lock that nobody holds any more.
     """
-    if server is None:
-        return
     import ctypes
 
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
     library = ctypes.CDLL(None)
-    if hasattr(library, "on_exit"):
-        library.on_exit(library._exit, None)
+    hold = ctypes.pythonapi.Py_IncRef
+    on_exit = getattr(library, "on_exit", None)
+    leave = library._exit
+
+    def keep(server: Any) -> None:
+        hold(ctypes.py_object(server))
+        if on_exit is not None:
+            on_exit(leave, None)
+
+    return keep
 
 
 if hasattr(os, "register_at_fork"):
