@@ -133,7 +133,8 @@ class APITimeoutError(APIConnectionError):
 class APIStatusError(APIError):
     """The provider answered with an HTTP status other than 200.
 
-    `retry_after` is in seconds; `code` and `detail` are the provider's own words for the error.
+    `retry_after` is in seconds; `code` and `detail` are the provider's own words for the error, and
+    `param` is the parameter it complains of.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class APIStatusError(APIError):
         status_code: int | None = None,
         code: str | None = None,
         detail: str = "",
+        param: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
@@ -153,6 +155,7 @@ class APIStatusError(APIError):
         self.status_code = status_code
         self.code = code
         self.detail = detail
+        self.param = param
         self.request_id = request_id
         self.retry_after = retry_after
 
@@ -231,6 +234,7 @@ def status_error(
     model: str,
     detail: str = "",
     code: str | None = None,
+    param: str | None = None,
     request_id: str | None = None,
     retry_after: float | None = None,
 ) -> APIError:
@@ -247,6 +251,7 @@ def status_error(
         status_code=status,
         code=code,
         detail=clean(detail),
+        param=param,
         request_id=request_id,
         retry_after=retry_after,
     )

@@ -717,3 +717,43 @@ def test_nobody_to_ask_is_told_apart(write_config: Callable[[str], Path]) -> Non
         NoProviderError, match=r"a: g4f\.yaml does not say which of its models stands for gpt-4o"
     ):
         ask("a")
+
+
+REFUSED = http(
+    400,
+    {
+        "error": {
+            "message": "Unsupported parameter: 'seed'",
+            "type": "invalid_request_error",
+            "param": "seed",
+            "code": "unsupported_parameter",
+        }
+    },
+)
+
+
+def test_a_parameter_that_is_refused_is_left_out_once(endpoints: Endpoints) -> None:
+    with Server(REFUSED, whole("Hello")) as a:
+        endpoints(a=a)
+        answer = ask("a", seed=1, top_p=0.5)
+    assert [request.json.get("seed") for request in a.requests] == [1, None]
+    assert a.requests[1].json["top_p"] == 0.5
+    assert answer.receipt is not None
+    assert answer.receipt.omitted == ("seed",)
+    assert outcomes(answer) == [("a", "BadRequestError"), ("a", "ok")]
+
+
+def test_a_parameter_is_left_out_no_second_time(endpoints: Endpoints) -> None:
+    with Server(REFUSED) as a, Server(whole("never")) as b:
+        endpoints(a=a, b=b)
+        with pytest.raises(BadRequestError, match="Unsupported parameter"):
+            ask(seed=1)
+    assert (len(a.requests), len(b.requests)) == (2, 0)
+
+
+def test_a_parameter_that_was_not_sent_is_no_reason_to_ask_again(endpoints: Endpoints) -> None:
+    with Server(REFUSED) as a:
+        endpoints(a=a)
+        with pytest.raises(BadRequestError):
+            ask("a", top_p=0.5)
+    assert len(a.requests) == 1

@@ -22,6 +22,7 @@ class Serving:
     word, so the model that the answer names is compared. `omitted` are parameters it does not
     take. `context` is its window in tokens, None if unknown. `quirks` are applied to the request
     besides the provider's own. `successor`: it is what its maker put in the model's place.
+    `refused`: parameters to leave out, since it has refused them.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Serving:
     context: int | None = None
     quirks: tuple[str, ...] = ()
     successor: bool = False
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

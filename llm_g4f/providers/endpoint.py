@@ -209,6 +209,8 @@ class Endpoint:
         if request.stream:
             body.setdefault("stream_options", {"include_usage": True})
         quirks.apply(self.quirks + serving.quirks, body)
+        for name in serving.refused:
+            body.pop(name, None)
         body |= {**self.extra_body, **request.extra_body}
         try:
             return whole(json.dumps(body, ensure_ascii=False, allow_nan=False)).encode()

@@ -43,11 +43,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What an error body says: the text, its code, its HTTP status if it names one, and the
-    seconds after which to come back."""
+    """What an error body says: the text, its code, the parameter it is about, its HTTP status if it
+    names one, and the seconds after which to come back."""
 
     text: str = ""
     code: str | None = None
+    param: str | None = None
     status: int | None = None
     delay: float | None = None
 
@@ -69,6 +70,7 @@ def detail_of(data: Any) -> Detail:
     return Detail(
         _words(error.get("message") or error.get("detail") or error.get("title")),
         str(code) if isinstance(code, (str, int)) and not isinstance(code, bool) else None,
+        param if isinstance(param := error.get("param"), str) and param.isidentifier() else None,
         _status(error.get("code")) or _status(error.get("status")),
         _gemini_delay(error.get("details")),
     )
@@ -194,6 +196,7 @@ def _status_failure(
         model=place.model,
         detail=text,
         code=clean(code, 80) if code else None,
+        param=detail.param,
         request_id=clean(request_id, 80) if request_id else None,
         retry_after=wait,
     )

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, Literal
 
 from ..errors import (
@@ -45,6 +46,10 @@ FIRST_TOKEN = 120.0
 """Seconds to the first chunk, and from each to the next. Comments and blank lines are no chunks."""
 BACKOFF = (0.5, 8.0)
 """Seconds before the second try of a provider that is alone: the first bound doubles up to the last."""
+
+
+_REFUSED = frozenset({"unsupported_parameter", "unknown_parameter", "unsupported_value"})
+"""OpenAI's codes for a parameter that a model does not take."""
 
 
 def _verdict(error: APIError) -> Literal["raise", "next", "again", "larger"]:
@@ -210,7 +215,11 @@ class _Run:
                 verdict = "raise" if self._committed or self._late() else _verdict(error)
                 first = first or error
                 if verdict == "raise":
-                    raise
+                    lighter = None if self._committed else self._without_refused(candidate, error)
+                    if lighter is None or self._late():
+                        raise
+                    candidates[0] = lighter
+                    continue
                 if (
                     verdict == "again"
                     and len(candidates) == 1
@@ -229,6 +238,19 @@ class _Run:
                     ]
         if first is not None:
             raise first
+
+    def _without_refused(self, candidate: Candidate, error: APIError) -> Candidate | None:
+        """The candidate asked without the parameter that it refuses: once, and the receipt says so."""
+        if (
+            not isinstance(error, BadRequestError)
+            or error.code not in _REFUSED
+            or error.param not in self._request.params
+            or candidate.serving.refused
+        ):
+            return None
+        omitted = (*candidate.serving.omitted, error.param)
+        serving = replace(candidate.serving, omitted=omitted, refused=(error.param,))
+        return replace(candidate, serving=serving)
 
     def _late(self) -> bool:
         return self._deadline is not None and self._loop.time() >= self._deadline
