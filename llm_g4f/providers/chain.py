@@ -11,6 +11,11 @@ __all__ = ["Inner"]
 T = TypeVar("T")
 
 
+def _leave(_: object) -> None:
+    """What is done for an inner generator that is collected as garbage: nothing, for its outer one is
+    collected with it, and closes it."""
+
+
 class Inner(Generic[T]):
     """An async generator that the event loop does not close, since the one around it does.
 
@@ -31,7 +36,7 @@ class Inner(Generic[T]):
             return self._items.__anext__()
         self._begun = True
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, None)
+        sys.set_asyncgen_hooks(None, _leave)
         try:
             return self._items.__anext__()
         finally:
