@@ -75,7 +75,7 @@ def remembered(prompt: llm.Prompt) -> JSON:
     for message in reversed(prompt.messages):
         for part in reversed(message.parts):
             noted = (getattr(part, "provider_metadata", None) or {}).get(METADATA)
-            if isinstance(noted, dict):
+            if isinstance(noted, dict) and "provider" in noted:
                 return noted
     return {}
 
@@ -110,11 +110,7 @@ def _wire_message(message: Message, text: str, image_detail: str | None) -> JSON
         if isinstance(part, AttachmentPart) and part.attachment
     ]
     calls = [
-        {
-            "id": part.tool_call_id,
-            "type": "function",
-            "function": {"name": part.name, "arguments": json.dumps(part.arguments)},
-        }
+        _wire_call(part)
         for part in message.parts
         if isinstance(part, ToolCallPart) and not part.server_executed
     ]
@@ -130,6 +126,18 @@ def _wire_message(message: Message, text: str, image_detail: str | None) -> JSON
             return None
         entry["content"] = ""
     return entry
+
+
+def _wire_call(part: ToolCallPart) -> JSON:
+    call: JSON = {
+        "id": part.tool_call_id,
+        "type": "function",
+        "function": {"name": part.name, "arguments": json.dumps(part.arguments)},
+    }
+    noted = (part.provider_metadata or {}).get(METADATA) or {}
+    if extra := noted.get("extra_content"):
+        call["extra_content"] = extra
+    return call
 
 
 def _attached(attachment: llm.Attachment, image_detail: str | None) -> JSON:
@@ -219,6 +227,11 @@ class Turn:
                 if call.id is not None or call.function.name:
                     event = self._event("tool_call_name", call.function.name, chunk.receipt)
                     event.tool_call_id = id
+                    if call.extra_content is not None:
+                        noted = (event.provider_metadata or {}).get(METADATA, {})
+                        event.provider_metadata = {
+                            METADATA: noted | {"extra_content": call.extra_content}
+                        }
                     yield event
                 if call.function.arguments:
                     event = self._event("tool_call_args", call.function.arguments, chunk.receipt)

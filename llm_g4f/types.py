@@ -154,14 +154,19 @@ class Function:
 
 @dataclass(slots=True)
 class ToolCall:
-    """A whole call of a tool, ready to be executed."""
+    """A whole call of a tool, ready to be executed. `extra_content` is what its provider wants to see
+    again with it (Gemini's thought signature)."""
 
     id: str
     function: Function
     type: str = "function"
+    extra_content: JSON | None = None
 
     def to_dict(self) -> JSON:
-        return {"id": self.id, "type": self.type, "function": self.function.to_dict()}
+        data: JSON = {"id": self.id, "type": self.type, "function": self.function.to_dict()}
+        if self.extra_content is not None:
+            data["extra_content"] = self.extra_content
+        return data
 
 
 @dataclass(slots=True)
@@ -172,14 +177,18 @@ class ToolCallDelta:
     id: str | None
     function: Function
     type: str = "function"
+    extra_content: JSON | None = None
 
     def to_dict(self) -> JSON:
-        return {
+        data: JSON = {
             "index": self.index,
             "id": self.id,
             "type": self.type,
             "function": self.function.to_dict(),
         }
+        if self.extra_content is not None:
+            data["extra_content"] = self.extra_content
+        return data
 
 
 @dataclass(slots=True)
@@ -325,13 +334,14 @@ class ChatCompletion(_Answer):
 class _Growing:
     """One choice while its chunks arrive. Lists, so that long answers stay linear."""
 
-    __slots__ = ("calls", "content", "finish_reason", "logprobs", "reasoning", "refusal")
+    __slots__ = ("calls", "content", "extra", "finish_reason", "logprobs", "reasoning", "refusal")
 
     def __init__(self) -> None:
         self.content: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.calls: dict[int, tuple[str, list[str], list[str]]] = {}
+        self.extra: dict[int, JSON] = {}
         self.finish_reason: str | None = None
         self.logprobs: JSON | None = None
 
@@ -349,6 +359,8 @@ class _Growing:
             _, name, arguments = self.calls[call.index]
             name.append(call.function.name)
             arguments.append(call.function.arguments)
+            if call.extra_content is not None:
+                self.extra[call.index] = call.extra_content
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
         if choice.logprobs:
@@ -368,8 +380,12 @@ class _Growing:
     def tool_calls(self) -> list[ToolCall]:
         return [
             # OpenAI-compatible servers send "" for a call without arguments.
-            ToolCall(id, Function("".join(name), "".join(arguments).strip() or "{}"))
-            for id, name, arguments in self.calls.values()
+            ToolCall(
+                id,
+                Function("".join(name), "".join(arguments).strip() or "{}"),
+                extra_content=self.extra.get(index),
+            )
+            for index, (id, name, arguments) in self.calls.items()
         ]
 
     def choice(self, index: int) -> Choice:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import llm
 import pytest
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import ConfigError
 from llm_g4f.providers.quirks import QUIRKS
-from tests.server import Server, stream, whole
+from tests.server import Server, chunk, events, stream, whole
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
@@ -134,8 +135,68 @@ def test_a_good_short_id_stays(write_config: Callable[[str], object]) -> None:
     assert body["messages"][1]["tool_call_id"] == "abcdef123"
 
 
+SIGNED = {"google": {"thought_signature": "c2ln"}}
+
+
+@pytest.mark.parametrize(
+    ("provider", "arrives"), [("gemini", True), ("groq", False), ("box", False)]
+)
+def test_thought_signatures_go_back_to_gemini_alone(
+    write_config: Callable[[str], object],
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    arrives: bool,
+) -> None:
+    monkeypatch.setenv("KEY", "sk-test")
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "add", "arguments": "{}"},
+        "extra_content": SIGNED,
+    }
+    with Server(whole(None, tool_calls=[call]), whole("3")) as server:
+        write_config(
+            f"providers: {{{provider}: {{enabled: true, base_url: '{server.url}', key_env: KEY}}}}"
+        )
+        create = Client(provider).chat.completions.create
+        first = create("add", tools=TOOLS).to_dict()["choices"][0]["message"]
+        assert first["tool_calls"][0]["extra_content"] == SIGNED
+        create([USER, first, RESULT | {"tool_call_id": "call_1"}], tools=TOOLS)
+    sent_call = server.requests[1].json["messages"][1]["tool_calls"][0]
+    assert sent_call == (
+        call if arrives else {k: v for k, v in call.items() if k != "extra_content"}
+    )
+
+
+def test_thought_signatures_are_kept_in_llms_conversation(
+    write_config: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "sk-test")
+
+    def add() -> str:
+        return "3"
+
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "add", "arguments": "{}"},
+        "extra_content": SIGNED,
+    }
+    calls = events(chunk(role="assistant", tool_calls=[{"index": 0, **call}]), chunk(finish="stop"))
+    with Server(calls, stream("3")) as server:
+        write_config(
+            f"providers: {{gemini: {{enabled: true, base_url: '{server.url}', key_env: KEY}}}}"
+        )
+        model = llm.get_model("gpt-4o")
+        assert model.chain("add", tools=[add], options={"provider": "gemini"}).text() == "3"
+    assert server.requests[1].json["messages"][1]["tool_calls"] == [call]
+
+
 def test_every_quirk_has_a_case() -> None:
-    by_function = {"system_role", "no_names", "no_stream_options", "short_tool_ids"}
+    by_function = {
+        *("system_role", "no_names", "no_stream_options", "short_tool_ids"),
+        "no_extra_content",
+    }
     assert {case[0] for case in CASES} | by_function == set(QUIRKS)
 
 

@@ -95,7 +95,8 @@ class Row:
     `successors` what takes its place. `variables` and `aliases` say where the key is looked for
     (environment, `llm keys`), `ambient` False that a variable serves other ends too and counts
     only where the provider is enabled. `parameters` are the environment variables in braces in
-    `base_url`. `key_header` carries the key instead of Authorization. `key_enough`: a key is consent. `trains`: prompts may train models, None unknown.
+    `base_url`. `key_header` carries the key instead of Authorization. `key_enough`: a key is consent.
+    `extra_content`: it wants to see that of its tool calls again. `trains`: prompts may train models, None unknown.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Row:
     base_url_variable: str | None = None
     parameters: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
+    extra_content: bool = False
     trains: bool | None = None
     evidence: str = ""
 
@@ -267,6 +269,7 @@ ROWS: Mapping[str, Row] = {
                 ),
             },
             quirks=("no_temperature",),
+            extra_content=True,
             evidence="ai.google.dev/gemini-api/docs/openai; llm-gemini 0.35",
         ),
         Row(

@@ -221,6 +221,7 @@ class _Calls:
                 function = {}
             name = function.get("name")
             arguments = function.get("arguments")
+            extra = call.get("extra_content")
             if isinstance(arguments, (dict, list)):
                 arguments = json.dumps(arguments)
             if not isinstance(name, str):
@@ -235,6 +236,7 @@ class _Calls:
                     place,
                     self._ids[place] if new else None,
                     Function(whole(name), whole(arguments) if isinstance(arguments, str) else ""),
+                    extra_content=extra if isinstance(extra, dict) else None,
                 )
             )
         return found

@@ -69,7 +69,7 @@ class Endpoint:
 
     `offers` are the models it would answer the request with, the first that can take it. `ask`: what
     it has is asked of its /models instead (local servers), and `wanted` are the ids to look for
-    there. `nothing` is the reason why there is no offer. `advice` says how to mend the key,
+    there. `extra_content`: tool calls go back with theirs. `nothing` is the reason why there is no offer. `advice` says how to mend the key,
     `key_header` carries it instead of Authorization. `http` replaces the pooled client.
     """
 
@@ -84,6 +84,7 @@ class Endpoint:
     ask: bool = False
     nothing: str = "it does not have the model"
     quirks: tuple[str, ...] = ()
+    extra_content: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
@@ -118,8 +119,13 @@ class Endpoint:
             successor=offer.successor,
         )
         body = {"model": offer.model, "messages": request.messages, **request.params}
-        omitted = quirks.apply(self.quirks + offer.quirks, body)
+        omitted = self._adapt(body, offer.quirks)
         return replace(serving, omitted=omitted) if omitted else serving
+
+    def _adapt(self, body: JSON, more: tuple[str, ...]) -> tuple[str, ...]:
+        """Make a body what this provider takes, in place; the parameters left out."""
+        own = self.quirks if self.extra_content else (*self.quirks, "no_extra_content")
+        return quirks.apply(own + more, body)
 
     async def _found(self, requested: str) -> Offer | Unable:
         """What a local server has for `requested`: the model itself, else a gpt-oss."""
@@ -208,7 +214,7 @@ class Endpoint:
         body["stream"] = request.stream
         if request.stream:
             body.setdefault("stream_options", {"include_usage": True})
-        quirks.apply(self.quirks + serving.quirks, body)
+        self._adapt(body, serving.quirks)
         for name in serving.refused:
             body.pop(name, None)
         body |= {**self.extra_body, **request.extra_body}

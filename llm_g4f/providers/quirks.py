@@ -177,6 +177,23 @@ def strict_fields(body: JSON) -> tuple[str, ...]:
     return _without(body, *(name for name in list(body) if name not in _MISTRAL))
 
 
+def no_extra_content(body: JSON) -> tuple[str, ...]:
+    """Tool calls go without `extra_content`, which is for the provider it came from (Gemini)."""
+    body["messages"] = [
+        message
+        | {
+            "tool_calls": [
+                {name: value for name, value in call.items() if name != "extra_content"}
+                for call in message["tool_calls"]
+            ]
+        }
+        if message.get("tool_calls")
+        else message
+        for message in body["messages"]
+    ]
+    return ()
+
+
 def stand_in(body: JSON) -> tuple[str, ...]:
     """A reasoning model in gpt-4o's place answers at once, and so takes tools and sampling
     parameters on chat/completions too, unless the person wants it to reason (OpenAI)."""
@@ -217,6 +234,7 @@ QUIRKS: Mapping[str, Quirk] = {
         random_seed,
         short_tool_ids,
         strict_fields,
+        no_extra_content,
         stand_in,
     )
 }

@@ -190,6 +190,7 @@ class Source:
             ask=row.kind == "local",
             nothing=nothing,
             quirks=row.quirks,
+            extra_content=row.extra_content,
         )
         return self._endpoint(endpoint, settings, model, upstream)
 
