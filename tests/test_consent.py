@@ -204,7 +204,7 @@ print(lost)
 @pytest.mark.long
 def test_200_prompts_from_8_processes(write_config: Write, user_path: Path, tmp_path: Path) -> None:
     rounds = 25 if os.environ.get("G4F_LONG") else 2
-    busy = http(429, {"error": {"message": "busy"}}, [("Retry-After", "100")])
+    busy = http(429, {"error": {"message": "busy"}}, [("Retry-After", "3600")])
     with Server(busy) as flaky, Server(stream("good")) as good:
         write_config(
             f"providers:\n  flaky: {{base_url: '{flaky.url}'}}\n  good: {{base_url: '{good.url}'}}\n"
