@@ -85,3 +85,18 @@ def test_python_finds_it_by_name_without_llm_loaded(
         [other_python, "-X", "dev", "-c", code], capture_output=True, text=True, check=True
     )
     assert found.stdout == "hello there  parrot\n"
+
+
+def test_a_client_does_not_load_llms_plugins(user_path: Path) -> None:
+    # Reading the stored keys imports llm, and no more than that.
+    (user_path / "keys.json").write_text('{"openai": "sk-test"}')
+    code = (
+        "import sys\n"
+        "from llm_g4f import config\n"
+        "from llm_g4f.routing.registry import Source\n"
+        "config.find_key(('openai',), ())\n"
+        "Source(config.load()).names()\n"
+        "print('llm' in sys.modules, 'openai' in sys.modules)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "True False\n"

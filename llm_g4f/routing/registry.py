@@ -260,10 +260,12 @@ class Source:
 def registered(wanted: str | None = None) -> dict[str, Provider]:
     """The providers of other packages, by name.
 
-    Their hook is called where llm is loaded anyway; importing llm for it is worth its time only
-    for a name that is found nowhere else (`wanted`).
+    Their hook is called where llm's plugins are loaded anyway; to load them takes half a second,
+    which only a name that is found nowhere else is worth (`wanted`).
     """
-    if "llm.plugins" not in sys.modules and wanted is None:
+    plugins = sys.modules.get("llm.plugins")
+    loaded = plugins is not None and plugins.pm.has_plugin("llm.default_plugins.openai_models")
+    if not loaded and wanted is None:
         return {}
     from llm.plugins import load_plugins, pm
 
