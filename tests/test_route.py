@@ -508,3 +508,13 @@ def test_the_settings_reach_the_wire(write_config: Write, openai_key: str) -> No
     assert request.json["data_collection"] == "deny"
     assert request.json["messages"] == [{"role": "user", "content": "hi"}]
     assert "sk-openai" not in json.dumps([request.headers, request.path, request.json])
+
+
+def test_an_image_is_no_text_that_fills_the_window(write_config: Write) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
+    write_config(
+        f"providers:\n  small: {OWN[:-1]}, context: 4096}}\n  large: {OWN[:-1]}, context: 128000}}\n"
+    )
+    assert len(planned(content=[image]).candidates) == 2
+    text = {"type": "text", "text": "A" * 100_000}
+    assert order(planned(content=[text])) == ["large gpt-4o="]

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .base import Kind, Scope
+from .base import Kind, Scope, Serving
 
 __all__ = ["CHECKED", "MODELS", "ROWS", "Model", "Offer", "Row", "abilities"]
 
@@ -81,6 +81,17 @@ class Offer:
     verify: bool = False
     successor: bool = False
     quirks: tuple[str, ...] = ()
+
+    def serving(self) -> Serving:
+        """The offer, taken."""
+        return Serving(
+            self.model,
+            self.exact,
+            verify=self.verify,
+            context=self.able.context if self.able else None,
+            quirks=self.quirks,
+            successor=self.successor,
+        )
 
 
 Offers = Mapping[str, tuple[str, ...]]

@@ -110,14 +110,7 @@ class Endpoint:
         return Unable(first or self.nothing)
 
     def _serving(self, request: ChatRequest, offer: Offer) -> Serving:
-        serving = Serving(
-            offer.model,
-            offer.exact,
-            verify=offer.verify,
-            context=offer.able.context if offer.able else None,
-            quirks=offer.quirks,
-            successor=offer.successor,
-        )
+        serving = offer.serving()
         body = {"model": offer.model, "messages": request.messages, **request.params}
         omitted = self._adapt(body, offer.quirks)
         return replace(serving, omitted=omitted) if omitted else serving

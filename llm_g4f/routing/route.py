@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..errors import NoProviderError
 from ..providers.base import Provider, Serving, Unable
 from ..providers.catalog import ROWS
+from ..providers.chunks import text_of
 from ..types import ChatRequest
 from .health import key_of
 from .registry import Source, successor
@@ -105,14 +106,7 @@ class _Planner:
             return None
         then = None
         if serving.exact and (row := ROWS.get(entry.name)) and row.successors:
-            offer = successor(row, request.model)
-            then = Serving(
-                offer.model,
-                exact=False,
-                context=offer.able.context if offer.able else None,
-                quirks=offer.quirks,
-                successor=True,
-            )
+            then = successor(row, request.model).serving()
         if request.exact or not source.config.substitutes:
             if not serving.exact:
                 kind = "successor" if serving.successor else "substitute"
@@ -227,7 +221,7 @@ def _that_fit(
 ) -> list[Candidate]:
     """Those whose context window may hold the request; if none does, all: their own error says
     more than ours could."""
-    size = sum(len(str(message.get("content") or "")) for message in request.messages)
+    size = sum(len(text_of(message.get("content")) or "") for message in request.messages)
     # No tokenizer is at hand. Eight characters to a token is more than any text has, so
     # nobody is left out who could have answered.
     least = size // 8
