@@ -81,6 +81,12 @@ class Config(NamedTuple):
     notice: bool = True
     providers: Mapping[str, ProviderConfig] = _NONE
     routes: Mapping[str, tuple[str, ...]] = _NONE
+    route_lines: Mapping[str, int] = _NONE
+
+    def models(self) -> list[str]:
+        """The requested models that the file names, in routes and in what providers serve."""
+        served = [name for provider in self.providers.values() for name in provider.models]
+        return list(dict.fromkeys([*self.routes, *served]))
 
 
 def user_dir() -> Path:
@@ -229,13 +235,16 @@ class _Reader:
                     for name, name_node, entry in self.items(value, "providers")
                 }
             elif key == "routes":
-                values[key] = {
-                    model: self.route(model, entry)
-                    for model, _, entry in self.items(value, "routes")
+                entries = self.items(value, "routes")
+                values[key] = {model: self.route(model, entry) for model, _, entry in entries}
+                values["route_lines"] = {
+                    model: node.start_mark.line + 1 for model, node, _ in entries
                 }
             else:
-                known = ", ".join(name for name in Config._fields if name != "path")
-                raise self.fail(key_node, f"unknown key {key!r}; known are {known}.")
+                raise self.fail(
+                    key_node,
+                    f"unknown key {key!r}; known are takeover, substitutes, notice, providers, routes.",
+                )
         return Config(self.path, **values)
 
     def route(self, model: str, node: Any) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from .providers.base import Provider
+    from .providers.base import Family, Provider
 
 __all__ = ["register_g4f_providers"]
 
@@ -16,7 +16,8 @@ hookspec = pluggy.HookspecMarker("llm")
 
 
 @hookspec
-def register_g4f_providers(register: Callable[[Provider], None]) -> None:
+def register_g4f_providers(register: Callable[[Provider | Family], None]) -> None:
     """Register providers: call `register(provider)` for each, an object with the shape of
-    `llm_g4f.providers.base.Provider`. A name that is taken already keeps its first owner.
+    `llm_g4f.providers.base.Provider`, or of `Family` for many that are made when they are named.
+    A name that is taken already keeps its first owner.
     """

@@ -22,6 +22,8 @@ from .config import named_key
 from .errors import BadRequestError, InvalidResponseError, clean
 from .options import Options
 from .routing.notice import announce, ending_of, notice_of
+from .routing.prices import price
+from .routing.registry import Source
 from .types import JSON, Accumulator, ChatCompletionChunk, ChatRequest, Receipt, ToolCall
 
 __all__ = ["Turn", "remembered", "to_request"]
@@ -85,11 +87,18 @@ def _wire_messages(messages: Iterable[Message], image_detail: str | None) -> lis
     system: str | None = None
     for message in messages:
         if message.role == "tool":
+            results = [part for part in message.parts if isinstance(part, ToolResultPart)]
             wire += [
                 {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.output}
-                for part in message.parts
-                if isinstance(part, ToolResultPart)
+                for part in results
             ]
+            # The role "tool" has text alone: what else a tool brought comes from the user.
+            if brought := [
+                _attached(attachment, image_detail)
+                for part in results
+                for attachment in part.attachments
+            ]:
+                wire.append({"role": "user", "content": brought})
             continue
         text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
         if message.role == "system":
@@ -145,10 +154,13 @@ def _attached(attachment: llm.Attachment, image_detail: str | None) -> JSON:
         return _content_part(attachment, image_detail)
     except Exception as error:  # noqa: BLE001 (llm reads files, and fetches URLs with its own client)
         raise BadRequestError(
-            f"The attachment {attachment.path or attachment.url or ''} cannot be read:"
+            f"The attachment {attachment.path or attachment.url or ''} cannot be sent:"
             f" {clean(str(error)) or type(error).__name__}.",
             status_code=400,
         ) from None
+
+
+_AUDIO = {"audio/wav": "wav", "audio/mpeg": "mp3"}
 
 
 def _content_part(attachment: llm.Attachment, image_detail: str | None) -> JSON:
@@ -157,19 +169,13 @@ def _content_part(attachment: llm.Attachment, image_detail: str | None) -> JSON:
         url = attachment.url or f"data:{kind};base64,{attachment.base64_content()}"
         image = {"url": url} | ({"detail": image_detail} if image_detail else {})
         return {"type": "image_url", "image_url": image}
-    content = attachment.base64_content()
     if kind == "application/pdf":
-        return {
-            "type": "file",
-            "file": {
-                "filename": f"{attachment.id()}.pdf",
-                "file_data": f"data:{kind};base64,{content}",
-            },
-        }
-    return {
-        "type": "input_audio",
-        "input_audio": {"data": content, "format": "wav" if kind == "audio/wav" else "mp3"},
-    }
+        data = f"data:{kind};base64,{attachment.base64_content()}"
+        return {"type": "file", "file": {"filename": f"{attachment.id()}.pdf", "file_data": data}}
+    if kind not in _AUDIO:
+        raise ValueError(f"{kind or 'its type'} is neither an image, PDF, WAV nor MP3")
+    audio = {"data": attachment.base64_content(), "format": _AUDIO[kind]}
+    return {"type": "input_audio", "input_audio": audio}
 
 
 def _arguments(call: ToolCall) -> JSON:
@@ -195,16 +201,17 @@ class Turn:
         request: ChatRequest,
         response: llm.Response | llm.AsyncResponse,
         before: JSON,
-        *,
-        notice: bool = True,
+        source: Source,
     ) -> None:
         self._request = request
         self._response = response
         self._before = before
-        self._notice = notice
+        self._source = source
+        self._notice = source.config.notice
         self._whole = Accumulator()
         self._call_ids: dict[int, str] = {}
         self._noted = False
+        self._price: float | None = None
 
     def events(self, chunk: ChatCompletionChunk) -> Iterator[StreamEvent]:
         """Llm's events for a chunk. The first one carries what the conversation remembers, and
@@ -257,6 +264,12 @@ class Turn:
             noted["only_exact"] = True
         return noted
 
+    def find_price(self) -> None:
+        """Find out what the answer cost, before `finish`. May load a table, which takes a while."""
+        answer = self._whole.completion()
+        if answer.receipt is not None and answer.usage is not None:
+            self._price = price(answer.receipt, answer.usage, answer.service_tier, self._source)
+
     def finish(self) -> Iterator[StreamEvent]:
         """Give llm what it logs: tool calls, usage, the resolved model, the receipt."""
         completion = self._whole.completion()
@@ -284,6 +297,8 @@ class Turn:
             details = {
                 name: value for name, value in usage.to_dict().items() if name.endswith("_details")
             }
+            if self._price is not None:
+                details["price_usd"] = self._price
             response.set_usage(
                 input=usage.prompt_tokens,
                 output=usage.completion_tokens,

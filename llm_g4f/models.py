@@ -5,6 +5,7 @@ What answers is imported by the first prompt: llm imports this module at every s
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["G4F", "AsyncG4F"]
 
-_IMAGES = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+_ATTACHMENTS = frozenset(
+    {
+        *("image/png", "image/jpeg", "image/webp", "image/gif"),
+        "application/pdf",
+        *("audio/wav", "audio/mpeg"),
+    }
+)
 
 
 class _LazyOptions:
@@ -37,7 +44,8 @@ class _Shared:
     supports_tools = True
     # Keys are the route's business, one for each provider: llm is to ask for none.
     needs_key: str | None = None
-    attachment_types: set[str] | frozenset[str] = _IMAGES | {"application/pdf"}
+    # Whatever any provider takes: who cannot take it is left out of the route.
+    attachment_types: set[str] | frozenset[str] = _ATTACHMENTS
     # Turns that llm's own gpt-4o logged are stored with references to these.
     json_replacements: ClassVar[dict[str, Any]] = {**Chat.json_replacements}
     Options = _LazyOptions()
@@ -67,7 +75,7 @@ class _Shared:
         before = remembered(prompt)
         request = to_request(self.requested, prompt, before, stream, key)
         source = Source(config.load())
-        turn = Turn(request, response, before, notice=source.config.notice)
+        turn = Turn(request, response, before, source)
         return turn, lambda: stream_route(request, source)
 
 
@@ -100,6 +108,7 @@ class G4F(_Shared, llm.KeyModel):
             with contextlib.closing(portal().stream(start)) as chunks:
                 for chunk in chunks:
                     yield from turn.events(chunk)
+            turn.find_price()
             yield from turn.finish()
 
 
@@ -120,5 +129,6 @@ class AsyncG4F(_Shared, llm.AsyncKeyModel):
                 async for chunk in chunks:
                     for event in turn.events(chunk):
                         yield event
+            await asyncio.to_thread(turn.find_price)
             for event in turn.finish():
                 yield event

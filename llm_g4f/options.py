@@ -1,4 +1,4 @@
-"""What `-o` takes: all of llm's own Chat options, and three of ours."""
+"""What `-o` takes: all of llm's own Chat options, reasoning_effort, and three for the route."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ class Options(llm.Options):
     )
     service_tier: str | None = Field(
         default=None, description="The provider's processing tier, such as flex or priority."
+    )
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        Field(default=None, description="How much a model that reasons is to reason, none to max.")
     )
     provider: str | None = Field(
         default=None,

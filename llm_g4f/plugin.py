@@ -11,7 +11,7 @@ from . import hooks
 
 pm.add_hookspecs(hooks)
 
-__all__ = ["register_commands", "register_models"]
+__all__ = ["register_commands", "register_g4f_providers", "register_models"]
 
 
 @llm.hookimpl(trylast=True)  # after llm's own models, whose places ours take
@@ -26,3 +26,10 @@ def register_commands(cli: Any) -> None:
     from .commands import g4f
 
     cli.add_command(g4f)
+
+
+@llm.hookimpl
+def register_g4f_providers(register: Any) -> None:
+    from .llm_model import LLMModels
+
+    register(LLMModels())

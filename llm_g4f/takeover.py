@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llm
 from llm.default_plugins.openai_models import Chat
 from llm.models import ModelWithAliases
 
 from .models import G4F, AsyncG4F
-from .providers.names import MODELS
+from .providers.names import MODELS, OPEN_MODELS
+
+if TYPE_CHECKING:
+    from .config import Config
 
 __all__ = ["register_all"]
 
@@ -24,9 +27,11 @@ def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
 
     A row of llm's own Chat class is replaced at its index, with its aliases: what stands behind
     it (the user's extra models, other plugins') still wins over it. With `takeover: false`,
-    or where somebody else has the name, ours is registered as g4f/NAME alone.
+    or where somebody else has the name, ours is registered as g4f/NAME alone. The open models and
+    those that g4f.yaml names are g4f/NAME, and NAME where nobody has it.
     """
-    takeover = _takeover()
+    config = _config()
+    takeover = config is None or config.takeover
     taken = {name for row in rows for name in (row.model.model_id, *row.aliases)}
     for model, aliases in MODELS.items():
         prefixed = f"g4f/{model}"
@@ -43,20 +48,27 @@ def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
             register(G4F(model, model), AsyncG4F(model, model), aliases=[*free, prefixed])
         else:
             register(G4F(prefixed, model), AsyncG4F(prefixed, model))
+    for model in dict.fromkeys((*OPEN_MODELS, *(config.models() if config else ()))):
+        if model in MODELS:
+            continue
+        prefixed = f"g4f/{model}"
+        free = [] if model in taken else [model]
+        register(G4F(prefixed, model), AsyncG4F(prefixed, model), aliases=free)
 
 
-def _takeover() -> bool:
+def _config() -> Config | None:
+    """g4f.yaml, or None where there is none that can be used."""
     if not (llm.user_dir() / "g4f.yaml").exists():
-        return True
+        return None
     from . import config
     from .errors import ConfigError
 
     try:
-        return config.load().takeover
+        return config.load()
     except ConfigError as error:
         # Every use of our models says it again; other plugins' models must go on.
         _warn(str(error))
-        return True
+        return None
 
 
 @cache  # llm asks for its models several times in one command

@@ -127,13 +127,15 @@ class Receipt:
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens as the provider counted them; the details are OpenAI's objects or None."""
+    """Tokens as the provider counted them; the details are OpenAI's objects or None. `cost` is the
+    provider's own figure, in its own unit."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: JSON | None = None
     completion_tokens_details: JSON | None = None
+    cost: float | None = None
 
     def to_dict(self) -> JSON:
         return {

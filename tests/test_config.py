@@ -111,6 +111,7 @@ routes:
             ),
         },
         routes={"gpt-4o": ("mybox", "openai", "openrouter/openai/gpt-4o", "ovh")},
+        route_lines={"gpt-4o": 25},
     )
 
 

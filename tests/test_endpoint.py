@@ -784,7 +784,10 @@ def test_a_need_that_is_not_met_is_the_reason(need: str) -> None:
         able = replace(Model(images=True, files=True, audio=True), **{unmet: False})
         limited = replace(place, offers=(Offer("gpt-4o", True, able),))
         answer = asyncio.run(limited.serves(asked))
-        assert isinstance(answer, Unable if unmet == need else Serving)
+        if unmet == need == "schema":
+            assert answer == Serving("gpt-4o", True, schema_in_prompt=True)
+        else:
+            assert isinstance(answer, Unable if unmet == need else Serving)
 
 
 def test_the_first_offer_that_can_take_the_request() -> None:
@@ -804,4 +807,6 @@ def test_the_first_offer_that_can_take_the_request() -> None:
     looks = [{"role": "user", "content": [image]}]
     assert serves(place, messages=looks) == Serving("seeing", False)
     assert serves(place, params={"tools": [{}]}) == Unable("small calls no tools")
+    knowing = replace(place, offers=(Offer("small", True, Model(schema=False)), *place.offers[1:]))
+    assert serves(knowing, params=SCHEMA) == Serving("seeing", False)
     assert serves(replace(place, offers=())) == Unable("it has nothing")

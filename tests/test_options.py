@@ -15,7 +15,7 @@ from llm_g4f.options import Options
 from .conftest import Run
 from .server import HANG, Server, stream
 
-OWN = {"provider", "exact", "timeout"}
+OWN = {"provider", "exact", "timeout", "reasoning_effort"}
 
 
 def builtin(url: str) -> Any:
@@ -43,7 +43,7 @@ def plain(options: Any) -> dict[str, Any]:
     }
 
 
-def test_options_are_llms_own_and_three_of_ours() -> None:
+def test_options_are_llms_own_and_ours() -> None:
     assert set(Options.model_fields) == set(BUILTIN.model_fields) | OWN
     for name, field in Options.model_fields.items():
         assert field.default is None

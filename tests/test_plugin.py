@@ -13,15 +13,17 @@ import pytest
 import yaml
 from llm.default_plugins.openai_models import AsyncChat, Chat
 from llm.models import ModelWithAliases
-from llm.plugins import pm
+from llm.plugins import load_plugins, pm
 
 from llm_g4f.models import G4F, AsyncG4F
+from llm_g4f.providers.names import MODELS, OPEN_MODELS
 from llm_g4f.takeover import register_all
 
 from .conftest import Run
 from .server import Server, stream
 
-OURS = ("gpt-4o", "gpt-4o-mini")
+OURS = tuple(MODELS)
+OPEN = [(f"g4f/{name}", "G4F", [name]) for name in OPEN_MODELS]
 
 
 def sync(name: str) -> Any:
@@ -46,6 +48,7 @@ def named(model_id: str) -> list[ModelWithAliases]:
 
 def builtin_rows() -> list[ModelWithAliases]:
     """The rows as llm has them without us."""
+    load_plugins()
     ours = pm.unregister(name="g4f")
     try:
         return rows()
@@ -77,28 +80,30 @@ def other_plugin() -> Iterator[Callable[[Callable[[Any], None]], None]]:
 
 @pytest.mark.parametrize("model", OURS)
 def test_the_builtin_row_is_replaced_at_its_index(model: str) -> None:
-    before = [row.model.model_id for row in builtin_rows()]
+    builtin = builtin_rows()
+    before = [row.model.model_id for row in builtin]
     after = rows()
-    assert [row.model.model_id for row in after] == before
+    assert [row.model.model_id for row in after[: len(before)]] == before
     found = after[before.index(model)]
     assert isinstance(found.model, G4F)
     assert isinstance(found.async_model, AsyncG4F)
-    short = model.removeprefix("gpt-")
-    assert list(found.aliases) == [short, f"g4f/{model}"]
-    for name in (model, short, f"g4f/{model}"):
+    theirs = list(builtin[before.index(model)].aliases)
+    assert theirs == list(MODELS[model])
+    assert list(found.aliases) == [*theirs, f"g4f/{model}"]
+    for name in (model, *theirs, f"g4f/{model}"):
         assert type(sync(name)) is G4F
         assert type(asynchronous(name)) is AsyncG4F
 
 
 def test_no_other_row_changes() -> None:
-    def others(found: list[ModelWithAliases]) -> list[tuple[str, type, list[str]]]:
+    def others(found: list[ModelWithAliases]) -> list[tuple[str, str, list[str]]]:
         return [
-            (row.model.model_id, type(row.model), list(row.aliases))
+            (row.model.model_id, type(row.model).__name__, list(row.aliases))
             for row in found
             if row.model.model_id not in OURS
         ]
 
-    assert others(rows()) == others(builtin_rows())
+    assert others(rows()) == others(builtin_rows()) + OPEN
 
 
 def test_both_faces_have_one_name() -> None:
@@ -116,9 +121,9 @@ def test_replacements_of_logged_json_are_llms_own() -> None:
 @pytest.mark.parametrize("alias", ["gpt-4o", "4o", "g4f/gpt-4o"])
 def test_a_users_alias_wins(alias: str) -> None:
     llm.get_models_with_aliases()
-    llm.set_alias(alias, "gpt-4.1")
-    assert sync(alias).model_id == "gpt-4.1"
-    assert asynchronous(alias).model_id == "gpt-4.1"
+    llm.set_alias(alias, "gpt-5")
+    assert sync(alias).model_id == "gpt-5"
+    assert asynchronous(alias).model_id == "gpt-5"
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "4o"])
@@ -150,6 +155,10 @@ class Special(Chat):
     """Another plugin's class."""
 
 
+ADDED = [(name, "G4F", [*aliases, f"g4f/{name}"]) for name, aliases in MODELS.items()] + OPEN
+"""What is registered where llm has none of them."""
+
+
 def registered(found: list[ModelWithAliases]) -> list[tuple[str, str, list[str]]]:
     """What stands in `found` after ours have been registered."""
 
@@ -173,7 +182,7 @@ def test_a_row_that_is_not_llms_own_is_somebody_elses(theirs: tuple[Any, dict[st
     assert registered([row(kind("gpt-4o", **settings), "4o")]) == [
         ("gpt-4o", kind.__name__, ["4o"]),
         ("g4f/gpt-4o", "G4F", []),
-        ("gpt-4o-mini", "G4F", ["4o-mini", "g4f/gpt-4o-mini"]),
+        *ADDED[1:],
     ]
 
 
@@ -182,8 +191,39 @@ def test_where_llm_has_no_such_model_ours_is_added() -> None:
     assert registered([row(chat("4o", api_base="http://127.0.0.1:1/v1"))]) == [
         ("4o", "Chat", []),
         ("gpt-4o", "G4F", ["g4f/gpt-4o"]),
-        ("gpt-4o-mini", "G4F", ["4o-mini", "g4f/gpt-4o-mini"]),
+        *ADDED[1:],
     ]
+
+
+def test_the_models_of_g4f_yaml_are_registered(write_config: Callable[[str], Path]) -> None:
+    write_config(
+        """
+        providers:
+          box: {base_url: 'http://127.0.0.1:1', models: {gpt-4o: a, my-model: b, gpt-5: c}}
+        routes: {other: [box], my-model: [box]}
+        """
+    )
+    before = [row.model.model_id for row in builtin_rows()]
+    added = [(row.model.model_id, list(row.aliases)) for row in rows()[len(before) :]]
+    assert added == [
+        *((name, aliases) for name, _, aliases in OPEN),
+        ("g4f/other", ["other"]),
+        ("g4f/my-model", ["my-model"]),
+        ("g4f/gpt-5", []),
+    ]
+    assert sync("my-model").requested == asynchronous("g4f/my-model").requested == "my-model"
+    assert type(sync("gpt-5")).__name__ == "Responses"
+    assert str(sync("other")) == "G4F: g4f/other"
+
+
+def test_an_open_model_leaves_its_name_to_another_plugin(
+    other_plugin: Callable[[Callable[[Any], None]], None],
+) -> None:
+    chat: Any = Chat
+    theirs = chat("gpt-oss-20b", api_base="http://127.0.0.1:1/v1")
+    other_plugin(lambda register: register(theirs))
+    assert sync("gpt-oss-20b") is theirs
+    assert type(sync("g4f/gpt-oss-20b")) is G4F
 
 
 def test_without_takeover_llms_own_models_stay(write_config: Callable[[str], Path]) -> None:
@@ -300,7 +340,7 @@ def test_hooks_import_nothing_heavy_and_touch_no_network(
 ) -> None:
     if config:
         write_config(config)
-    models, commands, reached, modules = started()
+    models, commands, reached, modules = started(LLM_LOAD_PLUGINS="llm-g4f")
     assert "gpt-4o" in models
     assert "g4f" in commands
     _, _, reached_without, without = started(LLM_LOAD_PLUGINS="")
@@ -327,15 +367,23 @@ def test_models_lists_one_row_for_each(run_llm: Run) -> None:
     assert lines[0] == "G4F: gpt-4o (aliases: 4o, g4f/gpt-4o)"
     assert lines[1] == "G4F: gpt-4o-mini (aliases: 4o-mini, g4f/gpt-4o-mini)"
     assert sum(": gpt-4o" in line for line in lines) == 2
+    assert "G4F: gpt-3.5-turbo (aliases: 3.5, chatgpt, g4f/gpt-3.5-turbo)" in lines
+    assert "G4F: g4f/gpt-oss-120b (aliases: gpt-oss-120b)" in lines
 
 
 def test_options_shown_are_those_of_the_model_that_runs(run_llm: Run) -> None:
     done = run_llm("-m", "gpt-4o", "--options")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("G4F: gpt-4o (aliases: 4o, g4f/gpt-4o)")
-    for name in ("temperature: float", "logit_bias", "provider: str", "exact: ", "timeout: float"):
+    for name in (
+        "temperature: float",
+        "logit_bias",
+        "provider: str",
+        "exact: ",
+        "reasoning_effort: ",
+    ):
         assert f"\n    {name}" in done.stdout
     for feature in ("streaming", "schemas", "tools", "async"):
         assert f"\n  - {feature}" in done.stdout
-    assert "image/png" in done.stdout
+    assert "application/pdf, audio/mpeg, audio/wav, image/gif" in done.stdout
     assert "Keys:" not in done.stdout

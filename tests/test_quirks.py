@@ -27,6 +27,15 @@ CALL = {
 }
 RESULT = {"role": "tool", "tool_call_id": "call_abcdef123", "content": "3"}
 USER = {"role": "user", "content": "hi"}
+LOOSE = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+STRICT = {**LOOSE, "additionalProperties": False}
+
+
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    asked = {"name": "x", "schema": schema}
+    if schema is STRICT:
+        asked["strict"] = True
+    return {"type": "json_schema", "json_schema": asked}
 
 
 def sent(
@@ -73,6 +82,15 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
         {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "sub"}}},
         {"tools": TOOLS[1:], "tool_choice": "required"},
         (),
+    ),
+    ("strict_schema", {"response_format": form(LOOSE)}, {"response_format": form(STRICT)}, ()),
+    *(
+        ("strict_schema", {"response_format": left}, {"response_format": left}, ())
+        for left in (
+            form(LOOSE) | {"json_schema": {"name": "x", "schema": LOOSE, "strict": False}},
+            form({**LOOSE, "required": []}),
+            {"type": "json_object"},
+        )
     ),
     (
         "stand_in",

@@ -427,7 +427,7 @@ SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "x"
         ("supports_tools: false", "hi", TOOLS, False),
         ("supports_tools: false", "hi", {"tools": []}, True),
         ("supports_tools: true", "hi", TOOLS, True),
-        ("supports_schema: false", "hi", SCHEMA, False),
+        ("supports_schema: false", "hi", SCHEMA, True),
         ("supports_schema: false", "hi", {"response_format": {"type": "json_object"}}, True),
         ("supports_schema: true", "hi", SCHEMA, True),
     ],

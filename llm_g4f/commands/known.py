@@ -1,10 +1,10 @@
-"""Names of providers, checked."""
+"""Names of providers and models, checked and resolved."""
 
 from __future__ import annotations
 
 import click
 
-__all__ = ["check_name"]
+__all__ = ["check_name", "requested_model"]
 
 
 def check_name(name: str) -> None:
@@ -12,6 +12,20 @@ def check_name(name: str) -> None:
     from .. import config
     from ..routing.registry import Source
 
-    names = Source(config.load()).names()
-    if name not in names:
+    source = Source(config.load())
+    names = source.names()
+    if name not in names and not source.is_member(name):
         raise click.ClickException(f"There is no provider {name!r}. There are: {', '.join(names)}.")
+
+
+def requested_model(name: str) -> str:
+    """The model that `name` asks for: "4o" and "g4f/gpt-4o" are gpt-4o, as for `llm -m`."""
+    import llm
+
+    from ..models import G4F
+
+    try:
+        model = llm.get_model(name)
+    except llm.UnknownModelError:
+        return name
+    return model.requested if isinstance(model, G4F) else name

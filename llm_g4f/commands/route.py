@@ -7,6 +7,7 @@ import json as json_format
 import click
 
 from .failure import said
+from .known import requested_model
 
 __all__ = ["route"]
 
@@ -23,6 +24,7 @@ def route(model: str, json: bool) -> None:
     from ..routing.route import plan
     from ..types import ChatRequest
 
+    model = requested_model(model)
     request = ChatRequest(model=model, messages=[])
     found = portal().run(lambda: plan(request, Source(config.load())))
     if json:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from ..types import ChatCompletionChunk, ChatRequest
 
-__all__ = ["Kind", "Provider", "Scope", "Serving", "Unable"]
+__all__ = ["Family", "Kind", "Provider", "Scope", "Serving", "Unable"]
 
 Kind = Literal["keyed", "local", "anonymous", "embedded"]
 Scope = Literal["key", "model"]
@@ -22,7 +22,8 @@ class Serving:
     word, so the model that the answer names is compared. `omitted` are parameters it does not
     take. `context` is its window in tokens, None if unknown. `quirks` are applied to the request
     besides the provider's own. `successor`: it is what its maker put in the model's place.
-    `refused`: parameters to leave out, since it has refused them.
+    `refused`: parameters to leave out, since it has refused them. `schema_in_prompt`: it knows no
+    schemas; the router tells it in words, and checks.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Serving:
     quirks: tuple[str, ...] = ()
     successor: bool = False
     refused: tuple[str, ...] = ()
+    schema_in_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +68,13 @@ class Provider(Protocol):
     ) -> AsyncIterator[ChatCompletionChunk]: ...
 
     async def models(self) -> list[str]: ...
+
+
+class Family(Protocol):
+    """Providers that are made when they are named: `name` ends in a colon, and what follows it is
+    `id`. `member` raises `NoProviderError` for one that does not exist."""
+
+    @property
+    def name(self) -> str: ...
+
+    def member(self, id: str) -> Provider: ...

@@ -107,7 +107,8 @@ class Row:
     (environment, `llm keys`), `ambient` False that a variable serves other ends too and counts
     only where the provider is enabled. `parameters` are the environment variables in braces in
     `base_url`. `key_header` carries the key instead of Authorization. `key_enough`: a key is consent.
-    `extra_content`: it wants to see that of its tool calls again. `trains`: prompts may train models, None unknown.
+    `extra_content`: it wants to see that of its tool calls again. `price_table`: its name in
+    genai-prices. `tells_cost`: usage.cost is in US dollars. `trains`: prompts may train models, None unknown.
     """
 
     name: str
@@ -126,6 +127,8 @@ class Row:
     parameters: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
     extra_content: bool = False
+    price_table: str | None = None
+    tells_cost: bool = False
     trains: bool | None = None
     evidence: str = ""
 
@@ -168,6 +171,8 @@ ROWS: Mapping[str, Row] = {
                 **dict.fromkeys(("gpt-4.1-nano", *_OLD), D(2026, 10, 23)),
             },
             successors=dict.fromkeys((*_CHAT, *_OLD), "gpt-6-luna"),
+            quirks=("strict_schema",),
+            price_table="openai",
             trains=False,
             evidence="openai 3.54 (types/shared/chat_model.py); OpenAI's deprecations page",
         ),
@@ -182,6 +187,8 @@ ROWS: Mapping[str, Row] = {
             ends=dict.fromkeys(
                 ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"), D(2027, 4, 14)
             ),
+            quirks=("strict_schema",),
+            price_table="azure",
             trains=False,
             evidence="Azure OpenAI v1 API reference: the model is a deployment, named in g4f.yaml",
         ),
@@ -192,7 +199,9 @@ ROWS: Mapping[str, Row] = {
             aliases=("openrouter",),
             key_enough=True,
             models=_same(*_CHAT, *_OLD, *_OPEN, prefix="openai/"),
-            quirks=("system_role",),
+            quirks=("system_role", "strict_schema"),
+            price_table="openrouter",
+            tells_cost=True,
             evidence="openrouter.ai/docs; llm-openrouter 0.7.1",
         ),
         Row(
@@ -264,6 +273,7 @@ ROWS: Mapping[str, Row] = {
             aliases=("groq",),
             models=_oss("openai/gpt-oss-120b", "openai/gpt-oss-20b", "qwen/qwen3.8-27b"),
             quirks=("no_logprobs", "no_logit_bias", "no_names", "one_choice"),
+            price_table="groq",
             trains=False,
             evidence="console.groq.com/docs/openai",
         ),
@@ -281,6 +291,7 @@ ROWS: Mapping[str, Row] = {
             },
             quirks=("no_temperature",),
             extra_content=True,
+            price_table="google",
             evidence="ai.google.dev/gemini-api/docs/openai; llm-gemini 0.35",
         ),
         Row(
@@ -296,6 +307,7 @@ ROWS: Mapping[str, Row] = {
                 "no_stream_options",
                 "strict_fields",
             ),
+            price_table="mistral",
             evidence="docs.mistral.ai/api; llm-mistral 0.16",
         ),
         Row(
@@ -311,6 +323,7 @@ ROWS: Mapping[str, Row] = {
                 "@cf/meta/llama-4-scout-17b-16e-instruct",
             ),
             quirks=("max_tokens", "always_max_tokens", "system_role", "no_store"),
+            price_table="cloudflare",
             trains=False,
             evidence="developers.cloudflare.com/workers-ai",
         ),
@@ -321,6 +334,7 @@ ROWS: Mapping[str, Row] = {
             aliases=("cerebras",),
             models={"*": ("gpt-oss-120b", "qwen-3.8-27b")},
             quirks=("system_role", "no_store"),
+            price_table="cerebras",
             evidence="inference-docs.cerebras.ai",
         ),
         Row(
@@ -330,6 +344,7 @@ ROWS: Mapping[str, Row] = {
             aliases=("together",),
             models={"*": ("openai/gpt-oss-120b",)},
             quirks=("max_tokens", "system_role", "no_store"),
+            price_table="together",
             evidence="docs.together.ai/docs/openai-api-compatibility",
         ),
         Row(

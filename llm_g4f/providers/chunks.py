@@ -2,14 +2,15 @@
 
 A chunk of a stream and a whole completion go through the same reader: a whole one is a
 single chunk whose `message` is the delta. Deviations seen in the wild and handled here:
-null or missing choices, deltas and contents; content as a list of parts; `reasoning` or
-`reasoning_content`; tool calls without id or index; arguments as an object; usage on any
+null or missing choices, deltas and contents; content as a list of parts; `reasoning`,
+`reasoning_content` or <think> in the text; tool calls without id or index; arguments as an object; usage on any
 chunk; lone surrogates.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..types import (
     ToolCallDelta,
     Usage,
 )
+from .thinking import Thinking
 
 __all__ = ["ChunkReader", "parse_json", "text_of"]
 
@@ -92,12 +94,16 @@ def _usage(value: Any) -> Usage | None:
     if prompt is None or completion is None:
         return None
     total = _integer(value.get("total_tokens"))
-    details = [value.get("prompt_tokens_details"), value.get("completion_tokens_details")]
+    of_prompt = value.get("prompt_tokens_details")
+    of_completion = value.get("completion_tokens_details")
+    cost = value.get("cost")
     return Usage(
         prompt,
         completion,
         prompt + completion if total is None else total,
-        *(detail if isinstance(detail, dict) else None for detail in details),
+        of_prompt if isinstance(of_prompt, dict) else None,
+        of_completion if isinstance(of_completion, dict) else None,
+        cost if isinstance(cost, float) and 0 <= cost < math.inf else None,
     )
 
 
@@ -123,6 +129,8 @@ class ChunkReader:
         self._id = ""
         self._created = 0
         self._calls: dict[int, _Calls] = {}
+        self._thinking: dict[int, Thinking] = {}
+        self._plain: set[int] = set()
 
     def read(self, data: Any) -> ChatCompletionChunk:
         """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""
@@ -169,12 +177,32 @@ class ChunkReader:
         delta = choice.get("delta") or choice.get("message")
         reason = choice.get("finish_reason")
         logprobs = choice.get("logprobs")
+        read = self._delta(delta, index) if isinstance(delta, dict) else ChoiceDelta()
+        if index not in self._plain:
+            self._part(read, index, ended=bool(reason) or "message" in choice)
         return ChunkChoice(
             index,
-            self._delta(delta, index) if isinstance(delta, dict) else ChoiceDelta(),
+            read,
             _ENDINGS.get(reason.lower(), "stop") if isinstance(reason, str) and reason else None,
             logprobs if isinstance(logprobs, dict) else None,
         )
+
+    def _part(self, delta: ChoiceDelta, index: int, *, ended: bool) -> None:
+        """Move reasoning that stands in the content to its own field."""
+        thinking = self._thinking.setdefault(index, Thinking())
+        if delta.reasoning:
+            # A provider that sends it apart leaves nothing of it in the content.
+            thinking.plain = True
+            delta.content = thinking.end()[1] + (delta.content or "") or delta.content
+        elif delta.content:
+            delta.reasoning, delta.content = thinking.feed(delta.content)
+        if ended and not thinking.plain:
+            reasoning, content = thinking.end()
+            delta.reasoning = (delta.reasoning or "") + reasoning
+            delta.content = (delta.content or "") + content if content else delta.content
+        delta.reasoning = delta.reasoning or None
+        if thinking.plain:
+            self._plain.add(index)
 
     def _delta(self, delta: JSON, index: int) -> ChoiceDelta:
         content = delta.get("content")

@@ -29,6 +29,7 @@ from .chunks import ChunkReader, text_of
 from .endpoint import needs
 from .failures import Place, stream_failure
 from .weights import MODEL, Weights, WeightsError, fetch, find, set_aside
+from .worker import Worker
 
 __all__ = ["CONTEXT", "Embedded", "is_installed", "ready_weights", "try_out"]
 
@@ -185,51 +186,6 @@ def try_out(weights: Weights) -> None:
     _runtime.load(weights)
 
 
-class _Generation:
-    """One answer in the making: a thread that generates, and a queue in the asking loop."""
-
-    def __init__(self, server: Any, body: JSON) -> None:
-        self._server = server
-        self._body = body
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._stopped = threading.Event()
-        self._main = threading.main_thread()
-        # Not a daemon, as it would be by inheritance from the portal's thread: the interpreter
-        # waits for it, and it sees the main thread end.
-        self._thread = threading.Thread(target=self._run, name="g4f-embedded", daemon=False)
-
-    async def pieces(self) -> AsyncGenerator[JSON, None]:
-        """The dicts that llama.cpp calls back with. Raises what it raised."""
-        self._thread.start()
-        try:
-            while (piece := await self._queue.get()) is not None:
-                if isinstance(piece, Exception):
-                    raise piece
-                yield piece
-        finally:
-            self._stopped.set()
-
-    def _run(self) -> None:
-        try:
-            self._server.handle_chat_completions(self._body, self._take)
-        except Exception as error:  # noqa: BLE001 (a thread has nobody else to tell)
-            self._put(error)
-        self._put(None)
-
-    def _take(self, pieces: Any) -> bool:
-        for piece in pieces if isinstance(pieces, list) else [pieces]:
-            self._put(piece)
-        return self._stopped.is_set() or not self._main.is_alive()
-
-    def _put(self, piece: Any) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, piece)
-        except RuntimeError:
-            # The loop is closed: nobody is listening any more.
-            self._stopped.set()
-
-
 class Embedded:
     """The embedded model as a provider. Fetches its weights when it is first asked."""
 
@@ -270,8 +226,18 @@ class Embedded:
             failure.final = True
             raise failure from None
         reader = ChunkReader(self.name, serving.model)
-        generation = _Generation(server, _body(request, weights))
-        pieces = Inner(generation.pieces())
+        body = _body(request, weights)
+
+        def generate(put: Callable[[JSON], bool]) -> None:
+            def take(pieces: Any) -> bool:
+                stop = False
+                for piece in pieces if isinstance(pieces, list) else [pieces]:
+                    stop = put(piece)
+                return stop
+
+            server.handle_chat_completions(body, take)
+
+        pieces = Inner(Worker[JSON](generate, daemon=False).items())
         try:
             async for piece in pieces:
                 if "error" in piece:

@@ -101,13 +101,16 @@ class Endpoint:
         if not offers:
             return Unable(self.nothing)
         asked = needs(request)
-        first: str | None = None
-        for offer in offers:
-            reason = _unable(offer, asked)
-            if reason is None:
-                return self._serving(request, offer)
-            first = first or reason
-        return Unable(first or self.nothing)
+        # A model that knows no schemas is told in words, if none here knows them.
+        for needed in (asked, asked - {"schema"}):
+            reasons = []
+            for offer in offers:
+                reason = _unable(offer, needed)
+                if reason is None:
+                    serving = self._serving(request, offer)
+                    return replace(serving, schema_in_prompt=needed != asked)
+                reasons.append(reason)
+        return Unable(reasons[0])
 
     def _serving(self, request: ChatRequest, offer: Offer) -> Serving:
         serving = offer.serving()

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from ..types import JSON
+from .strict import strict_form
 
 __all__ = ["QUIRKS", "Quirk", "apply"]
 
@@ -194,6 +195,19 @@ def no_extra_content(body: JSON) -> tuple[str, ...]:
     return ()
 
 
+def strict_schema(body: JSON) -> tuple[str, ...]:
+    """Answers are held to a schema token by token (`strict`), if it says only what strict schemas can
+    say and the request leaves it open."""
+    form = body.get("response_format")
+    given = form.get("json_schema") if isinstance(form, dict) else None
+    if isinstance(given, dict) and "strict" not in given:
+        schema = strict_form(given.get("schema"))
+        if schema is not None:
+            strict = given | {"schema": schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": strict}
+    return ()
+
+
 def stand_in(body: JSON) -> tuple[str, ...]:
     """A reasoning model in gpt-4o's place answers at once, and so takes tools and sampling
     parameters on chat/completions too, unless the person wants it to reason (OpenAI)."""
@@ -235,6 +249,7 @@ QUIRKS: Mapping[str, Quirk] = {
         short_tool_ids,
         strict_fields,
         no_extra_content,
+        strict_schema,
         stand_in,
     )
 }

@@ -37,6 +37,7 @@ from ..types import Attempt, ChatCompletionChunk, ChatRequest, Receipt
 from .health import LONGEST, Health
 from .registry import Source
 from .route import Candidate, nobody, plan
+from .schema import ask
 
 __all__ = ["stream"]
 
@@ -265,7 +266,7 @@ class _Run:
         """The chunks of one candidate, from the commit point on. Raises `APIError`."""
         provider, serving = candidate.provider, candidate.serving
         watch = _Watch(_patience(provider), self._deadline)
-        chunks = Inner(provider.stream(self._request, serving))
+        chunks = Inner(ask(provider, self._request, serving))
         held: list[ChatCompletionChunk] | None = []
         text: list[str] = []
         ended = False

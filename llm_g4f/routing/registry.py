@@ -8,11 +8,11 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..config import Config, ProviderConfig, check_base_url, find_key
 from ..errors import ConfigError, NoProviderError
-from ..providers.base import Provider, Unable
+from ..providers.base import Family, Provider, Unable
 from ..providers.catalog import ROWS, Model, Offer, Row, abilities
 from ..providers.embedded import Embedded
 from ..providers.endpoint import Endpoint, is_same_model
@@ -61,7 +61,11 @@ class Source:
     def names(self) -> list[str]:
         """Every provider there is, in the order of the catalogue."""
         custom = ["custom"] if self.custom else []
-        return [*custom, *self.own(), *ROWS, *registered(), "embedded"]
+        return [*custom, *self.own(), *ROWS, *registered().providers, "embedded"]
+
+    def is_member(self, name: str) -> bool:
+        """Whether `name` is that of a member of a family."""
+        return _family(name) in registered(name).families
 
     def settings(self, name: str) -> ProviderConfig | None:
         """What g4f.yaml says of a provider."""
@@ -104,7 +108,13 @@ class Source:
             return self._known(ROWS[name], settings, model, key, upstream, named)
         if settings is not None and settings.base_url is not None:
             return self._own(settings, settings.base_url, model, key, upstream)
-        if (other := registered(name).get(name)) is not None:
+        others = registered(name)
+        if (found := others.families.get(_family(name))) is not None:
+            try:
+                return found.member(name.removeprefix(found.name))
+            except ConfigError as error:
+                raise ConfigError(self._in_route(name, model) + error.message) from None
+        if (other := others.providers.get(name)) is not None:
             if other.kind in ("local", "anonymous") and not (settings and settings.enabled):
                 return Unable(f'not enabled: "llm g4f enable {name}"')
             return other
@@ -116,6 +126,12 @@ class Source:
         raise NoProviderError(
             f"There is no provider {name!r}. There are: {', '.join(self.names())}."
         )
+
+    def _in_route(self, name: str, model: str) -> str:
+        """Where g4f.yaml names a provider for `model`, as the beginning of a message."""
+        if name not in self.config.routes.get(model, ()):
+            return ""
+        return f"{self.config.path}, line {self.config.route_lines[model]}: "
 
     def _own(
         self,
@@ -257,23 +273,35 @@ class Source:
         return endpoint
 
 
-def registered(wanted: str | None = None) -> dict[str, Provider]:
-    """The providers of other packages, by name.
+def _family(name: str) -> str:
+    return name.partition(":")[0] + ":"
+
+
+class Registered(NamedTuple):
+    """What the hook brought, by name."""
+
+    providers: dict[str, Provider]
+    families: dict[str, Family]
+
+
+def registered(wanted: str | None = None) -> Registered:
+    """The providers of other packages.
 
     Their hook is called where llm's plugins are loaded anyway; to load them takes half a second,
     which only a name that is found nowhere else is worth (`wanted`).
     """
     plugins = sys.modules.get("llm.plugins")
     loaded = plugins is not None and plugins.pm.has_plugin("llm.default_plugins.openai_models")
+    found = Registered({}, {})
     if not loaded and wanted is None:
-        return {}
+        return found
     from llm.plugins import load_plugins, pm
 
-    found: dict[str, Provider] = {}
-
-    def register(provider: Provider) -> None:
-        if provider.name not in ROWS and provider.name != "embedded":
-            found.setdefault(provider.name, provider)
+    def register(provider: Provider | Family) -> None:
+        if provider.name.endswith(":"):
+            found.families.setdefault(provider.name, cast("Family", provider))
+        elif provider.name not in ROWS and provider.name != "embedded":
+            found.providers.setdefault(provider.name, cast("Provider", provider))
 
     load_plugins()
     if hasattr(pm.hook, "register_g4f_providers"):

@@ -48,7 +48,8 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A provider to consider; `upstream` from provider/upstream-id."""
+    """A provider to consider; `upstream` from provider/upstream-id. What follows a family's colon
+    is the name of one of its members, slashes and all."""
 
     name: str
     upstream: str | None = None
@@ -56,7 +57,7 @@ class _Entry:
     @classmethod
     def of(cls, text: str) -> _Entry:
         name, _, upstream = text.partition("/")
-        return cls(name, upstream or None)
+        return cls(text) if ":" in name else cls(name, upstream or None)
 
 
 def _named(request: ChatRequest, source: Source) -> tuple[str, ...]:

@@ -1,0 +1,59 @@
+"""What an answer cost, where that is known: the provider's own figure, else the price table of
+genai-prices (extra `prices`). Never an estimate.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.util import find_spec
+
+from ..providers.catalog import ROWS
+from ..types import Receipt, Usage
+from .registry import Source
+
+__all__ = ["has_table", "price"]
+
+
+@cache
+def has_table() -> bool:
+    """Whether genai-prices is installed; to load it takes a quarter of a second."""
+    return find_spec("genai_prices") is not None
+
+
+def price(receipt: Receipt, usage: Usage, tier: str | None, source: Source) -> float | None:
+    """US dollars for an answer, None if nobody knows. `tier` is the service_tier that it had.
+
+    A provider whose base URL the user changed has other prices than its name suggests.
+    """
+    row = ROWS.get(receipt.provider or "")
+    settings = source.settings(receipt.provider or "")
+    moved = settings is not None and settings.base_url is not None
+    if row is None or receipt.model is None or moved:
+        return None
+    if row.base_url_variable and os.environ.get(row.base_url_variable):
+        return None
+    if row.tells_cost and usage.cost is not None:
+        return usage.cost
+    if row.price_table is None or tier not in (None, "default") or not has_table():
+        return None
+    from genai_prices import Usage as Tokens
+    from genai_prices import calc_price
+
+    of_input, of_output = usage.prompt_tokens_details or {}, usage.completion_tokens_details or {}
+    tokens = Tokens(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        cache_read_tokens=_count(of_input.get("cached_tokens")),
+        input_audio_tokens=_count(of_input.get("audio_tokens")),
+        output_audio_tokens=_count(of_output.get("audio_tokens")),
+    )
+    try:
+        found = calc_price(tokens, receipt.model, provider_id=row.price_table)
+    except (LookupError, ValueError):
+        return None
+    return float(found.total_price)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,143 @@
+"""Schemas for models that know none: the schema goes into the prompt, and the answer is checked.
+
+The answer is held back until it is known to fit, so that one which does not can still give way
+to the next provider.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from ..errors import BadRequestError, InvalidResponseError, clean
+from ..providers.base import Provider, Serving
+from ..providers.chain import Inner
+from ..types import (
+    JSON,
+    Accumulator,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    ChatRequest,
+    Choice,
+)
+
+__all__ = ["ask"]
+
+
+def ask(
+    provider: Provider, request: ChatRequest, serving: Serving
+) -> AsyncIterator[ChatCompletionChunk]:
+    """The provider's chunks; where `serving` says that the schema belongs into the prompt, those of
+    an answer that fits it. Raises `APIError`."""
+    if not serving.schema_in_prompt:
+        return provider.stream(request, serving)
+    return _fitting(provider, request, serving)
+
+
+async def _fitting(
+    provider: Provider, request: ChatRequest, serving: Serving
+) -> AsyncGenerator[ChatCompletionChunk, None]:
+    form = request.params["response_format"]["json_schema"]
+    validator = _validator(form.get("schema"))
+    asked = replace(
+        request,
+        messages=_told(request.messages, form.get("schema")),
+        params={name: value for name, value in request.params.items() if name != "response_format"},
+    )
+    whole = Accumulator()
+    held: list[ChatCompletionChunk] = []
+    chunks = Inner(provider.stream(asked, serving))
+    try:
+        async for chunk in chunks:
+            whole.add(chunk)
+            held.append(chunk)
+            # Without words it commits nobody, and says that the provider is not silent.
+            yield replace(chunk, choices=[], usage=None)
+    finally:
+        await chunks.aclose()
+    choices = whole.completion().choices if held else []
+    if choices and _is_text(choices[0].message):
+        held = _with_text(held, _fit(choices[0], validator, serving, provider.name))
+    for chunk in held:
+        yield chunk
+
+
+def _is_text(message: ChatCompletionMessage) -> bool:
+    return not message.tool_calls and not message.refusal
+
+
+def _told(messages: list[JSON], schema: Any) -> list[JSON]:
+    """The messages, with the schema in the system prompt: one of them, at the beginning."""
+    words = (
+        "Answer with JSON that fits this JSON Schema, and with nothing else: no explanation, no"
+        f" code fence.\n{json.dumps(schema, ensure_ascii=False)}"
+    )
+    first = messages[0]
+    if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):
+        return [first | {"content": f"{first['content']}\n\n{words}"}, *messages[1:]]
+    return [{"role": "system", "content": words}, *messages]
+
+
+def _validator(schema: Any) -> Any:
+    """Raises `BadRequestError` for what is no schema."""
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+    from referencing import Registry
+
+    try:
+        kind = validator_for(schema, default=Draft202012Validator)
+        kind.check_schema(schema)
+    except (SchemaError, TypeError) as error:
+        said = clean(str(getattr(error, "message", error)))
+        raise BadRequestError(f"The schema is no JSON Schema: {said}.", status_code=400) from None
+    # An empty registry: what a $ref points to is in the schema, and is never fetched.
+    return kind(schema, registry=Registry())
+
+
+def _fit(choice: Choice, validator: Any, serving: Serving, provider: str) -> str:
+    """The JSON in the answer's text, which fits. Raises `InvalidResponseError`."""
+    from jsonschema.exceptions import best_match
+    from referencing.exceptions import Unresolvable
+
+    text = choice.message.content or ""
+    fenced = re.search(r"```(?:json)?\s*\n(.*?)\n\s*```", text, re.DOTALL)
+    found = (fenced[1] if fenced else text).strip()
+    try:
+        wrong = best_match(validator.iter_errors(json.loads(found)))
+    except Unresolvable as error:
+        raise BadRequestError(
+            f"The schema refers to what is not in it: {clean(str(error), 120)}.", status_code=400
+        ) from None
+    except (ValueError, RecursionError):
+        why = "it is not JSON"
+    else:
+        if wrong is None:
+            return found
+        why = f"{wrong.json_path}: {clean(wrong.message, 200)}"
+    if choice.finish_reason == "length":
+        why = "it was cut at its token limit (max_tokens, or the model's own)"
+    misfit = InvalidResponseError(
+        f"{provider} ({serving.model}) has no schemas of its own, and its answer does not fit"
+        f" yours: {why}. Ask again, or another provider. It began: {clean(text, 120)}",
+        provider=provider,
+        model=serving.model,
+    )
+    misfit.partial = text
+    raise misfit
+
+
+def _with_text(held: list[ChatCompletionChunk], text: str) -> list[ChatCompletionChunk]:
+    """The chunks with `text` as all their content, in the place of the first that had any."""
+    made = []
+    for chunk in held:
+        choices = []
+        for choice in chunk.choices:
+            if choice.index == 0 and choice.delta.content:
+                choice = replace(choice, delta=replace(choice.delta, content=text))
+                text = ""
+            choices.append(choice)
+        made.append(replace(chunk, choices=choices))
+    return made
