@@ -32,7 +32,7 @@ STRICT = {**LOOSE, "additionalProperties": False}
 
 
 def form(schema: dict[str, Any]) -> dict[str, Any]:
-    asked = {"name": "x", "schema": schema}
+    asked: dict[str, Any] = {"name": "x", "schema": schema}
     if schema is STRICT:
         asked["strict"] = True
     return {"type": "json_schema", "json_schema": asked}
