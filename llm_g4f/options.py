@@ -63,7 +63,10 @@ class Options(llm.Options):
         default=None, description="The provider's processing tier, such as flex or priority."
     )
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
-        Field(default=None, description="How much a model that reasons is to reason, none to max.")
+        Field(
+            default=None,
+            description="How much a model that reasons is to reason: none, minimal, low, medium, high, xhigh or max.",
+        )
     )
     provider: str | None = Field(
         default=None,
