@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 __all__ = [
     "Accumulator",
@@ -52,8 +53,7 @@ class Secret:
         raise TypeError("a Secret cannot be pickled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(Struct, frozen=True, kw_only=True):
     """One question, before anybody is chosen to answer it.
 
     `messages` and `params` are in OpenAI's form and belong to the request alone.
@@ -72,8 +72,7 @@ class ChatRequest:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One request to one provider. `outcome` is "ok" or the error's class name; times are seconds."""
 
     provider: str
@@ -85,15 +84,14 @@ class Attempt:
     retry_after: float | None = None
 
     def to_dict(self) -> JSON:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
     def __str__(self) -> str:
         outcome = self.outcome + (f" ({self.message})" if self.message else "")
         return f"{self.provider} {self.model}: {outcome}, {self.seconds:.1f} s"
 
 
-@dataclass(slots=True)
-class Receipt:
+class Receipt(Struct):
     """Who answered, and how it came to that.
 
     `exact` is False for a substitute and for a successor. `ttft` is the time to the first
@@ -125,8 +123,7 @@ class Receipt:
         }
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(Struct):
     """Tokens as the provider counted them; the details are OpenAI's objects or None. `cost` is the
     provider's own figure, in its own unit."""
 
@@ -139,12 +136,13 @@ class Usage:
 
     def to_dict(self) -> JSON:
         return {
-            name: value for name in self.__slots__ if (value := getattr(self, name)) is not None
+            name: value
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not None
         }
 
 
-@dataclass(slots=True)
-class Function:
+class Function(Struct):
     """The function of a tool call; `arguments` is JSON text."""
 
     name: str
@@ -154,8 +152,7 @@ class Function:
         return {"name": self.name, "arguments": self.arguments}
 
 
-@dataclass(slots=True)
-class ToolCall:
+class ToolCall(Struct):
     """A whole call of a tool, ready to be executed. `extra_content` is what its provider wants to see
     again with it (Gemini's thought signature)."""
 
@@ -171,8 +168,7 @@ class ToolCall:
         return data
 
 
-@dataclass(slots=True)
-class ToolCallDelta:
+class ToolCallDelta(Struct):
     """A piece of a tool call. `index` says which call; `id` and the name come with its first piece."""
 
     index: int
@@ -193,8 +189,7 @@ class ToolCallDelta:
         return data
 
 
-@dataclass(slots=True)
-class ChoiceDelta:
+class ChoiceDelta(Struct):
     """What a chunk adds to its choice; None and [] add nothing."""
 
     role: str | None = None
@@ -214,8 +209,7 @@ class ChoiceDelta:
         return data
 
 
-@dataclass(slots=True)
-class ChunkChoice:
+class ChunkChoice(Struct):
     """One choice of a chunk. `finish_reason` is set once, when the choice ends."""
 
     index: int
@@ -232,8 +226,7 @@ class ChunkChoice:
         }
 
 
-@dataclass(slots=True)
-class _Answer:
+class _Answer(Struct):
     id: str
     created: int
     model: str
@@ -274,7 +267,6 @@ class _Answer:
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
 
-@dataclass(slots=True)
 class ChatCompletionChunk(_Answer):
     """A piece of an answer. `usage` comes with the last one, if the provider counts."""
 
@@ -285,8 +277,7 @@ class ChatCompletionChunk(_Answer):
         return "chat.completion.chunk"
 
 
-@dataclass(slots=True)
-class ChatCompletionMessage:
+class ChatCompletionMessage(Struct):
     """What the model said."""
 
     role: str = "assistant"
@@ -304,8 +295,7 @@ class ChatCompletionMessage:
         return data
 
 
-@dataclass(slots=True)
-class Choice:
+class Choice(Struct):
     """One whole answer. `finish_reason`: stop, length, tool_calls, content_filter."""
 
     index: int
@@ -322,7 +312,6 @@ class Choice:
         }
 
 
-@dataclass(slots=True)
 class ChatCompletion(_Answer):
     """A whole answer. `model` is what served; `provider` and `receipt` say who and how."""
 

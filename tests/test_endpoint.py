@@ -7,10 +7,10 @@ import json
 import math
 import time
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from llm_g4f.errors import (
     APIConnectionError,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from ..types import ChatCompletionChunk, ChatRequest
 
@@ -14,8 +15,7 @@ Kind = Literal["keyed", "local", "anonymous", "embedded"]
 Scope = Literal["key", "model"]
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """What a provider would answer with.
 
     `exact`: it is the requested model itself. `verify`: that is our belief and not the user's
@@ -37,8 +37,7 @@ class Serving:
     schema_in_prompt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unable:
+class Unable(Struct, frozen=True):
     """Why a provider cannot take a request, in words that end a sentence "NAME: …"."""
 
     reason: str

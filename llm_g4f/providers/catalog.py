@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from .base import Kind, Scope, Serving
 
@@ -20,8 +21,7 @@ CHECKED = dt.date(2026, 11, 22)
 D = dt.date
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(Struct, frozen=True):
     """What a model can do, wherever it is served. `context` and `output` are in tokens, None where
     the sources give no number. `reasons`: it takes reasoning_effort."""
 
@@ -70,8 +70,7 @@ def abilities(model: str) -> Model | None:
     return MODELS.get(model) or MODELS.get(model.rsplit("/", 1)[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """A model with which a provider would answer. `verify`, `successor` and `quirks` as in `Serving`;
     `able` is what it can do, None if unknown: then nothing is held against it."""
 
@@ -97,8 +96,7 @@ class Offer:
 Offers = Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One provider.
 
     `models`: for a requested model ("*": any other) the ids it is served with here, the first that

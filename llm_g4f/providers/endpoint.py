@@ -6,10 +6,12 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..errors import APIError, BadRequestError, InvalidResponseError, TruncatedStreamError, clean
 from ..types import JSON, ChatCompletionChunk, ChatRequest, Secret
@@ -63,8 +65,7 @@ def is_same_model(name: str, requested: str) -> bool:
     return rest != bare and rest.startswith("-") and digits.isdigit() and len(digits) in (4, 8)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True, kw_only=True):
     """A provider that speaks chat/completions at `base_url`.
 
     `offers` are the models it would answer the request with, the first that can take it. `ask`: what

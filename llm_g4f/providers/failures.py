@@ -13,9 +13,10 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+from msgspec import Struct
 
 from ..errors import APIConnectionError, APIError, APITimeoutError, clean, status_error
 from ..types import Secret
@@ -25,8 +26,7 @@ from .transport import ProxyUnusable
 __all__ = ["Place", "connection_error", "detail_of", "http_error", "retry_after", "stream_failure"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a failure happened, for its message. `advice` is what to do about a refused key; `key`
     is what no message may show."""
 
@@ -41,8 +41,7 @@ class Place:
         return text.replace(self.key.reveal(), "…") if self.key else text
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(Struct, frozen=True):
     """What an error body says: the text, its code, the parameter it is about, its HTTP status if it
     names one, and the seconds after which to come back."""
 

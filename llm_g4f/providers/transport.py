@@ -13,10 +13,11 @@ import os
 import ssl
 import weakref
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import httpx
@@ -29,8 +30,7 @@ CONNECT_TIMEOUT = 5.0
 _MAX_CONNECTIONS = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """How to reach an origin: `ca_file` besides the system's certificates; a proxy for http://
     and one for https:// origins, instead of what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say."""
 

@@ -18,9 +18,10 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ..config import user_dir
 from ..errors import clean
@@ -55,8 +56,7 @@ class WeightsError(Exception):
     the `APIConnectionError` that the provider makes of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(Struct, frozen=True):
     """A model file. `chosen`: the user named it, so there is no hash to hold it to."""
 
     path: Path

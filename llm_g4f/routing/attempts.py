@@ -11,8 +11,9 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from ..errors import (
     APIConnectionError,

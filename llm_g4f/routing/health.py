@@ -19,9 +19,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..config import user_dir
 from ..errors import (
@@ -56,8 +57,7 @@ def key_of(provider: str, model: str, scope: str) -> str:
     return f"{provider}/{model}" if scope == "model" else provider
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     cooldowns: dict[str, tuple[float, int]] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
 

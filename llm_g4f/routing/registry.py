@@ -7,8 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..config import Config, ProviderConfig, check_base_url, find_key
 from ..errors import ConfigError, NoProviderError
@@ -35,8 +37,7 @@ def today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where providers come from: g4f.yaml, and what the caller brought along.
 
     `custom` is an ad-hoc provider's base URL. `network` and `http` are for all of them. `today`

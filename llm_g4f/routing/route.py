@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..errors import NoProviderError
 from ..providers.base import Provider, Serving, Unable
@@ -21,8 +22,7 @@ WAYS_OUT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A provider that can take the request, and what it would answer with. `then`: what takes that
     one's place, should the provider say that it is gone."""
 
@@ -36,8 +36,7 @@ class Candidate:
         return key_of(self.provider.name, self.serving.model, self.provider.scope)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """The candidates in their order, and (provider, reason) for each one left out. `willing` are
     those of them that have a key and lack only consent."""
 
@@ -46,8 +45,7 @@ class Route:
     willing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     """A provider to consider; `upstream` from provider/upstream-id. What follows a family's colon
     is the name of one of its members, slashes and all."""
 

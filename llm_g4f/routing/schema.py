@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..errors import BadRequestError, InvalidResponseError, clean
 from ..providers.base import Provider, Serving
