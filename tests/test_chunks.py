@@ -425,6 +425,47 @@ def test_any_json_is_a_chunk_or_an_error_of_ours(values: list[Any]) -> None:
         accumulator.completion().model_dump_json().encode()
 
 
+pieces = mostly(
+    st.fixed_dictionaries(
+        {"choices": st.lists(mostly(st.fixed_dictionaries({"delta": mostly(
+            st.fixed_dictionaries({"content": st.text()}, optional={"role": texts, "refusal": st.none()})
+        )}, optional={"index": st.integers(0, 1), "finish_reason": st.none(), "logprobs": st.none()})), max_size=2)},
+        optional={
+            "id": st.text(), "model": st.text(), "created": st.integers(0, 9), "usage": st.none(),
+            "service_tier": st.sampled_from(["flex", "other", None]), "system_fingerprint": texts,
+            "object": st.just("chat.completion.chunk"), "obfuscation": st.text(), "error": st.none(),
+        },
+    )
+)  # fmt: skip
+
+
+@given(st.lists(pieces, max_size=5), st.sampled_from([b"\xff", b'\\ud800"', b""]))
+@example([{"choices": [{"delta": {"content": "a"}}]}] * 2, b"")
+def test_a_piece_of_text_is_read_as_every_chunk_is(values: list[Any], spoiler: bytes) -> None:
+    fast, slow = ChunkReader("a", "asked"), ChunkReader("a", "asked")
+    first = chunk("Hi")
+    assert fast.piece(json.dumps(first).encode()) is None
+    assert fast.read(first) == slow.read(first)
+    for value in values:
+        data = json.dumps(value).encode().replace(b'"}', spoiler + b'"}', 1)
+        try:
+            expected = slow.read(parse_json(data))
+        except ValueError:
+            continue
+        except InvalidResponseError:
+            assert fast.piece(data) is None
+            continue
+        assert (fast.piece(data) or fast.read(parse_json(data))) == expected
+
+
+def test_a_plain_piece_of_text_takes_the_short_way() -> None:
+    reader = ChunkReader("a", "asked")
+    data = json.dumps(chunk("Hello")).encode()
+    assert reader.piece(data) is None
+    reader.read(parse_json(data))
+    assert reader.piece(data) == reader.read(parse_json(data))
+
+
 @pytest.mark.parametrize("depth", [10, 150, *range(200, 1000, 20), 5_000, 100_000])
 def test_deep_nesting_is_a_value_or_an_error_of_ours(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth

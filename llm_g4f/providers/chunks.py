@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from typing import Any
+from typing import Any, Literal, get_args
 
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
 from pydantic_core import from_json
 
 from ..errors import InvalidResponseError
@@ -108,7 +110,8 @@ def _usage(value: Any) -> Usage | None:
 
 
 _ROLES = frozenset(("developer", "system", "user", "assistant", "tool"))
-_TIERS = frozenset(("auto", "default", "fast", "flex", "scale", "priority"))
+_Tier = Literal["auto", "default", "fast", "flex", "scale", "priority"]
+_TIERS = frozenset(get_args(_Tier))
 _ENDINGS = {
     **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
     "error": "error",
@@ -117,6 +120,36 @@ _ENDINGS = {
     "safety": "content_filter",
 }
 """OpenAI's words for how an answer ended, from others' in lower case; any other word is "stop"."""
+
+
+class _Delta(Struct, forbid_unknown_fields=True):
+    content: str
+    role: Literal["assistant"] | None = None
+    refusal: None = None
+
+
+class _Choice(Struct, forbid_unknown_fields=True):
+    delta: _Delta
+    index: Literal[0] = 0
+    finish_reason: None = None
+    logprobs: None = None
+
+
+class _Piece(Struct, forbid_unknown_fields=True):
+    """What nearly all chunks of a stream are: a piece of text, in OpenAI's very form."""
+
+    choices: list[_Choice]
+    id: str = ""
+    object: str = ""
+    created: int = 0
+    model: str = ""
+    usage: None = None
+    system_fingerprint: str | None = None
+    service_tier: _Tier | None = None
+    obfuscation: str | None = None
+
+
+_decode_piece = Decoder(_Piece).decode
 
 
 class ChunkReader:
@@ -131,6 +164,31 @@ class ChunkReader:
         self._calls: dict[int, _Calls] = {}
         self._thinking: dict[int, Thinking] = {}
         self._plain: set[int] = set()
+
+    def piece(self, data: bytes) -> ChatCompletionChunk | None:
+        """The chunk in `data` if it is a mere piece of text, at a quarter of the time; None for
+        everything else, which `read` understands."""
+        if 0 not in self._plain:
+            return None
+        try:
+            piece = _decode_piece(data)
+        except (DecodeError, UnicodeDecodeError):
+            return None
+        if len(piece.choices) != 1:
+            return None
+        if piece.model:
+            self._model = piece.model
+        delta = piece.choices[0].delta
+        return ChatCompletionChunk(
+            self._id,
+            self._created,
+            self._model,
+            [ChunkChoice(0, ChoiceDelta(delta.role, delta.content))],
+            None,
+            piece.system_fingerprint,
+            piece.service_tier,
+            self._provider,
+        )
 
     def read(self, data: Any) -> ChatCompletionChunk:
         """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""

@@ -482,10 +482,12 @@ class _Answer:
             except ValueError:
                 parsed = event.data.decode("utf-8", "replace")
             raise stream_failure(self._place, parsed)
-        chunk = self._chunk(event.data)
-        for choice in chunk.choices:
-            if choice.finish_reason:
-                self._finished = True
+        chunk = self._reader.piece(event.data)
+        if chunk is None:
+            chunk = self._chunk(event.data)
+            for choice in chunk.choices:
+                if choice.finish_reason:
+                    self._finished = True
         return chunk
 
     async def _next(self, body: Inner[bytes], until: float | None) -> bytes | None:

@@ -6,7 +6,7 @@ they are read over. Decoding is linear in the input, whatever way it is split.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 __all__ = ["MAX_EVENT", "Decoder", "Event", "EventTooLong"]
 
@@ -16,7 +16,7 @@ MAX_EVENT = 32 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True):
     """One event: its name ("message" where the stream gives none) and its data, still UTF-8."""
 
     name: str
@@ -95,21 +95,26 @@ class Decoder:
 
     def _lines(self, lines: list[bytes]) -> list[Event]:
         events = []
+        data, name = self._data, self._name
         for line in lines:
-            if not line:
-                if self._data:
-                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                    if len(data) > self._limit:
+            if line.startswith(b"data: "):
+                data.append(line[6:])
+            elif not line:
+                if data:
+                    whole = data[0] if len(data) == 1 else b"\n".join(data)
+                    if len(whole) > self._limit:
                         raise EventTooLong(f"an event of more than {self._limit} bytes")
-                    events.append(Event(self._name.decode("utf-8", "replace") or "message", data))
-                    self._data = []
-                self._name = b""
+                    kind = name.decode("utf-8", "replace") if name else "message"
+                    events.append(Event(kind, whole))
+                    data.clear()
+                name = b""
             elif line.startswith(b"data:"):
-                self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+                data.append(line[5:])
             elif line.startswith(b"event:"):
-                self._name = line[6:].removeprefix(b" ")
+                name = line[6:].removeprefix(b" ")
             elif line == b"data":
-                self._data.append(b"")
+                data.append(b"")
             elif line == b"event":
-                self._name = b""
+                name = b""
+        self._name = name
         return events
