@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from . import config
 from .errors import BadRequestError, G4FError, NoProviderError
 from .portal import portal
+from .providers.base import Batch
 from .providers.chain import Inner
 from .providers.transport import Network
 from .routing.attempts import stream as stream_route
@@ -100,32 +102,32 @@ class AsyncStream:
     `receipt` is there from the first chunk on and complete when the chunks have ended.
     """
 
-    def __init__(self, chunks: AsyncGenerator[ChatCompletionChunk, None]) -> None:
-        self._chunks = chunks
-        self._first: ChatCompletionChunk | None = None
+    def __init__(self, batches: AsyncGenerator[Batch, None]) -> None:
+        self._batches = batches
+        self._ready: deque[ChatCompletionChunk] = deque()
         self.receipt: Receipt | None = None
 
     async def _begin(self) -> AsyncStream:
         """Wait for the first chunk, so that a failure shows here and not in the loop."""
-        self._first = await anext(self._chunks)
-        self.receipt = self._first.receipt
+        self._take(await anext(self._batches))
         return self
+
+    def _take(self, batch: Batch) -> None:
+        self._ready.extend(batch)
+        self.receipt = batch[0].receipt
 
     def __aiter__(self) -> AsyncStream:
         return self
 
     async def __anext__(self) -> ChatCompletionChunk:
-        if self._first is not None:
-            chunk, self._first = self._first, None
-            return chunk
-        chunk = await anext(self._chunks)
-        self.receipt = chunk.receipt
-        return chunk
+        if not self._ready:
+            self._take(await anext(self._batches))
+        return self._ready.popleft()
 
     async def aclose(self) -> None:
         """End the answer here; the provider's connection is closed."""
-        self._first = None
-        await self._chunks.aclose()
+        self._ready.clear()
+        await self._batches.aclose()
 
     async def __aenter__(self) -> AsyncStream:
         return self
@@ -137,24 +139,23 @@ class AsyncStream:
 class Stream:
     """What `AsyncStream` is, without `await`."""
 
-    def __init__(self, chunks: Generator[ChatCompletionChunk, None, None]) -> None:
-        self._chunks = chunks
-        self._first: ChatCompletionChunk | None = next(chunks)
-        self.receipt: Receipt | None = self._first.receipt
+    def __init__(self, batches: Generator[Batch, None, None]) -> None:
+        self._batches = batches
+        self._ready = deque(next(batches))
+        self.receipt: Receipt | None = self._ready[0].receipt
 
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
         return self
 
     def __next__(self) -> ChatCompletionChunk:
-        if self._first is not None:
-            chunk, self._first = self._first, None
-            return chunk
-        return next(self._chunks)
+        if not self._ready:
+            self._ready.extend(next(self._batches))
+        return self._ready.popleft()
 
     def close(self) -> None:
         """End the answer here; the provider's connection is closed."""
-        self._first = None
-        self._chunks.close()
+        self._ready.clear()
+        self._batches.close()
 
     def __enter__(self) -> Stream:
         return self
@@ -176,7 +177,7 @@ class _Pending:
     def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
         if not self._call.request.stream:
             raise TypeError("only a stream can be iterated: create(..., stream=True)")
-        return AsyncStream(self._call.chunks())
+        return AsyncStream(self._call.batches())
 
 
 class _Call:
@@ -186,27 +187,29 @@ class _Call:
         self.request = request
         self._source = source
 
-    async def chunks(self) -> AsyncGenerator[ChatCompletionChunk, None]:
-        chunks = Inner(stream_route(self.request, self._source))
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        found = Inner(stream_route(self.request, self._source))
         announced = False
         try:
-            async for chunk in chunks:
+            async for batch in found:
                 if not announced:
                     announced = True
-                    notice = notice_of(chunk.receipt) if chunk.receipt else None
+                    receipt = batch[0].receipt
+                    notice = notice_of(receipt) if receipt else None
                     if notice and self._source.config.notice:
                         announce(notice)
-                yield chunk
+                yield batch
         finally:
-            await chunks.aclose()
+            await found.aclose()
 
     async def begin(self) -> AsyncStream:
-        return await AsyncStream(self.chunks())._begin()
+        return await AsyncStream(self.batches())._begin()
 
     async def complete(self) -> ChatCompletion:
         whole = Accumulator()
-        async for chunk in self.chunks():
-            whole.add(chunk)
+        async for batch in self.batches():
+            for chunk in batch:
+                whole.add(chunk)
         return whole.completion()
 
 
@@ -367,7 +370,7 @@ class Completions:
             messages, model, provider, stream, exact, timeout, extra_body, headers, params
         )
         if stream:
-            return Stream(portal().stream(call.chunks))
+            return Stream(portal().stream(call.batches))
         return portal().run(call.complete)
 
     def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Stream:

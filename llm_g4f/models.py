@@ -16,7 +16,7 @@ from llm.parts import StreamEvent
 
 if TYPE_CHECKING:
     from .messages import Turn
-    from .types import ChatCompletionChunk
+    from .providers.base import Batch
 
 __all__ = ["G4F", "AsyncG4F"]
 
@@ -65,8 +65,8 @@ class _Shared:
 
     def _begin(
         self, prompt: llm.Prompt, stream: bool, response: Any, key: str | None
-    ) -> tuple[Turn, Callable[[], AsyncGenerator[ChatCompletionChunk, None]]]:
-        """The turn, and what starts its chunks."""
+    ) -> tuple[Turn, Callable[[], AsyncGenerator[Batch, None]]]:
+        """The turn, and what starts its answer."""
         from . import config
         from .messages import Turn, remembered, to_request
         from .routing.attempts import stream as stream_route
@@ -105,9 +105,10 @@ class G4F(_Shared, llm.KeyModel):
 
         with _model_errors():
             turn, start = self._begin(prompt, stream, response, key)
-            with contextlib.closing(portal().stream(start)) as chunks:
-                for chunk in chunks:
-                    yield from turn.events(chunk)
+            with contextlib.closing(portal().stream(start)) as batches:
+                for batch in batches:
+                    for chunk in batch:
+                        yield from turn.events(chunk)
             turn.find_price()
             yield from turn.finish()
 
@@ -125,10 +126,11 @@ class AsyncG4F(_Shared, llm.AsyncKeyModel):
     ) -> AsyncGenerator[StreamEvent, None]:
         with _model_errors():
             turn, start = self._begin(prompt, stream, response, key)
-            async with contextlib.aclosing(start()) as chunks:
-                async for chunk in chunks:
-                    for event in turn.events(chunk):
-                        yield event
+            async with contextlib.aclosing(start()) as batches:
+                async for batch in batches:
+                    for chunk in batch:
+                        for event in turn.events(chunk):
+                            yield event
             await asyncio.to_thread(turn.find_price)
             for event in turn.finish():
                 yield event

@@ -19,8 +19,8 @@ __all__ = ["Portal", "portal"]
 
 T = TypeVar("T")
 
-_AHEAD = 1_000
-"""Items that may wait for the consumer before the producer does."""
+_AHEAD = 100
+"""Items (batches of chunks) that may wait for the consumer before the producer does."""
 
 _GOODBYE = 5.0
 """Seconds that an abandoned piece of work has to clean up."""

@@ -84,8 +84,8 @@ async def _one(name: str, source: Any) -> dict[str, Any]:
         "error": None,
     }
     try:
-        async for chunk in stream(request, source):
-            receipt = chunk.receipt
+        async for batch in stream(request, source):
+            receipt = batch[0].receipt
         if receipt is not None:
             row |= {"model": receipt.model, "exact": receipt.exact, "ttft": receipt.ttft}
     except G4FError as error:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from ..types import ChatCompletionChunk, ChatRequest
+from .chain import Inner
 
-__all__ = ["Family", "Kind", "Provider", "Scope", "Serving", "Unable"]
+__all__ = ["Batch", "Family", "Kind", "Provider", "Scope", "Serving", "Unable", "batches"]
+
+Batch = list[ChatCompletionChunk]
+"""Chunks that came together, at least one. To hand them on one by one through every layer would cost
+more than to decode them."""
 
 Kind = Literal["keyed", "local", "anonymous", "embedded"]
 Scope = Literal["key", "model"]
@@ -48,7 +53,8 @@ class Provider(Protocol):
 
     `scope` says what a rate limit holds for: the key, or one model. `stream` yields the
     provider's chunks as they come (one chunk where the answer came whole) and raises
-    `APIError`; closing it (`aclose`, if it has one) ends the request.
+    `APIError`; closing it (`aclose`, if it has one) ends the request. One that reads several at
+    once may have `batches` too, which yields them so.
     """
 
     @property
@@ -77,3 +83,20 @@ class Family(Protocol):
     def name(self) -> str: ...
 
     def member(self, id: str) -> Provider: ...
+
+
+def batches(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIterator[Batch]:
+    """The provider's chunks, in batches. Raises `APIError`."""
+    read: Callable[..., AsyncIterator[Batch]] | None = getattr(provider, "batches", None)
+    if read is not None:
+        return read(request, serving)
+    return _one_by_one(provider.stream(request, serving))
+
+
+async def _one_by_one(stream: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[Batch, None]:
+    chunks = Inner(stream)
+    try:
+        async for chunk in chunks:
+            yield [chunk]
+    finally:
+        await chunks.aclose()

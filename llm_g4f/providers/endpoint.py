@@ -17,7 +17,7 @@ from ..errors import APIError, BadRequestError, InvalidResponseError, TruncatedS
 from ..types import JSON, ChatCompletionChunk, ChatRequest, Secret
 from ..version import __version__
 from . import quirks
-from .base import Kind, Scope, Serving, Unable
+from .base import Batch, Kind, Scope, Serving, Unable
 from .catalog import Offer
 from .chain import Inner
 from .chunks import ChunkReader, parse_json, whole
@@ -156,6 +156,16 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     async def stream(
         self, request: ChatRequest, serving: Serving
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        found = Inner(self.batches(request, serving))
+        try:
+            async for batch in found:
+                for chunk in batch:
+                    yield chunk
+        finally:
+            await found.aclose()
+
+    async def batches(self, request: ChatRequest, serving: Serving) -> AsyncGenerator[Batch, None]:
+        """The chunks of `stream`, as many at a time as one read of the network brings."""
         place = Place(self.name, serving.model, _origin(self.base_url), self.advice, self.key)
         body = self._body(request, serving)
         headers = self._headers(request.headers, streaming=request.stream)
@@ -164,8 +174,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             if not 200 <= response.status_code < 300:
                 raise await self._failure(place, response, len(body))
             answer = _Answer(place, ChunkReader(self.name, serving.model, _choices(request)))
-            async for chunk in Inner(answer.read(response)):
-                yield chunk
+            async for batch in Inner(answer.read(response)):
+                yield batch
         finally:
             await asyncio.shield(response.aclose())
 
@@ -380,8 +390,9 @@ class _Answer:
         self._reader = reader
         self._finished = False
         self._begun = False
+        self._done = False
 
-    async def read(self, response: httpx.Response) -> AsyncGenerator[ChatCompletionChunk, None]:
+    async def read(self, response: httpx.Response) -> AsyncGenerator[Batch, None]:
         body = Inner(_bytes(response, self._place))
         head = b""
         async for data in body:
@@ -392,14 +403,14 @@ class _Answer:
                 raise _too_long(self._place)
         first = head.lstrip(b" \t\r\n\xef\xbb\xbf")[:1]
         if first in (b"{", b"["):
-            yield await self._whole(head, body)
+            yield [await self._whole(head, body)]
         elif first == b"<" or not first:
             raise self._invalid(
                 "an HTML page" if first else "an empty body", "instead of a completion"
             )
         else:
-            async for chunk in Inner(self._stream(head, body)):
-                yield chunk
+            async for batch in Inner(self._stream(head, body)):
+                yield batch
 
     def _invalid(self, what: str, rest: str) -> InvalidResponseError:
         return InvalidResponseError(
@@ -436,22 +447,23 @@ class _Answer:
         if isinstance(parsed, dict) and (parsed.get("error") or parsed.get("object") == "error"):
             raise stream_failure(self._place, parsed)
 
-    async def _stream(
-        self, head: bytes, body: Inner[bytes]
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+    async def _stream(self, head: bytes, body: Inner[bytes]) -> AsyncGenerator[Batch, None]:
         decoder = Decoder()
         until: float | None = None
         data: bytes | None = head
+        while data is not None:
+            batch, failure = self._read(decoder, data)
+            if batch:
+                yield batch
+            if failure is not None:
+                raise failure
+            if self._done:
+                await self._drain(body)
+                return
+            if self._finished and until is None:
+                until = asyncio.get_running_loop().time() + _AFTER_FINISH
+            data = await self._next(body, until)
         try:
-            while data is not None:
-                for event in decoder.feed(data):
-                    if event.data.startswith(b"[DONE]"):
-                        await self._drain(body)
-                        return
-                    yield self._event(event)
-                if self._finished and until is None:
-                    until = asyncio.get_running_loop().time() + _AFTER_FINISH
-                data = await self._next(body, until)
             last = decoder.end()
         except EventTooLong:
             raise _too_long(self._place) from None
@@ -462,7 +474,7 @@ class _Answer:
                 # Half an event: the connection ended inside it.
                 chunk = None
             if chunk is not None:
-                yield chunk
+                yield [chunk]
         elif last is not None:
             return
         if not self._begun:
@@ -473,6 +485,21 @@ class _Answer:
                 provider=self._place.provider,
                 model=self._place.model,
             )
+
+    def _read(self, decoder: Decoder, data: bytes) -> tuple[Batch, APIError | None]:
+        """The chunks in `data`, and the error behind them: what came before it still counts."""
+        batch: Batch = []
+        try:
+            for event in decoder.feed(data):
+                if event.data.startswith(b"[DONE]"):
+                    self._done = True
+                    break
+                batch.append(self._event(event))
+        except EventTooLong:
+            return batch, _too_long(self._place)
+        except APIError as error:
+            return batch, error
+        return batch, None
 
     def _event(self, event: Event) -> ChatCompletionChunk:
         self._begun = True

@@ -31,7 +31,7 @@ from ..errors import (
     UnprocessableEntityError,
     clean,
 )
-from ..providers.base import Provider
+from ..providers.base import Batch, Provider
 from ..providers.chain import Inner
 from ..providers.endpoint import is_same_model
 from ..types import Attempt, ChatCompletionChunk, ChatRequest, Receipt
@@ -188,7 +188,7 @@ class _Run:
     def _finish(self) -> None:
         self.receipt.seconds = round(self._elapsed(), 3)
 
-    async def over(self, candidates: list[Candidate]) -> AsyncGenerator[ChatCompletionChunk, None]:
+    async def over(self, candidates: list[Candidate]) -> AsyncGenerator[Batch, None]:
         first: APIError | None = None
         tries: Counter[str] = Counter()
         while candidates and sum(tries.values()) < TRIES_PER_CALL:
@@ -201,8 +201,8 @@ class _Run:
             try:
                 answer = Inner(self._attempt(candidate))
                 try:
-                    async for chunk in answer:
-                        yield chunk
+                    async for batch in answer:
+                        yield batch
                 finally:
                     await answer.aclose()
                 self._record(candidate, began, None)
@@ -263,43 +263,50 @@ class _Run:
             pause = min(pause, max(0.0, self._deadline - self._loop.time()))
         await asyncio.sleep(pause)
 
-    async def _attempt(self, candidate: Candidate) -> AsyncGenerator[ChatCompletionChunk, None]:
+    async def _attempt(self, candidate: Candidate) -> AsyncGenerator[Batch, None]:
         """The chunks of one candidate, from the commit point on. Raises `APIError`."""
         provider, serving = candidate.provider, candidate.serving
         watch = _Watch(_patience(provider), self._deadline)
-        chunks = Inner(ask(provider, self._request, serving))
-        held: list[ChatCompletionChunk] | None = []
+        found = Inner(ask(provider, self._request, serving))
+        held: Batch = []
         text: list[str] = []
-        ended = False
+        committed = False
         try:
             while True:
                 with watch:
-                    chunk = await anext(chunks, None)
-                if chunk is None:
+                    batch = await anext(found, None)
+                if batch is None:
                     break
-                chunk.provider = provider.name
-                chunk.receipt = self.receipt
-                for choice in chunk.choices:
-                    if choice.delta.content and choice.index == 0:
-                        text.append(choice.delta.content)
-                    if choice.finish_reason == "error":
-                        raise StreamError(
-                            f"{provider.name} broke off its answer with an error.",
-                            provider=provider.name,
-                            model=serving.model,
-                        )
-                    if choice.finish_reason in ("length", "content_filter"):
-                        ended = True
-                if held is None:
-                    yield chunk
-                    continue
-                held.append(chunk)
-                if ended or _says_something(chunk):
-                    self._commit(candidate, chunk)
-                    for one in held:
-                        yield one
-                    held = None
-            if held is not None:
+                failure = None
+                speaks: ChatCompletionChunk | None = None
+                for place, chunk in enumerate(batch):
+                    chunk.provider = provider.name
+                    chunk.receipt = self.receipt
+                    for choice in chunk.choices:
+                        if choice.delta.content and choice.index == 0:
+                            text.append(choice.delta.content)
+                        if choice.finish_reason == "error":
+                            failure = StreamError(
+                                f"{provider.name} broke off its answer with an error.",
+                                provider=provider.name,
+                                model=serving.model,
+                            )
+                    if failure is not None:
+                        batch = batch[:place]
+                        break
+                    if not committed and speaks is None and _says_something(chunk):
+                        speaks = chunk
+                if not committed:
+                    held += batch
+                    if speaks is not None:
+                        self._commit(candidate, speaks)
+                        committed = True
+                        batch = held
+                if committed and batch:
+                    yield batch
+                if failure is not None:
+                    raise failure
+            if not committed:
                 raise InvalidResponseError(
                     f"{provider.name} sent an empty answer.",
                     provider=provider.name,
@@ -311,7 +318,7 @@ class _Run:
             raise self._after_text(error, "".join(text)) from None
         finally:
             watch.stop()
-            await chunks.aclose()
+            await found.aclose()
 
     def _after_text(self, error: APIError, text: str) -> APIError:
         """The error as it is raised: after the commit point one that says so, with the text."""
@@ -362,15 +369,18 @@ class _Run:
 
 
 def _says_something(chunk: ChatCompletionChunk) -> bool:
+    """Whether the chunk is the commit point: words, or the word that there will be none."""
     for choice in chunk.choices:
         delta = choice.delta
         if delta.content or delta.reasoning or delta.tool_calls or delta.refusal:
             return True
+        if choice.finish_reason in ("length", "content_filter"):
+            return True
     return False
 
 
-async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[ChatCompletionChunk, None]:
-    """The chunks of one answer; each carries the receipt, which is complete when they end.
+async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[Batch, None]:
+    """The chunks of one answer, in batches; each chunk carries the receipt, which is complete when they end.
 
     Raises `ConfigError`, `NoProviderError`, `BadRequestError` for an empty prompt, and `APIError` with the receipt of all attempts.
     """
@@ -380,10 +390,10 @@ async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[ChatCom
     if not route.candidates:
         raise nobody(request, route.left_out, source)
     run = _Run(request, source)
-    chunks = Inner(run.over(_healthy_first(list(route.candidates), source.health)))
+    found = Inner(run.over(_healthy_first(list(route.candidates), source.health)))
     try:
-        async for chunk in chunks:
-            yield chunk
+        async for batch in found:
+            yield batch
     except APIError as error:
         if route.willing:
             names = ", ".join(route.willing)
@@ -393,4 +403,4 @@ async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[ChatCom
             )
         raise
     finally:
-        await chunks.aclose()
+        await found.aclose()

@@ -14,12 +14,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..errors import BadRequestError, InvalidResponseError, clean
-from ..providers.base import Provider, Serving
+from ..providers.base import Batch, Provider, Serving, batches
 from ..providers.chain import Inner
 from ..types import (
     JSON,
     Accumulator,
-    ChatCompletionChunk,
     ChatCompletionMessage,
     ChatRequest,
     Choice,
@@ -28,19 +27,17 @@ from ..types import (
 __all__ = ["ask"]
 
 
-def ask(
-    provider: Provider, request: ChatRequest, serving: Serving
-) -> AsyncIterator[ChatCompletionChunk]:
-    """The provider's chunks; where `serving` says that the schema belongs into the prompt, those of
-    an answer that fits it. Raises `APIError`."""
+def ask(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIterator[Batch]:
+    """The provider's answer; where `serving` says that the schema belongs into the prompt, one
+    that fits it. Raises `APIError`."""
     if not serving.schema_in_prompt:
-        return provider.stream(request, serving)
+        return batches(provider, request, serving)
     return _fitting(provider, request, serving)
 
 
 async def _fitting(
     provider: Provider, request: ChatRequest, serving: Serving
-) -> AsyncGenerator[ChatCompletionChunk, None]:
+) -> AsyncGenerator[Batch, None]:
     form = request.params["response_format"]["json_schema"]
     validator = _validator(form.get("schema"))
     asked = replace(
@@ -49,21 +46,22 @@ async def _fitting(
         params={name: value for name, value in request.params.items() if name != "response_format"},
     )
     whole = Accumulator()
-    held: list[ChatCompletionChunk] = []
-    chunks = Inner(provider.stream(asked, serving))
+    held: Batch = []
+    found = Inner(batches(provider, asked, serving))
     try:
-        async for chunk in chunks:
-            whole.add(chunk)
-            held.append(chunk)
+        async for batch in found:
+            for chunk in batch:
+                whole.add(chunk)
+            held += batch
             # Without words it commits nobody, and says that the provider is not silent.
-            yield replace(chunk, choices=[], usage=None)
+            yield [replace(batch[0], choices=[], usage=None)]
     finally:
-        await chunks.aclose()
+        await found.aclose()
     choices = whole.completion().choices if held else []
     if choices and _is_text(choices[0].message):
         held = _with_text(held, _fit(choices[0], validator, serving, provider.name))
-    for chunk in held:
-        yield chunk
+    if held:
+        yield held
 
 
 def _is_text(message: ChatCompletionMessage) -> bool:
@@ -130,7 +128,7 @@ def _fit(choice: Choice, validator: Any, serving: Serving, provider: str) -> str
     raise misfit
 
 
-def _with_text(held: list[ChatCompletionChunk], text: str) -> list[ChatCompletionChunk]:
+def _with_text(held: Batch, text: str) -> Batch:
     """The chunks with `text` as all their content, in the place of the first that had any."""
     made = []
     for chunk in held:
