@@ -272,6 +272,23 @@ def whole(text: str | None = "Hello", **extra: Any) -> Script:
     return http(200, completion(text, **extra))
 
 
+def call(name: str, arguments: str, id: str, index: int = 0) -> dict[str, Any]:
+    """A tool call in a delta, in one piece."""
+    function = {"name": name, "arguments": arguments}
+    return {"index": index, "id": id, "type": "function", "function": function}
+
+
+def calls(*made: dict[str, Any]) -> Script:
+    """A streamed answer that calls tools."""
+    return events(
+        chunk(role="assistant", content=None),
+        *(chunk(tool_calls=[one]) for one in made),
+        chunk(finish="tool_calls"),
+        chunk(usage=USAGE),
+        "[DONE]",
+    )
+
+
 def split(data: bytes, size: int) -> Iterator[bytes]:
     """`data` in pieces of `size` bytes."""
     for start in range(0, len(data), size):

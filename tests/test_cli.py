@@ -115,29 +115,6 @@ def test_a_continued_conversation_remembers(
         assert messages(one) == [*messages(two), ("assistant", "two"), ("user", "c")]
 
 
-def test_threads_pass_from_llms_own_model_to_ours_and_back(run_llm: Run) -> None:
-    usage = {
-        **USAGE,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": 0,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-    answer = events(chunk("Hello"), chunk(finish="stop"), chunk(usage=usage), "[DONE]")
-    with Server(answer) as server:
-        key = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-1"}
-        without_us = {**key, "LLM_LOAD_PLUGINS": ""}
-        options = ("-o", "image_detail", "low", "-o", "seed", "1")
-        assert ok(run_llm("-m", "gpt-4o", "a", *options, env=without_us)) == "Hello\n"
-        assert last_logged()["response_json"]["usage"] == usage
-        assert ok(run_llm("-c", "b", env=key)) == "Hello\n"
-        assert ok(run_llm("-c", "c", env=without_us)) == "Hello\n"
-    assert [text for _, text in messages(server)] == ["a", "Hello", "b", "Hello", "c"]
-
-
 def test_chat(endpoints: Callable[..., Path], run_llm: Run) -> None:
     with Server(stream("Hello")) as server:
         endpoints(mybox=server)

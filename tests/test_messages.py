@@ -9,48 +9,10 @@ from typing import Any
 
 import llm
 import pytest
-from llm.default_plugins.openai_models import Chat
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
-from .server import USAGE, Script, Server, chunk, events, stream, whole
-
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
-    "gg=="
-)
-PDF = b"%PDF-1.4\n%%EOF\n"
-WAV = b"RIFF\x24\x00\x00\x00WAVEfmt "
-
-
-def call(name: str, arguments: str, id: str, index: int = 0) -> dict[str, Any]:
-    function = {"name": name, "arguments": arguments}
-    return {"index": index, "id": id, "type": "function", "function": function}
-
-
-def calls(*made: dict[str, Any]) -> Script:
-    """An answer that calls tools."""
-    return events(
-        chunk(role="assistant", content=None),
-        *(chunk(tool_calls=[one]) for one in made),
-        chunk(finish="tool_calls"),
-        chunk(usage=USAGE),
-        "[DONE]",
-    )
-
-
-def builtin(url: str) -> Any:
-    """Llm's own gpt-4o, asking `url`."""
-    model: Any = Chat(
-        "gpt-4o",
-        api_base=url,
-        vision=True,
-        audio=True,
-        service_tier=True,
-        supports_schema=True,
-        supports_tools=True,
-    )
-    model.needs_key = None
-    return model
+from .media import PDF, PNG, WAV
+from .server import Server, call, calls, chunk, events, stream
 
 
 @pytest.fixture
@@ -64,119 +26,6 @@ def sent(server: Server, messages: list[Message], **options: Any) -> Any:
     """The wire messages of llm's messages."""
     llm.get_model("gpt-4o").prompt(messages=messages, **options).text()
     return server.requests[-1].json["messages"]
-
-
-# Each plays one scene with a model; ours and llm's own have to say the same on the wire.
-
-
-def plain(model: Any) -> None:
-    model.prompt("hi").text()
-
-
-def not_streamed(model: Any) -> None:
-    model.prompt("hi", stream=False).text()
-
-
-def with_system(model: Any) -> None:
-    model.prompt("hi", system="Be brief.").text()
-
-
-def conversation(model: Any) -> None:
-    thread = model.conversation()
-    thread.prompt("one", system="Be brief.").text()
-    thread.prompt("two", system="Be brief.").text()
-    thread.prompt("three", system="Be long.").text()
-
-
-def with_options(model: Any) -> None:
-    model.prompt("hi", temperature=0.5, max_tokens=10, stop="x", logit_bias='{"1": 2}').text()
-
-
-def with_schema(model: Any) -> None:
-    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
-    model.prompt("invent a dog", schema=schema).text()
-
-
-def with_json_object(model: Any) -> None:
-    model.prompt("JSON please", json_object=True).text()
-
-
-def from_messages(model: Any) -> None:
-    model.prompt(
-        messages=[llm.system("S"), llm.user("one"), llm.assistant("two"), llm.user("three")]
-    ).text()
-
-
-def attached(**how: Any) -> Callable[[Any], None]:
-    def scene(model: Any) -> None:
-        model.prompt("describe", attachments=[llm.Attachment(**how)]).text()
-
-    return scene
-
-
-def image_in_detail(model: Any) -> None:
-    image = llm.Attachment(content=PNG)
-    model.prompt("describe", attachments=[image], image_detail="low").text()
-
-
-def image_without_words(model: Any) -> None:
-    model.prompt("", attachments=[llm.Attachment(content=PNG)]).text()
-
-
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"{city}: rain"
-
-
-def tools_round(model: Any) -> None:
-    assert model.chain("weather?", tools=[weather], system="S").text() == "Hello"
-
-
-def tools_round_in_a_conversation(model: Any) -> None:
-    thread = model.conversation(tools=[weather])
-    assert thread.chain("weather?").text() == "Hello"
-    thread.prompt("thanks").text()
-
-
-PARIS = call("weather", '{"city": "Paris"}', "call_a")
-ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
-ANSWER: tuple[Script, ...] = (stream("Hello"),)
-TOOLS: tuple[Script, ...] = (calls(PARIS, ROME), stream("Hello"))
-
-SCENES: dict[str, tuple[Callable[[Any], None], tuple[Script, ...], int]] = {
-    "plain": (plain, ANSWER, 1),
-    "not streamed": (not_streamed, (whole(),), 1),
-    "system": (with_system, ANSWER, 1),
-    "conversation": (conversation, ANSWER, 3),
-    "options": (with_options, ANSWER, 1),
-    "schema": (with_schema, ANSWER, 1),
-    "json_object": (with_json_object, ANSWER, 1),
-    "messages": (from_messages, ANSWER, 1),
-    "image": (attached(content=PNG), ANSWER, 1),
-    "image by url": (attached(url="https://example.com/a.png", type="image/png"), ANSWER, 1),
-    "image in detail": (image_in_detail, ANSWER, 1),
-    "image alone": (image_without_words, ANSWER, 1),
-    "pdf": (attached(content=PDF, type="application/pdf"), ANSWER, 1),
-    "tools": (tools_round, TOOLS, 2),
-    "tools in a conversation": (tools_round_in_a_conversation, TOOLS, 3),
-}
-
-
-@pytest.mark.parametrize(("scene", "scripts", "count"), SCENES.values(), ids=SCENES)
-def test_the_wire_says_what_llms_own_gpt_4o_says(
-    scene: Callable[[Any], None],
-    scripts: tuple[Script, ...],
-    count: int,
-    endpoints: Callable[..., Path],
-) -> None:
-    with Server(*scripts) as theirs, Server(*scripts) as ours:
-        endpoints(mybox=ours)
-        scene(llm.get_model("gpt-4o"))
-        scene(builtin(theirs.url))
-    assert len(ours.requests) == count
-    for mine, other in zip(ours.requests, theirs.requests, strict=True):
-        assert mine.json == other.json
-        assert mine.path == other.path == "/v1/chat/completions"
 
 
 @pytest.mark.parametrize("model_id", ["gpt-4o", "gpt-4o-mini"])
@@ -375,6 +224,16 @@ def test_the_notice_appears_once_in_a_conversation(
     assert said(caplog) == [NOTICE]
     llm.get_model("gpt-4o").prompt("four").text()
     assert said(caplog) == [NOTICE, NOTICE]
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"{city}: rain"
+
+
+PARIS = call("weather", '{"city": "Paris"}', "call_a")
+ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
+TOOLS = (calls(PARIS, ROME), stream("Hello"))
 
 
 def test_the_notice_appears_once_in_a_chain_of_tools(

@@ -24,6 +24,8 @@ from .server import (
     USAGE,
     Script,
     Server,
+    call,
+    calls,
     chunk,
     completion,
     event,
@@ -109,21 +111,6 @@ def serve(endpoints: Callable[..., Path]) -> Iterator[Callable[..., Server]]:
     yield start
     for server in started:
         server.__exit__()
-
-
-def call(name: str, arguments: str, id: str, index: int = 0) -> dict[str, Any]:
-    function = {"name": name, "arguments": arguments}
-    return {"index": index, "id": id, "type": "function", "function": function}
-
-
-def calls(*made: dict[str, Any]) -> Script:
-    return events(
-        chunk(role="assistant", content=None),
-        *(chunk(tool_calls=[one]) for one in made),
-        chunk(finish="tool_calls"),
-        chunk(usage=USAGE),
-        "[DONE]",
-    )
 
 
 def test_a_streamed_answer(ask: Ask, serve: Callable[..., Server]) -> None:

@@ -8,28 +8,14 @@ from typing import Any
 import llm
 import pydantic
 import pytest
-from llm.default_plugins.openai_models import Chat
 
 from llm_g4f.options import Options
 
+from .builtin import builtin
 from .conftest import Run
 from .server import HANG, Server, stream
 
 OWN = {"provider", "exact", "timeout", "reasoning_effort"}
-
-
-def builtin(url: str) -> Any:
-    """Llm's own gpt-4o, asking `url`."""
-    model: Any = Chat(
-        "gpt-4o",
-        api_base=url,
-        vision=True,
-        service_tier=True,
-        supports_schema=True,
-        supports_tools=True,
-    )
-    model.needs_key = None
-    return model
 
 
 BUILTIN: Any = builtin("http://127.0.0.1:1/v1").Options
@@ -142,32 +128,6 @@ def test_our_own_options(name: str, value: Any, read: Any) -> None:
 def test_our_own_options_are_checked(name: str, value: Any) -> None:
     with pytest.raises(pydantic.ValidationError):
         Options(**{name: value})
-
-
-EVERY: dict[str, Any] = {
-    "temperature": 0.5,
-    "max_tokens": 10,
-    "top_p": 0.9,
-    "frequency_penalty": 0.1,
-    "presence_penalty": 0.2,
-    "stop": "END",
-    "logit_bias": '{"1712": -100}',
-    "seed": 42,
-    "json_object": True,
-    "image_detail": "low",
-    "service_tier": "flex",
-}
-
-
-def test_options_reach_the_wire_as_llms_own_send_them(endpoints: Callable[..., Path]) -> None:
-    with Server(stream("Hello")) as server:
-        endpoints(mybox=server)
-        builtin(server.url).prompt("hi", **EVERY).text()
-        llm.get_model("gpt-4o").prompt("hi", **EVERY).text()
-    theirs, ours = (request.json for request in server.requests)
-    assert ours == theirs
-    assert ours["response_format"] == {"type": "json_object"}
-    assert ours["logit_bias"] == {"1712": -100}
 
 
 def test_what_is_for_the_route_is_not_sent(endpoints: Callable[..., Path]) -> None:
