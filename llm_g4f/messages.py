@@ -294,9 +294,8 @@ class Turn:
             announce(("\n" if sys.stderr.isatty() else "") + ending)
         usage = completion.usage
         if usage is not None:
-            details = {
-                name: value for name, value in usage.to_dict().items() if name.endswith("_details")
-            }
+            counts = ("prompt_tokens", "completion_tokens", "total_tokens")
+            details = {name: value for name, value in usage.to_dict().items() if name not in counts}
             if self._price is not None:
                 details["price_usd"] = self._price
             response.set_usage(
@@ -319,3 +318,6 @@ class Turn:
             "usage": usage.to_dict() if usage else None,
             METADATA: receipt.to_dict() if receipt else None,
         }
+        for name in ("system_fingerprint", "service_tier"):
+            if (value := getattr(completion, name)) is not None:
+                response.response_json[name] = value

@@ -124,22 +124,23 @@ class Receipt(Struct):
 
 
 class Usage(Struct):
-    """Tokens as the provider counted them; the details are OpenAI's objects or None. `cost` is the
-    provider's own figure, in its own unit."""
+    """Tokens as the provider counted them; the details are OpenAI's objects or None. `extra` are the
+    other numbers that it gives (OpenRouter's cost)."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: JSON | None = None
     completion_tokens_details: JSON | None = None
-    cost: float | None = None
+    extra: JSON = field(default_factory=dict)
 
     def to_dict(self) -> JSON:
-        return {
+        counted = {
             name: value
             for name in self.__struct_fields__
-            if (value := getattr(self, name)) is not None
+            if name != "extra" and (value := getattr(self, name)) is not None
         }
+        return counted | self.extra
 
 
 class Function(Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -153,6 +154,21 @@ def test_a_good_short_id_stays(write_config: Callable[[str], object]) -> None:
     assert body["messages"][1]["tool_call_id"] == "abcdef123"
 
 
+def test_long_tool_ids_are_shortened_alike(write_config: Callable[[str], object]) -> None:
+    long = json.dumps([CALL, RESULT]).replace("call_abcdef123", "x" * 41)
+    made, answered = json.loads(long)
+    body, _ = sent(write_config, "forty_tool_ids", [USER, made, answered], tools=TOOLS)
+    id = body["messages"][1]["tool_calls"][0]["id"]
+    assert len(id) <= 40
+    assert body["messages"][2]["tool_call_id"] == id
+
+
+def test_an_id_of_forty_characters_stays(write_config: Callable[[str], object]) -> None:
+    result = RESULT | {"tool_call_id": "x" * 40}
+    body, _ = sent(write_config, "forty_tool_ids", [USER, result])
+    assert body["messages"][1]["tool_call_id"] == "x" * 40
+
+
 SIGNED = {"google": {"thought_signature": "c2ln"}}
 
 
@@ -213,7 +229,7 @@ def test_thought_signatures_are_kept_in_llms_conversation(
 def test_every_quirk_has_a_case() -> None:
     by_function = {
         *("system_role", "no_names", "no_stream_options", "short_tool_ids"),
-        "no_extra_content",
+        *("forty_tool_ids", "no_extra_content"),
     }
     assert {case[0] for case in CASES} | by_function == set(QUIRKS)
 

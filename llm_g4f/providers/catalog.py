@@ -169,7 +169,7 @@ ROWS: Mapping[str, Row] = {
                 **dict.fromkeys(("gpt-4.1-nano", *_OLD), D(2026, 10, 23)),
             },
             successors=dict.fromkeys((*_CHAT, *_OLD), "gpt-6-luna"),
-            quirks=("strict_schema",),
+            quirks=("strict_schema", "forty_tool_ids"),
             price_table="openai",
             trains=False,
             evidence="openai 3.54 (types/shared/chat_model.py); OpenAI's deprecations page",
@@ -185,7 +185,7 @@ ROWS: Mapping[str, Row] = {
             ends=dict.fromkeys(
                 ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"), D(2027, 4, 14)
             ),
-            quirks=("strict_schema",),
+            quirks=("strict_schema", "forty_tool_ids"),
             price_table="azure",
             trains=False,
             evidence="Azure OpenAI v1 API reference: the model is a deployment, named in g4f.yaml",
@@ -197,7 +197,7 @@ ROWS: Mapping[str, Row] = {
             aliases=("openrouter",),
             key_enough=True,
             models=_same(*_CHAT, *_OLD, *_OPEN, prefix="openai/"),
-            quirks=("system_role", "strict_schema"),
+            quirks=("system_role", "strict_schema", "forty_tool_ids"),
             price_table="openrouter",
             tells_cost=True,
             evidence="openrouter.ai/docs; llm-openrouter 0.7.1",
@@ -208,6 +208,7 @@ ROWS: Mapping[str, Row] = {
             variables=("AI_GATEWAY_API_KEY",),
             key_enough=True,
             models=_same("gpt-4o", "gpt-4o-mini", prefix="openai/"),
+            quirks=("forty_tool_ids",),
             evidence="Vercel AI Gateway, OpenAI-compatible API",
         ),
         # On this machine: enabled by name, found by a probe of /models.

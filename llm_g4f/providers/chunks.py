@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal, get_args
 
 from msgspec import DecodeError, Struct
@@ -96,17 +98,35 @@ def _usage(value: Any) -> Usage | None:
     if prompt is None or completion is None:
         return None
     total = _integer(value.get("total_tokens"))
-    of_prompt = value.get("prompt_tokens_details")
-    of_completion = value.get("completion_tokens_details")
-    cost = value.get("cost")
+    numbers = _numbers(value)
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        numbers.pop(name, None)
+    details = {name: _numbers(given) for name, given in _plain(value) if isinstance(given, dict)}
+    of_prompt = details.pop("prompt_tokens_details", None)
+    of_completion = details.pop("completion_tokens_details", None)
     return Usage(
         prompt,
         completion,
         prompt + completion if total is None else total,
-        of_prompt if isinstance(of_prompt, dict) else None,
-        of_completion if isinstance(of_completion, dict) else None,
-        cost if isinstance(cost, float) and 0 <= cost < math.inf else None,
+        of_prompt,
+        of_completion,
+        {**numbers, **{name: given for name, given in details.items() if given}},
     )
+
+
+def _plain(value: JSON) -> Iterator[tuple[str, Any]]:
+    """The first of an object's items that have names as a field has."""
+    items = ((name, given) for name, given in value.items() if name.isidentifier())
+    return islice(((name, given) for name, given in items if len(name) <= 64), 50)
+
+
+def _numbers(value: JSON) -> JSON:
+    """The numbers in an object, by name: of what a server may say besides, they are harmless."""
+    return {
+        name: given
+        for name, given in _plain(value)
+        if isinstance(given, (int, float)) and -math.inf < given < math.inf
+    }
 
 
 _ROLES = frozenset(("developer", "system", "user", "assistant", "tool"))

@@ -130,25 +130,40 @@ def random_seed(body: JSON) -> tuple[str, ...]:
 
 def short_tool_ids(body: JSON) -> tuple[str, ...]:
     """Ids of tool calls are exactly nine letters or digits (Mistral)."""
+    return _with_tool_ids(body, _nine)
+
+
+def forty_tool_ids(body: JSON) -> tuple[str, ...]:
+    """Ids of tool calls, which another provider may have given, have 40 characters at most
+    (OpenAI)."""
+    return _with_tool_ids(body, _forty)
+
+
+def _with_tool_ids(body: JSON, mend: Callable[[str], str]) -> tuple[str, ...]:
     messages = []
     for message in body["messages"]:
         message = dict(message)
         if (id := message.get("tool_call_id")) is not None:
-            message["tool_call_id"] = _nine(id)
+            message["tool_call_id"] = mend(str(id))
         if message.get("tool_calls"):
             message["tool_calls"] = [
-                call | {"id": _nine(call.get("id"))} for call in message["tool_calls"]
+                call | {"id": mend(str(call.get("id")))} for call in message["tool_calls"]
             ]
         messages.append(message)
     body["messages"] = messages
     return ()
 
 
-def _nine(id: object) -> str:
-    text = str(id)
-    if len(text) == 9 and text.isascii() and text.isalnum():
-        return text
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:9]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _nine(id: str) -> str:
+    return id if len(id) == 9 and id.isascii() and id.isalnum() else _digest(id)[:9]
+
+
+def _forty(id: str) -> str:
+    return id if len(id) <= 40 else f"call_{_digest(id)[:32]}"
 
 
 _MISTRAL = frozenset(
@@ -247,6 +262,7 @@ QUIRKS: Mapping[str, Quirk] = {
         no_stream_options,
         random_seed,
         short_tool_ids,
+        forty_tool_ids,
         strict_fields,
         no_extra_content,
         strict_schema,

@@ -33,8 +33,8 @@ def price(receipt: Receipt, usage: Usage, tier: str | None, source: Source) -> f
         return None
     if row.base_url_variable and os.environ.get(row.base_url_variable):
         return None
-    if row.tells_cost and usage.cost is not None:
-        return usage.cost
+    if row.tells_cost and isinstance(cost := usage.extra.get("cost"), (int, float)):
+        return float(cost)
     if row.price_table is None or tier not in (None, "default") or not has_table():
         return None
     from genai_prices import Usage as Tokens
