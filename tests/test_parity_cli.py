@@ -99,6 +99,7 @@ ROWS: dict[str, Row] = {
     "schema": Row(
         ("llm -m gpt-4o --schema-multi 'name: of the dog, age int' dogs",),
         (says('{"items": [{"name": "Rex", "age": 3}]}'),),
+        differs=("strict",),
     ),
     "tools": Row(
         ("llm -m gpt-4o 'weather?' -T llm_version --functions {files}/tools.py --td -u",),
@@ -196,7 +197,16 @@ def _ending(told: JSON) -> None:
     said["stderr"] = "The answer was cut at its token limit (max_tokens, or the model's own).\n"
 
 
+def _strict(told: JSON) -> None:
+    for _, _, body in told["asked"]:
+        form = body["response_format"]["json_schema"]
+        form["strict"] = True
+        for one in (form["schema"], form["schema"]["properties"]["items"]["items"]):
+            one["additionalProperties"] = False
+
+
 DIFFERENCES: dict[str, Difference] = {
+    "strict": Difference("OpenAI holds an answer to a schema where it can.", _strict),
     "resolved": Difference("The logs say who answered.", _resolved),
     "no content": Difference("Beside tool calls the content is null.", _no_content),
     "reasoning": Difference("Llm's own drops reasoning in words.", _reasoning),
