@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import mimetypes
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 import llm
 from llm.parts import AttachmentPart, Message, Part, TextPart, ToolCallPart, ToolResultPart
@@ -71,7 +73,8 @@ class LLMModels:
 
 def _found(id: str) -> Any:
     """The asynchronous model if there is one, else the synchronous one."""
-    for find in (llm.get_async_model, llm.get_model):
+    # Without a name llm finds its default model.
+    for find in (llm.get_async_model, llm.get_model) if id else ():
         try:
             return find(id)
         except llm.UnknownModelError:
@@ -169,7 +172,10 @@ class _Provider:
         form = request.params.get("response_format")
         schema = None
         if isinstance(form, dict) and form.get("type") == "json_schema":
-            schema = (form.get("json_schema") or {}).get("schema")
+            given = form.get("json_schema")
+            schema = given.get("schema") if isinstance(given, dict) else None
+            if not isinstance(schema, dict):
+                raise self._refusal("response_format has no schema")
         options, _ = self._options(request)
         try:
             history = _llm_messages(request.messages)
@@ -182,14 +188,20 @@ class _Provider:
                 options=options,
                 **({"key": key.reveal()} if key else {}),
             )
-        except (ValidationError, ValueError, KeyError, TypeError, binascii.Error) as error:
-            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise BadRequestError(
-                f"{self.name} cannot take the request: {clean(said) or type(error).__name__}.",
-                provider=self.name,
-                model=self._model.model_id,
-                status_code=400,
-            ) from None
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            named = ".".join(map(str, wrong["loc"]))
+            raise self._refusal(f"{named}: {wrong['msg']}" if named else wrong["msg"]) from None
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+            raise self._refusal(str(error) or type(error).__name__) from None
+
+    def _refusal(self, said: str) -> BadRequestError:
+        return BadRequestError(
+            f"{self.name} cannot take the request: {clean(said)}.",
+            provider=self.name,
+            model=self._model.model_id,
+            status_code=400,
+        )
 
 
 def _failure(place: Place, error: Exception) -> APIError:
@@ -244,21 +256,31 @@ async def _calls(response: Any) -> list[ToolCallDelta]:
     calls, messages = response.tool_calls(), response.messages()
     if isinstance(response, llm.AsyncResponse):
         calls, messages = await calls, await messages
-    noted = {
-        part.tool_call_id: part.provider_metadata
+    noted = [
+        part
         for message in messages
         for part in message.parts
         if isinstance(part, ToolCallPart) and part.provider_metadata
-    }
+    ]
     return [
         ToolCallDelta(
             index,
             call.tool_call_id or f"call_{index}",
             Function(call.name, json.dumps(call.arguments)),
-            extra_content={"llm": data} if (data := noted.get(call.tool_call_id)) else None,
+            extra_content={"llm": data} if (data := _noted(noted, call)) else None,
         )
         for index, call in enumerate(calls)
     ]
+
+
+def _noted(parts: list[ToolCallPart], call: llm.ToolCall) -> JSON | None:
+    """What stands with a call in the events, which may have no id where llm gave the call one."""
+    for part in parts:
+        same = (part.name, part.arguments) == (call.name, call.arguments)
+        if part.tool_call_id == call.tool_call_id or (part.tool_call_id is None and same):
+            parts.remove(part)
+            return part.provider_metadata
+    return None
 
 
 def _tool(tool: JSON) -> llm.Tool:
@@ -363,7 +385,11 @@ def _attached_types(messages: Iterable[JSON]) -> Iterable[str]:
                 if kind == "input_audio":
                     yield "audio/wav" if value == "wav" else "audio/mpeg"
                 else:
-                    yield _type(value) if value.startswith("data:") else elsewhere
+                    yield (
+                        _type(value)
+                        if value.startswith("data:")
+                        else _type_elsewhere(value) or elsewhere
+                    )
 
 
 _ATTACHED = (
@@ -377,7 +403,13 @@ def _type(url: str) -> str:
     return url.removeprefix("data:").partition(",")[0].partition(";")[0]
 
 
+def _type_elsewhere(url: str) -> str | None:
+    """The type that a URL's ending tells."""
+    return mimetypes.guess_type(urlsplit(url).path)[0]
+
+
 def _attachment(url: str) -> llm.Attachment:
     if not url.startswith("data:"):
-        return llm.Attachment(url=url)
+        # Without a type llm would ask the server for it, here and now.
+        return llm.Attachment(url=url, type=_type_elsewhere(url) or "image/png")
     return llm.Attachment(type=_type(url), content=base64.b64decode(url.partition(",")[2]))

@@ -7,11 +7,13 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llm
 import pytest
+from llm.plugins import pm
 
 from llm_g4f import config
 from llm_g4f.config import is_loopback
@@ -129,3 +131,25 @@ def run_llm(user_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def other_plugin() -> Iterator[Callable[[Callable[[Any], None]], None]]:
+    """Register another plugin's models behind llm's own, as an entry point's are."""
+    llm.get_models_with_aliases()
+    plugins: list[object] = []
+
+    def register(add: Callable[[Any], None]) -> None:
+        class Plugin:
+            __name__ = "other"
+
+            @llm.hookimpl(trylast=True)
+            def register_models(self, register: Any) -> None:
+                add(register)
+
+        plugins.append(Plugin())
+        pm.register(plugins[-1], name="other")
+
+    yield register
+    for plugin in plugins:
+        pm.unregister(plugin)

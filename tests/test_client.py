@@ -619,6 +619,17 @@ def test_a_given_http_client_is_used_and_left_open(answering: Server) -> None:
     assert {request.connection for request in answering.requests} == {1}
 
 
+def test_audio_that_nobody_takes_is_sent_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, answering: Server
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", answering.url)
+    part = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+    with pytest.raises(errors.NoProviderError, match="openai: gpt-4o takes no audio"):
+        Client().chat.completions.create([{"role": "user", "content": [part]}])
+    assert answering.requests == []
+
+
 # Proxies: for http:// a proxy is a server that is asked for whole URLs.
 
 

@@ -82,6 +82,21 @@ def test_route_shows_who_would_answer_and_why_nobody_else(endpoints: Callable[..
     assert server.requests == []
 
 
+@pytest.mark.parametrize("name", ["gpt-4o", "4o", "g4f/gpt-4o", "mine"])
+def test_route_takes_the_names_that_llm_takes(endpoints: Callable[..., Path], name: str) -> None:
+    llm.set_alias("mine", "gpt-4o")
+    with Server(stream("never")) as server:
+        endpoints("routes: {gpt-4o: [mybox]}", mybox=server)
+        assert ok(g4f("route", name)) == ["1. mybox: gpt-4o, exact"]
+        assert json.loads(g4f("route", name, "--json").stdout)["model"] == "gpt-4o"
+
+
+def test_route_of_a_model_that_is_not_ours(endpoints: Callable[..., Path]) -> None:
+    with Server(stream("never")) as server:
+        endpoints("routes: {echo: [mybox]}", mybox=server)
+        assert ok(g4f("route", "echo")) == ["1. mybox: echo, exact"]
+
+
 def test_route_in_order_with_substitutes(
     write_config: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

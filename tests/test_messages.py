@@ -11,7 +11,7 @@ import llm
 import pytest
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
-from .media import PDF, PNG, WAV
+from .media import MP3, PDF, PNG, WAV
 from .server import Server, call, calls, chunk, events, stream
 
 
@@ -90,6 +90,21 @@ def test_audio_and_pdf(server: Server) -> None:
     assert mp3["input_audio"] == {"data": base64.b64encode(b"mp3").decode(), "format": "mp3"}
 
 
+@pytest.mark.parametrize("by", ["content", "path"])
+@pytest.mark.parametrize(("data", "format"), [(WAV, "wav"), (MP3, "mp3")], ids=["wav", "mp3"])
+def test_audio_is_known_by_what_is_in_it(
+    server: Server, tmp_path: Path, data: bytes, format: str, by: str
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    how: dict[str, Any] = {"content": data} if by == "content" else {"path": str(path)}
+    prompted = llm.get_model("gpt-4o").prompt("listen", attachments=[llm.Attachment(**how)])
+    assert prompted.text() == "Hello"
+    (message,) = server.requests[0].json["messages"]
+    audio = {"data": base64.b64encode(data).decode(), "format": format}
+    assert message["content"][1] == {"type": "input_audio", "input_audio": audio}
+
+
 @pytest.mark.parametrize(
     ("turn", "content"),
     [
@@ -144,6 +159,35 @@ def test_tool_calls_and_results(server: Server) -> None:
     assert second == {"role": "tool", "tool_call_id": "b", "content": "sun"}
 
 
+def test_what_tools_bring_along_comes_from_the_user(server: Server) -> None:
+    results = [
+        llm.ToolResult("camera", "a picture", [llm.Attachment(content=PNG)], tool_call_id="a"),
+        llm.ToolResult("ear", "a sound", [llm.Attachment(content=WAV)], tool_call_id="b"),
+        llm.ToolResult("clock", "noon", tool_call_id="c"),
+    ]
+    made = [ToolCallPart(name=one.name, tool_call_id=one.tool_call_id) for one in results]
+    history = [llm.user("look"), llm.assistant(*made)]
+    model = llm.get_model("gpt-4o")
+    model.prompt(messages=history, tool_results=results, image_detail="low").text()
+    *_, first, second, third, brought = server.requests[0].json["messages"]
+    assert [
+        (one["role"], one["tool_call_id"], one["content"]) for one in (first, second, third)
+    ] == [
+        ("tool", "a", "a picture"),
+        ("tool", "b", "a sound"),
+        ("tool", "c", "noon"),
+    ]
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    sound = {"data": base64.b64encode(WAV).decode(), "format": "wav"}
+    assert brought == {
+        "role": "user",
+        "content": [
+            {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+            {"type": "input_audio", "input_audio": sound},
+        ],
+    }
+
+
 def test_an_assistant_turn_with_words_and_calls_keeps_both(server: Server) -> None:
     messages = [
         llm.user("weather?"),
@@ -172,6 +216,22 @@ def test_an_attachment_that_cannot_be_read_is_a_model_error(
 ) -> None:
     with pytest.raises(llm.ModelError, match=how.get("path") or how["url"]):
         llm.get_model("gpt-4o").prompt("hi", attachments=[llm.Attachment(**how)]).text()
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("type", ["text/csv", "video/mp4", "audio/ogg"])
+@pytest.mark.parametrize("by", ["user", "tool"])
+def test_an_attachment_that_no_chat_request_has_a_place_for_is_named(
+    server: Server, tmp_path: Path, type: str, by: str
+) -> None:
+    """In messages= llm does not look at it."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"1,2")
+    attachment = llm.Attachment(path=str(path), type=type)
+    brought = ToolResultPart(name="f", output="", tool_call_id="a", attachments=[attachment])
+    message = llm.user("hi", attachment) if by == "user" else llm.tool_message(brought)
+    with pytest.raises(llm.ModelError, match=f"{path} cannot be sent: {type} is neither"):
+        sent(server, [message])
     assert server.requests == []
 
 

@@ -122,8 +122,40 @@ def test_our_own_options(name: str, value: Any, read: Any) -> None:
     assert getattr(Options(**{name: value}), name) == read
 
 
+@pytest.mark.parametrize("value", ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+def test_how_much_a_model_reasons_goes_to_an_endpoint_as_it_is(
+    endpoints: Callable[..., Path], value: str
+) -> None:
+    with Server(stream("Hello")) as server:
+        endpoints(mybox=server)
+        llm.get_model("gpt-4o").prompt("hi", reasoning_effort=value).text()
+    assert server.requests[0].json["reasoning_effort"] == value
+
+
+def test_a_model_that_does_not_reason_is_not_asked_to(
+    monkeypatch: pytest.MonkeyPatch, run_llm: Run
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with Server(stream("Hello")) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        done = run_llm("-m", "gpt-4o", "-o", "reasoning_effort", "high", "hi")
+    assert (done.returncode, done.stdout) == (0, "Hello\n")
+    assert "reasoning_effort" not in server.requests[0].json
+    assert done.stderr == (
+        "gpt-4o answered by gpt-4o-2024-11-20 (openai): without reasoning_effort, which it does"
+        " not take.\n"
+    )
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("timeout", 0), ("timeout", -1), ("timeout", "soon"), ("exact", "maybe")]
+    ("name", "value"),
+    [
+        ("reasoning_effort", "hard"),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", "soon"),
+        ("exact", "maybe"),
+    ],
 )
 def test_our_own_options_are_checked(name: str, value: Any) -> None:
     with pytest.raises(pydantic.ValidationError):

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,28 +54,6 @@ def builtin_rows() -> list[ModelWithAliases]:
         return rows()
     finally:
         pm.register(ours, name="g4f")
-
-
-@pytest.fixture
-def other_plugin() -> Iterator[Callable[[Callable[[Any], None]], None]]:
-    """Register another plugin's models behind llm's own, as an entry point's are."""
-    llm.get_models_with_aliases()
-    plugins: list[object] = []
-
-    def register(add: Callable[[Any], None]) -> None:
-        class Plugin:
-            __name__ = "other"
-
-            @llm.hookimpl(trylast=True)
-            def register_models(self, register: Any) -> None:
-                add(register)
-
-        plugins.append(Plugin())
-        pm.register(plugins[-1], name="other")
-
-    yield register
-    for plugin in plugins:
-        pm.unregister(plugin)
 
 
 @pytest.mark.parametrize("model", OURS)

@@ -466,6 +466,13 @@ def test_the_embedded_model_is_left_out_of_what_it_cannot_do(
     assert words in left_out(route)["embedded"]
 
 
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1-mini"])
+def test_openais_chat_models_hear_nothing(openai_key: str, model: str) -> None:
+    route = planned(model, content=AUDIO)
+    assert order(route) == []
+    assert left_out(route)["openai"] == f"{model} takes no audio"
+
+
 def test_settings_override_a_built_in_row(
     write_config: Write, openai_key: str, user_path: Path
 ) -> None:

@@ -22,10 +22,12 @@ Write = Callable[[str], Path]
 
 
 class Proxy:
-    """A real HTTP proxy on loopback: absolute requests and CONNECT; `seen` are its request lines."""
+    """A real HTTP proxy on loopback: absolute requests and CONNECT; `seen` are its request lines.
+    `port`: where on loopback it goes, whatever address it is asked for."""
 
-    def __init__(self, refuse: bool = False) -> None:
+    def __init__(self, refuse: bool = False, port: int | None = None) -> None:
         self.refuse = refuse
+        self.port = port
         self.seen: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -54,7 +56,7 @@ class Proxy:
                 return
             method, target, _ = line.split(" ")
             address = target if method == "CONNECT" else target.split("/")[2]
-            host, port = address.rsplit(":", 1)
+            host, port = ("127.0.0.1", self.port) if self.port else address.rsplit(":", 1)
             with socket.create_connection((host, int(port))) as upstream:
                 if method == "CONNECT":
                     client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")

@@ -14,7 +14,11 @@ def check_name(name: str) -> None:
 
     source = Source(config.load())
     names = source.names()
-    if name not in names and not source.is_member(name):
+    if source.is_member(name):
+        raise click.ClickException(
+            f"{name} takes part where a route in g4f.yaml or -o provider names it, and nowhere else."
+        )
+    if name not in names:
         raise click.ClickException(f"There is no provider {name!r}. There are: {', '.join(names)}.")
 
 

@@ -6,6 +6,7 @@ other is allowed (OpenAI's guide to structured outputs, "Supported schemas").
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from ..types import JSON
@@ -57,8 +58,12 @@ def _strict(schema: Any) -> JSON:
             made[name] = _strict(value)
         elif name == "anyOf" and isinstance(value, list):
             made[name] = [_strict(inner) for inner in value]
-        elif name in _PLAIN or name == "$ref" or (name == "format" and value in _FORMATS):
-            made[name] = value
+        elif (
+            name in _PLAIN
+            or name == "$ref"
+            or (name == "format" and isinstance(value, str) and value in _FORMATS)
+        ):
+            made[name] = copy.deepcopy(value)
         else:
             raise _Unlike
     kind = schema.get("type")

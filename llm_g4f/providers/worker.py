@@ -42,8 +42,9 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         try:
             self._work(self._put)
-        except Exception as error:  # noqa: BLE001 (a thread has nobody else to tell)
-            self._put(error)
+        except BaseException as error:  # noqa: BLE001 (a thread has nobody else to tell)
+            # One that would end the program ends this work only, and is not to be mistaken for its end.
+            self._put(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         self._put(self)
 
     def _put(self, item: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -203,6 +204,9 @@ async def plan(request: ChatRequest, source: Source) -> Route:
             source.provider(name, request.model)  # says what is missing
     planner = _Planner(request, source)
     named = _named(request, source)
+    for name in {_Entry.of(text).name for text in named} - set(known):
+        # Looking it up may load llm's plugins: a second, in which the loop has other things to do.
+        await asyncio.to_thread(source.is_member, name)
     if named:
         candidates = [
             candidate

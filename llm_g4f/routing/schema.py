@@ -38,11 +38,12 @@ def ask(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIter
 async def _fitting(
     provider: Provider, request: ChatRequest, serving: Serving
 ) -> AsyncGenerator[Batch, None]:
-    form = request.params["response_format"]["json_schema"]
-    validator = _validator(form.get("schema"))
+    form = request.params["response_format"].get("json_schema")
+    schema = form.get("schema") if isinstance(form, dict) else None
+    validator = _validator(schema)
     asked = replace(
         request,
-        messages=_told(request.messages, form.get("schema")),
+        messages=_told(request.messages, schema),
         params={name: value for name, value in request.params.items() if name != "response_format"},
     )
     whole = Accumulator()
@@ -87,9 +88,10 @@ def _validator(schema: Any) -> Any:
     from referencing import Registry
 
     try:
+        json.dumps(schema, allow_nan=False)
         kind = validator_for(schema, default=Draft202012Validator)
         kind.check_schema(schema)
-    except (SchemaError, TypeError) as error:
+    except (SchemaError, AttributeError, TypeError, ValueError, RecursionError) as error:
         said = clean(str(getattr(error, "message", error)))
         raise BadRequestError(f"The schema is no JSON Schema: {said}.", status_code=400) from None
     # An empty registry: what a $ref points to is in the schema, and is never fetched.
@@ -98,24 +100,12 @@ def _validator(schema: Any) -> Any:
 
 def _fit(choice: Choice, validator: Any, serving: Serving, provider: str) -> str:
     """The JSON in the answer's text, which fits. Raises `InvalidResponseError`."""
-    from jsonschema.exceptions import best_match
-    from referencing.exceptions import Unresolvable
-
     text = choice.message.content or ""
     fenced = re.search(r"```(?:json)?\s*\n(.*?)\n\s*```", text, re.DOTALL)
     found = (fenced[1] if fenced else text).strip()
-    try:
-        wrong = best_match(validator.iter_errors(json.loads(found)))
-    except Unresolvable as error:
-        raise BadRequestError(
-            f"The schema refers to what is not in it: {clean(str(error), 120)}.", status_code=400
-        ) from None
-    except (ValueError, RecursionError):
-        why = "it is not JSON"
-    else:
-        if wrong is None:
-            return found
-        why = f"{wrong.json_path}: {clean(wrong.message, 200)}"
+    why = _misfit(found, validator)
+    if why is None:
+        return found
     if choice.finish_reason == "length":
         why = "it was cut at its token limit (max_tokens, or the model's own)"
     misfit = InvalidResponseError(
@@ -126,6 +116,35 @@ def _fit(choice: Choice, validator: Any, serving: Serving, provider: str) -> str
     )
     misfit.partial = text
     raise misfit
+
+
+def _misfit(text: str, validator: Any) -> str | None:
+    """Why `text` does not fit; None if it does. Raises `BadRequestError` for the schema's own faults."""
+    from jsonschema.exceptions import best_match
+    from referencing.exceptions import Unresolvable
+
+    try:
+        value = json.loads(text, parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        return "it is not JSON"
+    try:
+        wrong = best_match(validator.iter_errors(value))
+    except Unresolvable as error:
+        raise BadRequestError(
+            f"The schema refers to what is not in it: {clean(str(error), 120)}.", status_code=400
+        ) from None
+    except RecursionError:
+        raise BadRequestError(
+            "The schema refers to itself without an end.", status_code=400
+        ) from None
+    except OverflowError:
+        return "it has a number beyond all bounds"
+    return None if wrong is None else f"{wrong.json_path}: {clean(wrong.message, 200)}"
+
+
+def _not_json(name: str) -> None:
+    # NaN and Infinity are Python's own addition.
+    raise ValueError(name)
 
 
 def _with_text(held: Batch, text: str) -> Batch:
