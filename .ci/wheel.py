@@ -7,7 +7,7 @@ import sys
 import zipfile
 from email.parser import Parser
 
-ALLOWED = {"llm", "httpx", "pluggy", "filelock", "ruamel-yaml"}
+ALLOWED = {"llm", "httpx", "httptools", "pluggy", "filelock", "ruamel-yaml"}
 
 
 def main(path: str) -> None:

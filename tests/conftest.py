@@ -59,6 +59,16 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
 
+@pytest.fixture(params=["own", "httpx's"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The HTTP transport that servers are asked over: httpx's own where httptools is missing."""
+    kind: str = request.param
+    if kind != "own":
+        monkeypatch.setitem(sys.modules, "httptools", None)
+        monkeypatch.delitem(sys.modules, "llm_g4f.providers.wire", raising=False)
+    return kind
+
+
 @pytest.fixture
 def write_config(user_path: Path) -> Callable[[str], Path]:
     """Write g4f.yaml."""

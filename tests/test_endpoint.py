@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import math
 import time
+import tracemalloc
 from contextlib import aclosing
 from typing import Any
 
@@ -54,6 +56,8 @@ from .server import (
     stream,
     whole,
 )
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 KEY = "sk-canary-0123456789abcdef"
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -367,6 +371,31 @@ def test_blank_lines_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("llm_g4f.providers.endpoint.MAX_EVENT", 2**16)
     blank = framed(b"\n" * 2**14)
     error, _ = failing([SSE_HEAD, *[blank] * 8, framed(GOOD), END])
+    assert type(error) is InvalidResponseError
+
+
+@pytest.mark.parametrize("body", [GOOD, WHOLE], ids=["stream", "whole"])
+def test_a_compressed_answer_is_unpacked(body: bytes) -> None:
+    with Server(http(200, gzip.compress(body), [("Content-Encoding", "gzip")])) as server:
+        assert text_of(ask(server)) == "Hello"
+
+
+def test_a_broken_compressed_answer_is_truncated() -> None:
+    error, _ = failing(http(200, "not gzip", [("Content-Encoding", "gzip")]))
+    assert type(error) is TruncatedStreamError
+
+
+def test_a_compressed_answer_that_unpacks_to_gigabytes_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llm_g4f.providers.endpoint.MAX_EVENT", 2**20)
+    packed = gzip.compress(b"{" + b" " * 2**28)
+    tracemalloc.start()
+    try:
+        error, _ = failing(http(200, packed, [("Content-Encoding", "gzip")]))
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
     assert type(error) is InvalidResponseError
 
 

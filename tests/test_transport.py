@@ -9,14 +9,19 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import APIConnectionError, ConfigError
-from llm_g4f.providers import transport
-from llm_g4f.providers.transport import Network, http_client
-from tests.server import Server, whole
+from llm_g4f.providers import transport as ways
+from llm_g4f.providers.stock import Stock
+from llm_g4f.providers.transport import Network
+from llm_g4f.providers.wire import Wire
+from tests.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 Write = Callable[[str], Path]
 
@@ -218,16 +223,19 @@ def test_http_to_another_machine_needs_plain_http(write_config: Write) -> None:
         Client().chat.completions.create("hi")
 
 
-def test_the_pool_ends_with_its_loop() -> None:
-    async def use() -> object:
-        first = await http_client(Network(), tls=False)
-        assert await http_client(Network(), tls=False) is first
-        assert await http_client(Network(ca_file=None), tls=True) is not first
-        return first
+def test_connections_end_with_their_loop() -> None:
+    script: Script = [SSE_HEAD, framed(event(chunk("Hel"))), HANG]
+    with Server(whole("x"), whole("x"), script) as server:
 
-    client = asyncio.run(use())
-    assert client.is_closed  # type: ignore[attr-defined]
-    assert asyncio.run(use()) is not client
+        async def use() -> None:
+            assert await one(server.url) == "x"
+            assert await one(server.url) == "x"
+            begun = AsyncClient(base_url=server.url).chat.completions.create("hi", stream=True)
+            assert (await anext(aiter(begun))).choices[0].delta.content == "Hel"
+
+        asyncio.run(use())
+        server.wait_closed()
+        assert server.connections == 1
 
 
 def test_connections_are_reused_and_cookies_are_not() -> None:
@@ -246,7 +254,67 @@ def test_connections_are_reused_and_cookies_are_not() -> None:
         assert [request.headers.get("cookie") for request in server.requests] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("environment", "origin", "direct"),
+    [
+        ({}, "http://a.example", True),
+        ({"HTTP_PROXY": "p:1"}, "http://a.example", False),
+        ({"HTTP_PROXY": "p:1"}, "https://a.example", True),
+        ({"HTTPS_PROXY": "http://p:1"}, "https://a.example", False),
+        ({"HTTPS_PROXY": "http://p:1"}, "http://a.example", True),
+        ({"ALL_PROXY": "http://p:1"}, "http://a.example", False),
+        ({"all_proxy": "http://p:1"}, "https://a.example", False),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "*"}, "http://a.example", True),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "b.example, a.example"}, "http://a.example", True),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "example"}, "https://a.example", True),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": ".example"}, "https://a.example", True),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "ample"}, "https://a.example", False),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "a.example:8000"}, "http://a.example:8000", True),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "a.example:8000"}, "http://a.example", False),
+        ({"ALL_PROXY": "http://p:1", "no_proxy": "::1"}, "http://[::1]:8000", True),
+        ({"ALL_PROXY": "http://p:1", "NO_PROXY": "127.0.0.1"}, "http://127.0.0.1:8000", True),
+    ],
+)
+def test_which_origins_are_reached_through_a_proxy(
+    environment: dict[str, str],
+    origin: str,
+    direct: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    transport: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    proxy = ways._proxy(Network(), httpx.URL(origin))
+    assert proxy == (None if direct else "http://p:1")
+    way = ways._new_way(Network(), origin)
+    # A fresh import has another class of the same name.
+    own = Wire if direct and transport == "own" else Stock
+    assert type(way).__name__ == own.__name__
+
+
+def test_an_own_proxy_outranks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://p:1")
+    monkeypatch.setenv("NO_PROXY", "*")
+    network = Network(http_proxy="http://q:2")
+    assert ways._proxy(network, httpx.URL("http://a.example")) == "http://q:2"
+    assert ways._proxy(network, httpx.URL("https://a.example")) is None
+
+
+def test_http_1_is_agreed_on(
+    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An offer of HTTP/2 would be taken by many servers, and not be understood here."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    context = tls(authority, "127.0.0.1")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    made: list[ssl.SSLObject] = []
+    context.sni_callback = lambda tls, name, context: made.append(tls)
+    with Server(whole("x"), tls=context) as server:
+        assert asyncio.run(one(server.url)) == "x"
+    assert [tls.selected_alpn_protocol() for tls in made] == ["http/1.1"]
+
+
 def test_certificates_are_read_once(ca_file: Path) -> None:
-    first = transport._tls(str(ca_file), None, None)
-    assert transport._tls(str(ca_file), None, None) is first
+    first = ways._tls(str(ca_file), None, None)
+    assert ways._tls(str(ca_file), None, None) is first
     assert first.verify_mode is ssl.CERT_REQUIRED

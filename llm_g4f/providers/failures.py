@@ -266,11 +266,11 @@ def _refused_by_proxy(place: Place, words: str) -> APIConnectionError:
     return error
 
 
-def connection_error(
-    place: Place, error: Exception, *, proxied: bool = False
-) -> APIConnectionError:
-    """The error for a request that never got an HTTP answer; `proxied` if it died at a proxy."""
+def connection_error(place: Place, error: Exception) -> APIConnectionError:
+    """The error for a request that never got an HTTP answer."""
     import httpx
+
+    from .stock import ProxyUnreachable
 
     def made(
         kind: type[APIConnectionError], message: str, *, final: bool = False
@@ -301,7 +301,7 @@ def connection_error(
                 " certificate authority of its own, name it with SSL_CERT_FILE or ca_file.",
                 final=True,
             )
-    if proxied and isinstance(error, httpx.ConnectError):
+    if isinstance(error, ProxyUnreachable):
         return made(
             APIConnectionError,
             f"The proxy on the way to {where} cannot be reached. Check HTTPS_PROXY and NO_PROXY.",

@@ -1,0 +1,396 @@
+"""HTTP/1.1 to one origin, plain or TLS: httpx's transport interface right on asyncio's protocols.
+
+llhttp (httptools) parses. What arrives between two turns of the reader reaches it as one
+piece, and nothing runs per HTTP chunk: a stream costs a fraction of what it costs through
+httpx's own transport, which stays for proxies and for all that this one refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+
+import httpx
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+__all__ = ["Wire"]
+
+_BARE = 64 * 1024
+"""Bytes of a head; also those that may pass without a byte of the body among them (interim
+responses, chunk extensions, trailers), to which one read may come on top."""
+
+_READ = 64 * 1024
+"""Bytes of one read. All connections share the buffer: what is in it is parsed at once."""
+
+_AHEAD = 64 * 1024
+"""Bytes that wait for the reader before the server has to."""
+
+_KEPT = 60.0
+"""Seconds for which an unused connection is kept: many a NAT forgets it in silence after some minutes,
+and a request on it would wait for an answer in vain."""
+
+_KEPT_COUNT = 100
+
+_IN_USE = 1_000
+
+_ONE_WRITE = 64 * 1024
+"""Bytes of a body up to which it is copied behind the head: two packets cost more than the copy."""
+
+_NEXT_ADDRESS = 0.25
+"""Seconds before the next address of a host is tried beside the first: RFC 8305, section 8."""
+
+_OTHER_METHODS = frozenset(("HEAD", "CONNECT"))
+"""Those whose responses are framed by other rules."""
+
+_FIRST = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n").fullmatch
+_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*\r\n").fullmatch
+"""RFC 9110, section 5: tokens as names, and no control characters in values."""
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """Connections to the origin of `url`, for the event loop it is first used in.
+
+    At most 1,000 requests at once, further ones wait in their order; up to 100 connections are
+    kept for a minute. A kept connection that turns out to be closed before a byte of the
+    answer is replaced once: its server has not read the request. Of httpx's timeouts
+    `connect` holds, for name, TCP and TLS together. Raises `httpx.TransportError`,
+    with the error of the operating system or of TLS as its cause.
+
+    Not for HEAD and CONNECT, and only for bodies of a known length: `httpx.LocalProtocolError`.
+    """
+
+    def __init__(self, url: httpx.URL, tls: ssl.SSLContext | None = None) -> None:
+        self._origin = (url.raw_scheme, url.raw_host, url.port)
+        self._host = url.raw_host.decode("ascii")
+        self._port = url.port or (443 if tls else 80)
+        self._tls = tls
+        self._slots = asyncio.Semaphore(_IN_USE)
+        self._idle: deque[tuple[float, _Connection]] = deque()
+        self._open: set[_Connection] = set()
+        self.buffer = memoryview(bytearray(_READ))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The response with its head read; its stream gives the body and has to be closed."""
+        body = await request.aread()
+        head = self._head(request, len(body))
+        await self._slots.acquire()
+        try:
+            answer = await self._answer(request, head, body)
+        except BaseException:
+            self._slots.release()
+            raise
+        return httpx.Response(answer.status, headers=answer.headers, stream=answer)
+
+    async def aclose(self) -> None:
+        """End all connections, without TLS's goodbye: nobody waits for it."""
+        for connection in self._open:
+            connection.abort()
+        self._idle.clear()
+
+    def _head(self, request: httpx.Request, size: int) -> bytes:
+        url, headers = request.url, request.headers.raw
+        if (url.raw_scheme, url.raw_host, url.port) != self._origin:
+            raise httpx.UnsupportedProtocol("This connection is for another origin.")
+        length = b"%d" % size
+        framing = [
+            value
+            for name, value in headers
+            if name.lower() in (b"content-length", b"transfer-encoding")
+        ]
+        if framing != [length] and (framing or size):
+            raise httpx.LocalProtocolError("The body is not what Content-Length says.")
+        first = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), url.raw_path)
+        fields = [b"%b: %b\r\n" % field for field in headers]
+        if not (_FIRST(first) and all(map(_FIELD, fields))) or request.method in _OTHER_METHODS:
+            # Nothing of it is shown: it may be a key.
+            raise httpx.LocalProtocolError("The request's head cannot be sent as HTTP/1.1.")
+        return b"".join((first, *fields, b"\r\n"))
+
+    async def _answer(self, request: httpx.Request, head: bytes, body: bytes) -> _Answer:
+        kept = self._take()
+        if kept is not None:
+            answer = kept.ask(head, body)
+            try:
+                return await answer.begin()
+            except httpx.TransportError:
+                if answer.begun:
+                    raise
+        connection = await self._connect(request.extensions.get("timeout", {}).get("connect"))
+        return await connection.ask(head, body).begin()
+
+    async def _connect(self, seconds: float | None) -> _Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self),
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    happy_eyeballs_delay=_NEXT_ADDRESS,
+                )
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout("no connection in time") from error
+        except OSError as error:
+            refused = f"[Errno {errno.ECONNREFUSED}]"
+            if error.errno is None and refused in str(error):
+                # asyncio gives the failures of several addresses as one text.
+                error = ConnectionRefusedError(str(error))
+            raise httpx.ConnectError(str(error)) from error
+        return connection
+
+    def _take(self) -> _Connection | None:
+        oldest = asyncio.get_running_loop().time() - _KEPT
+        while self._idle:
+            since, connection = self._idle.pop()
+            if since > oldest and connection.is_open():
+                return connection
+            connection.abort()
+        return None
+
+    def release(self, connection: _Connection, *, usable: bool) -> None:
+        """The answer on `connection` was closed; `usable`: read to its end, and more may follow."""
+        self._slots.release()
+        if not usable:
+            connection.abort()
+            return
+        now = asyncio.get_running_loop().time()
+        self._idle.append((now, connection))
+        while len(self._idle) > _KEPT_COUNT or self._idle[0][0] <= now - _KEPT:
+            self._idle.popleft()[1].abort()
+
+    def opened(self, connection: _Connection) -> None:
+        """`connection` is there, and has to be ended with this transport."""
+        self._open.add(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        """`connection` has ended."""
+        self._open.discard(connection)
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection; `_answer` is what it is receiving, None while it is kept."""
+
+    _transport: asyncio.Transport
+    _parser: HttpResponseParser
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._answer: _Answer | None = None
+        self._bare = 0
+        self._ahead = 0
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._wire.opened(self)
+
+    def is_open(self) -> bool:
+        return not self._transport.is_closing()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def ask(self, head: bytes, body: bytes) -> _Answer:
+        answer = self._answer = _Answer(self)
+        self._parser = HttpResponseParser(answer)
+        self._bare = self._ahead = 0
+        for data in (head + body,) if len(body) <= _ONE_WRITE else (head, body):
+            self._transport.write(data)
+        return answer
+
+    def status(self) -> int:
+        return self._parser.get_status_code()
+
+    def may_follow(self) -> bool:
+        """Whether another response may follow the one whose head was just read."""
+        return self._parser.should_keep_alive()
+
+    def read_on(self) -> None:
+        self._ahead = 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def close(self, *, usable: bool) -> None:
+        self._answer = None
+        # The parser holds on to the answer that it was made for.
+        del self._parser
+        # A server that answers early may never read the rest of the request.
+        sent = not self._transport.get_write_buffer_size()
+        self._wire.release(self, usable=usable and sent and self.is_open())
+
+    def get_buffer(self, _: int) -> memoryview:
+        return self._wire.buffer
+
+    def buffer_updated(self, size: int) -> None:
+        answer = self._answer
+        if answer is None or answer.complete:
+            # Nobody asked for it: whatever it is, it must not become part of the next answer.
+            self.abort()
+            return
+        answer.begun = True
+        pieces = len(answer.pieces)
+        try:
+            self._parser.feed_data(self._wire.buffer[:size])
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self.abort()
+            answer.fail(httpx.RemoteProtocolError(f"malformed: {error.__context__ or error}"))
+            return
+        if len(answer.pieces) > pieces:
+            self._bare = 0
+            self._ahead += size
+            if self._ahead > _AHEAD and not answer.complete:
+                self._paused = True
+                self._transport.pause_reading()
+        elif not answer.complete:
+            self._bare += size
+            if self._bare > _BARE:
+                self.abort()
+                answer.fail(httpx.RemoteProtocolError("malformed: more framing than content"))
+        answer.wake()
+
+    def eof_received(self) -> None:
+        if self._answer is not None and self._said_goodbye():
+            self._answer.end()
+        # Closing would first wait for what the other side may never read.
+        self.abort()
+
+    def _said_goodbye(self) -> bool:
+        """Whether the other side meant to end here: over TLS anybody on the way could end the
+        connection, but not say so in TLS. asyncio does not tell; a read that ends does."""
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is None:
+            return True
+        try:
+            return not tls.read(1)
+        except ssl.SSLError:
+            return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._wire.lost(self)
+        if self._answer is None:
+            return
+        if error is None:
+            begun = self._answer.begun
+            what = "in the middle of its response" if begun else "without a response"
+            failure: httpx.TransportError = httpx.RemoteProtocolError(
+                f"the server closed the connection {what}"
+            )
+        elif isinstance(error, BrokenPipeError):
+            failure = httpx.WriteError(str(error))
+        else:
+            failure = httpx.ReadError(str(error))
+        failure.__cause__ = error
+        self._answer.fail(failure)
+
+
+class _Answer(httpx.AsyncByteStream):
+    """One response: what the parser calls, and what the reader reads."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection: _Connection | None = connection
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self.on_body = self.pieces.append
+        self.begun = False
+        self.complete = False
+        self._may_follow = False
+        self._until_end = False
+        self._error: httpx.TransportError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise HttpParserError("something follows the response")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers come here too.
+        if not self.status:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        status = connection.status()
+        if 100 <= status < 200 and status != 101:
+            self.headers.clear()
+            return
+        if status < 200:
+            raise HttpParserError("a status that was not asked for")
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) > _BARE:
+            raise HttpParserError("a head of more than 64 KiB")
+        names = [name.lower() for name, _ in self.headers]
+        if b"transfer-encoding" in names:
+            coding = dict(zip(names, self.headers, strict=True))[b"transfer-encoding"][1]
+            if names.count(b"transfer-encoding") > 1 or coding.lower() != b"chunked":
+                raise HttpParserError("a transfer encoding that was not asked for")
+        else:
+            self._until_end = b"content-length" not in names
+        self.status = status
+        self._may_follow = connection.may_follow()
+
+    def on_message_complete(self) -> None:
+        # Interim responses are complete with their heads.
+        self.complete = self.status != 0
+
+    def end(self) -> None:
+        """Nothing more comes, and the other side said so."""
+        self.complete = self.complete or self._until_end
+        self.wake()
+
+    def fail(self, error: httpx.TransportError) -> None:
+        if not self.complete and self._error is None:
+            self._error = error
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _more(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def begin(self) -> _Answer:
+        """Wait for the head."""
+        try:
+            while not self.status:
+                await self._more()
+        except BaseException:
+            assert self._connection is not None
+            self._connection.abort()
+            raise
+        return self
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        pieces = self.pieces
+        while not pieces:
+            if self.complete or self._connection is None:
+                raise StopAsyncIteration
+            await self._more()
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._connection is not None:
+            self._connection.read_on()
+        return data
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.read_on()
+            connection.close(usable=self.complete and self._may_follow)
