@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "named_key",
     "user_dir",
+    "user_file",
 ]
 
 _NAME = r"[a-z0-9][a-z0-9_.-]*"
@@ -91,20 +92,29 @@ class Config(NamedTuple):
 
 def user_dir() -> Path:
     """Llm's user directory, as llm finds it (LLM_USER_PATH, else click's application directory)."""
+    return Path(_user_dir())
+
+
+def _user_dir() -> str:
     chosen = os.environ.get("LLM_USER_PATH")
     if chosen:
-        return Path(chosen)
+        return chosen
     import click
 
-    return Path(click.get_app_dir("io.datasette.llm"))
+    return click.get_app_dir("io.datasette.llm")
+
+
+def user_file(name: str) -> str:
+    """The path of a file in llm's user directory. As text, since every request asks for it."""
+    return f"{_user_dir()}{os.sep}{name}"
 
 
 def config_path() -> Path:
     """Where g4f.yaml is, or would be."""
-    return user_dir() / "g4f.yaml"
+    return Path(user_file("g4f.yaml"))
 
 
-_loaded: tuple[tuple[Path, int, int], Config] | None = None
+_loaded: tuple[tuple[str, int, int], Config] | None = None
 
 
 def load() -> Config:
@@ -113,23 +123,28 @@ def load() -> Config:
     Raises `ConfigError`.
     """
     global _loaded
-    path = config_path()
+    name = user_file("g4f.yaml")
     try:
-        stat = path.stat()
+        stat = os.stat(name)  # noqa: PTH116 (a Path takes longer than the question)
     except (FileNotFoundError, NotADirectoryError):
-        return Config(path)
+        seen = (name, 0, -1)
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be read: {error.strerror}.") from None
+    else:
+        seen = (name, stat.st_mtime_ns, stat.st_size)
+    if _loaded is None or _loaded[0] != seen:
+        path = Path(name)
+        _loaded = (seen, Config(path) if seen[2] < 0 else parse(_text(path), path))
+    return _loaded[1]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    seen = (path, stat.st_mtime_ns, stat.st_size)
-    if _loaded is None or _loaded[0] != seen:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
-        _loaded = (seen, parse(text, path))
-    return _loaded[1]
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text: save it as UTF-8.") from None
 
 
 def parse(text: str, path: Path) -> Config:

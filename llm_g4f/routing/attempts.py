@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
+from io import StringIO
 from typing import Any, Literal
 
 from msgspec.structs import replace
@@ -92,6 +93,8 @@ def _put_in_order(candidates: list[Candidate], successor: Candidate) -> None:
 
 def _healthy_first(candidates: list[Candidate], health: Health) -> list[Candidate]:
     """Those in cooldown last, and without those whose cooldown is long, unless nobody else is left."""
+    if len(candidates) == 1:
+        return candidates
     waits = [(health.cooldown(one.health_key), one) for one in candidates]
     ready = [one for wait, one in waits if not wait]
     soon = [one for wait, one in waits if 0 < wait <= LONGEST]
@@ -269,7 +272,7 @@ class _Run:
         watch = _Watch(_patience(provider), self._deadline)
         found = Inner(ask(provider, self._request, serving))
         held: Batch = []
-        text: list[str] = []
+        text = StringIO()
         committed = False
         try:
             while True:
@@ -284,7 +287,7 @@ class _Run:
                     chunk.receipt = self.receipt
                     for choice in chunk.choices:
                         if choice.delta.content and choice.index == 0:
-                            text.append(choice.delta.content)
+                            text.write(choice.delta.content)
                         if choice.finish_reason == "error":
                             failure = StreamError(
                                 f"{provider.name} broke off its answer with an error.",
@@ -313,9 +316,9 @@ class _Run:
                     model=serving.model,
                 )
         except TimeoutError:
-            raise self._timed_out(candidate, watch, "".join(text)) from None
+            raise self._timed_out(candidate, watch, text.getvalue()) from None
         except APIError as error:
-            raise self._after_text(error, "".join(text)) from None
+            raise self._after_text(error, text.getvalue()) from None
         finally:
             watch.stop()
             await found.aclose()

@@ -24,7 +24,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from ..config import user_dir
+from ..config import user_file
 from ..errors import (
     APIConnectionError,
     APIError,
@@ -83,7 +83,7 @@ class Health:
     """The state file. `now` gives the Unix time."""
 
     def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time) -> None:
-        self._path = path or user_dir() / "g4f-health.json"
+        self._file = str(path) if path else user_file("g4f-health.json")
         self._now = now
 
     def cooldown(self, key: str) -> float:
@@ -123,11 +123,16 @@ class Health:
         with self._change() as state:
             state.gone[f"{provider}/{model}"] = self._now()
 
+    @property
+    def _path(self) -> Path:
+        return Path(self._file)
+
     def _read(self) -> _State:
+        # Every request asks, and mostly there is nothing.
+        if not os.path.exists(self._file):  # noqa: PTH110 (a Path takes longer than the question)
+            return _State()
         try:
             text = self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return _State()
         except (OSError, UnicodeDecodeError):
             return _State()
         try:
