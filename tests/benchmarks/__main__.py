@@ -1,0 +1,91 @@
+"""Run the benchmarks: `python -m tests.benchmarks --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from .figures import ROWS
+from .measure import FULL, GROUPS, QUICK, SLOW, Bench
+from .processes import Server
+from .report import as_json, as_markdown, machine
+from .venvs import PEERS, Unavailable, Venvs, versions
+
+
+def main() -> int:
+    options = _options()
+    venvs = Venvs(options.cache, options.checkout)
+    if options.fresh:
+        venvs.forget()
+    scale = QUICK if options.quick else FULL
+    if options.rounds:
+        scale = replace(scale, rounds=options.rounds, fresh=options.rounds)
+    pythons, unavailable = {}, {}
+    peers = [name for name in PEERS if not (options.quick and name in SLOW)]
+    for name in ("ours", "floor", *peers):
+        try:
+            pythons[name] = venvs.python(name)
+        except Unavailable as error:
+            unavailable[name] = str(error)
+    if "ours" in unavailable:
+        print(f"llm-g4f itself cannot be installed: {unavailable['ours']}", file=sys.stderr)
+        return 2
+    rows = [row for row in ROWS if not options.only or {row.key, row.group} & set(options.only)]
+    with (
+        tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as folder,
+        Server(Path(folder)) as server,
+    ):
+        bench = Bench(server.url, pythons, Path(folder), options.checkout, scale)
+        for row in rows:
+            if any(target.peer in PEERS for target in row.targets):
+                for name, reason in unavailable.items():
+                    bench.figures.miss(row.key, name, reason)
+        for group in dict.fromkeys(row.group for row in rows):
+            begun = time.monotonic()
+            GROUPS[group](bench)
+            print(f"{group}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    where = machine()
+    installed = {name: versions(python) for name, python in pythons.items()}
+    installed["llm"] = installed["ours"]
+    print(as_markdown(bench.figures, where, installed))
+    if options.json:
+        text = json.dumps(as_json(bench.figures, where, installed), indent=1)
+        options.json.write_text(f"{text}\n", encoding="utf-8")
+    return 1 if bench.figures.missing else 0
+
+
+def _options() -> argparse.Namespace:
+    names = sorted({row.key for row in ROWS} | set(GROUPS))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "llm-g4f-bench")
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", action="append", choices=names, metavar="ROW", help=f"of {', '.join(names)}"
+    )
+    parser.add_argument("--rounds", type=int, help="how often each thing is measured")
+    parser.add_argument(
+        "--quick", action="store_true", help="two minutes instead of a quarter hour"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--checkout",
+        type=Path,
+        default=Path(__file__).parents[2],
+        help="the llm-g4f to measure (default: this one)",
+    )
+    parser.add_argument("--cache", type=Path, default=cache, help="where environments are kept")
+    parser.add_argument("--fresh", action="store_true", help="make the environments anew")
+    options = parser.parse_args()
+    options.checkout = options.checkout.resolve()
+    options.cache = options.cache.resolve()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

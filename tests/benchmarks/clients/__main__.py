@@ -1,0 +1,133 @@
+"""Run one client: `python -m benchmarks.clients NAME URL`, for as many measurements as are asked for.
+
+It prints a line of JSON for its first request, then reads a line of JSON for each measurement
+and prints one for its result: seconds, the process's CPU seconds, and `answers`, which says how
+often each text came (`COUNT:SHA256`).
+"""
+
+from __future__ import annotations
+
+import asyncio  # before the clock starts: who awaits an answer has imported it
+import sys
+from importlib import import_module
+from time import perf_counter, process_time
+from typing import Any
+
+from .guard import only_loopback, raise_file_limit
+
+
+def _peak() -> int | None:
+    """The most memory this process ever had, in KiB, or None where the system does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    except OSError:
+        return None
+
+
+class _Measurements:
+    def __init__(self, peer: Any) -> None:
+        self.peer = peer
+        self.loop = asyncio.new_event_loop()
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+    async def whole(self, prompt: str, requests: int, padding: int = 0) -> Any:
+        """The median of `requests` answers, one after the other; `padding` bytes make prompts long."""
+        prompt += "x" * padding
+        texts, seconds = [], []
+        cpu = process_time()
+        for _ in range(requests):
+            before = perf_counter()
+            texts.append([await self.peer.whole(prompt)])
+            seconds.append(perf_counter() - before)
+        return {"seconds": _median(seconds), "cpu": process_time() - cpu}, texts
+
+    async def first(self, prompt: str, requests: int) -> Any:
+        """The median time until the first piece of text of `requests` streams."""
+        from . import Texts
+
+        answers, seconds = [], []
+        for _ in range(requests):
+            texts = Texts()
+            before = perf_counter()
+            await self.peer.stream(prompt, texts)
+            seconds.append(texts.first - before)
+            answers.append(texts)
+        return {"seconds": _median(seconds)}, answers
+
+    async def streams(self, prompt: str, streams: int = 1) -> Any:
+        """`streams` answers at once."""
+        from . import Texts
+
+        answers = [Texts() for _ in range(streams)]
+        cpu, before = process_time(), perf_counter()
+        if streams == 1:
+            await self.peer.stream(prompt, answers[0])
+        else:
+            await asyncio.gather(*(self.peer.stream(prompt, texts) for texts in answers))
+        return {"seconds": perf_counter() - before, "cpu": process_time() - cpu}, answers
+
+    def sync(self, prompt: str) -> Any:
+        """One stream without `await`."""
+        from . import Texts
+
+        texts = Texts()
+        cpu, before = process_time(), perf_counter()
+        self.peer.stream_sync(prompt, texts)
+        return {"seconds": perf_counter() - before, "cpu": process_time() - cpu}, [texts]
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def main(name: str, url: str, prompt: str) -> None:
+    only_loopback()
+    raise_file_limit()
+    start = perf_counter()
+    peer = import_module(f".{name}", __package__).Peer(url)
+    made = perf_counter()
+    measurements = _Measurements(peer)
+    if hasattr(peer, "whole"):
+        texts = [measurements.loop.run_until_complete(peer.whole(prompt))]
+        figures = {"seconds": perf_counter() - start}
+    else:
+        from . import Texts
+
+        texts = Texts()
+        peer.stream_sync(prompt, texts)
+        figures = {"seconds": texts.first - made}
+
+    import json
+    from collections import Counter
+    from hashlib import sha256
+
+    out = sys.stdout
+    # Libraries print too.
+    sys.stdout = sys.stderr
+
+    def reply(figures: Any, answers: Any) -> None:
+        got = Counter(
+            f"{len(texts)}:{sha256(''.join(texts).encode()).hexdigest()}" for texts in answers
+        )
+        print(json.dumps({**figures, "peak": _peak(), "answers": got}), file=out, flush=True)
+
+    reply(figures, [texts])
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            result = getattr(measurements, asked.pop("measure"))(**asked)
+            if not isinstance(result, tuple):
+                result = measurements.loop.run_until_complete(result)
+            reply(*result)
+        except Exception as error:  # noqa: BLE001 (it is the result)
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=out, flush=True)
+    measurements.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,16 @@
+"""gpt-4o as llm serves it: the user directory decides whether it is llm's own or the plugin's."""
+
+from __future__ import annotations
+
+import llm
+
+from . import MODEL, Texts
+
+
+class Peer:
+    def __init__(self, url: str) -> None:
+        self._model = llm.get_model(MODEL)
+
+    def stream_sync(self, prompt: str, texts: Texts) -> None:
+        for text in self._model.prompt(prompt):
+            texts.add(text)

@@ -1,0 +1,99 @@
+"""The benchmark suite works, and what a client loses or changes is no figure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .benchmarks import report
+from .benchmarks.figures import ROWS, Figures, verdicts
+from .benchmarks.measure import GROUPS, QUICK, Bench
+from .benchmarks.processes import Server, checked
+from .benchmarks.server import Script
+from .benchmarks.venvs import Unavailable
+
+TINY = QUICK.__class__(
+    rounds=1,
+    fresh=1,
+    requests=2,
+    firsts=2,
+    chunks=50,
+    paced=3,
+    many=5,
+    tokens=1,
+    memory_rounds=1,
+    streams=4,
+    crowd=4,
+)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    pythons = {"ours": Path(sys.executable), "floor": Path(sys.executable)}
+    with Server(tmp_path) as server:
+        yield Bench(server.url, pythons, tmp_path, Path(__file__).parents[1], TINY)
+
+
+def test_every_warm_row_has_a_figure_of_each_client(bench: Bench) -> None:
+    GROUPS["warm"](bench)
+    assert bench.figures.missing == {}
+    assert {row: set(found) for row, found in bench.figures.values.items()} == {
+        row.key: {"ours", "floor"} for row in ROWS if row.group == "warm"
+    }
+    assert all(
+        value > 0
+        for clients in bench.figures.values.values()
+        for found in clients.values()
+        for value in found.values()
+    )
+
+
+def test_an_answer_that_is_not_all_that_was_sent_is_refused(bench: Bench) -> None:
+    client = bench.client("floor")
+    try:
+        result: dict[str, Any] = client.ask("streams", Script("burst", 7))
+        for sent, times in ((Script("burst", 8), 1), (Script("whole"), 1), (Script("burst", 7), 2)):
+            with pytest.raises(Unavailable, match="was sent, but 1 x 7:"):
+                checked(json.dumps(result), sent, times)
+        with pytest.raises(Unavailable, match=r"2 x 7:.* was sent, but 1 x 7:"):
+            client.ask("streams", Script("burst", 7), times=2)
+    finally:
+        client.close()
+
+
+def test_a_client_that_cannot_run_is_missing_with_its_reason(bench: Bench) -> None:
+    bench.pythons["nobody"] = bench.pythons.pop("ours")
+    GROUPS["cold"](bench)
+    assert set(bench.figures.values["cold"]) == {"floor"}
+    assert "No module named 'benchmarks.clients.nobody'" in bench.figures.missing["cold"]["nobody"]
+
+
+def test_targets_are_held_against_the_median_of_the_ratios() -> None:
+    figures = Figures()
+    for number, (ours, theirs) in enumerate([(1.0, 10.0), (4.0, 20.0), (30.0, 30.0)]):
+        figures.add("whole", "ours", number, ours)
+        figures.add("whole", "openai", number, theirs)
+    figures.miss("whole", "g4f", "no wheel")
+    found = {verdict.target.peer: verdict for verdict in verdicts(figures)}
+    assert (found["openai"].result, found["openai"].met) == (0.2, False)
+    assert (found["g4f"].result, found["g4f"].met, found["g4f"].reason) == (None, None, "no wheel")
+    where, versions = report.machine(), {"openai": {"openai": "1.2.3"}}
+    text = report.as_markdown(figures, where, versions)
+    assert "openai 1.2.3" in text
+    assert "| 4 µs | openai | 20 µs | 0.2 | ≤ 0.17 | no |" in text
+    assert "not measured: no wheel" in text
+    data = json.loads(json.dumps(report.as_json(figures, where, versions)))
+    assert data["rows"]["whole"]["medians"] == {"ours": 4.0, "openai": 20.0}
+    assert data["targets"][0] == {
+        "row": "whole",
+        "ours": "ours",
+        "against": "openai",
+        "result": 0.2,
+        "target": "<= 0.17",
+        "met": False,
+    }
