@@ -26,15 +26,20 @@ KEY_VARIABLES = {
 }
 
 
+def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `path` the user directory, and forget the keys, proxies and settings of the environment."""
+    monkeypatch.setenv("LLM_USER_PATH", str(path))
+    for name in list(os.environ):
+        if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture(autouse=True)
 def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty LLM_USER_PATH, and no keys, proxies or settings of whoever runs the tests."""
     path = tmp_path / "llm"
     path.mkdir()
-    monkeypatch.setenv("LLM_USER_PATH", str(path))
-    for name in list(os.environ):
-        if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
-            monkeypatch.delenv(name)
+    live_at(path, monkeypatch)
     return path
 
 

@@ -4,7 +4,8 @@
         ...  # server.url is a base URL, server.requests what arrived
 
 A script is a sequence of steps for one request: bytes are sent, a number is a pause in
-seconds, `RESET` aborts the connection, `CLOSE` closes it, `HANG` waits until the client goes away.
+seconds, `Endless` bytes are sent until the client goes away, `RESET` aborts the connection, `CLOSE`
+closes it, `HALF` closes the server's half and waits as `HANG` does: until the client goes away.
 Behind the last step the connection is kept for the next request. The scripts are used one a
 request, the last one again and again.
 """
@@ -25,12 +26,22 @@ from typing import Any
 class End(Enum):
     RESET = "reset"
     CLOSE = "close"
+    HALF = "half close"
     HANG = "hang"
 
 
-RESET, CLOSE, HANG = End.RESET, End.CLOSE, End.HANG
+RESET, CLOSE, HALF, HANG = End.RESET, End.CLOSE, End.HALF, End.HANG
 
-Step = bytes | float | End
+
+@dataclass(frozen=True)
+class Endless:
+    """`data` again and again, with `pause` seconds behind each."""
+
+    data: bytes
+    pause: float = 0.0
+
+
+Step = bytes | float | Endless | End
 Script = Sequence[Step]
 
 
@@ -57,13 +68,14 @@ class Server:
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     closed: int = 0
+    hanging: int = 0
     port: int = 0
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.scripts = scripts
         self.tls = tls
         self.requests = []
-        self.connections = self.closed = 0
+        self.connections = self.closed = self.hanging = 0
         self.port = port
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -141,7 +153,12 @@ class Server:
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        begin = await reader.readexactly(1)
+        if begin == b"\x16":
+            # A client that begins with TLS is told in plain text, as real servers do.
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            return False
+        head = (begin + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip("\r\n").split("\r\n")
         method, path, _ = first.split(" ")
         pairs = (line.split(":", 1) for line in lines)
@@ -154,12 +171,20 @@ class Server:
             if isinstance(step, bytes):
                 writer.write(step)
                 await writer.drain()
+            elif isinstance(step, Endless):
+                while True:
+                    writer.write(step.data)
+                    await writer.drain()
+                    await asyncio.sleep(step.pause)
             elif step is RESET:
                 writer.transport.abort()
                 return False
             elif step is CLOSE:
                 return False
-            elif step is HANG:
+            elif step in (HALF, HANG):
+                if step is HALF:
+                    writer.write_eof()
+                self.hanging += 1
                 # Nothing more is expected: this ends when the client closes.
                 await reader.read(1)
                 return False
@@ -293,3 +318,8 @@ def split(data: bytes, size: int) -> Iterator[bytes]:
     """`data` in pieces of `size` bytes."""
     for start in range(0, len(data), size):
         yield data[start : start + size]
+
+
+def drip(data: bytes, pause: float) -> Script:
+    """`data` a byte at a time, each an HTTP chunk, with `pause` seconds behind it."""
+    return [step for piece in split(data, 1) for step in (framed(piece), pause)]
