@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import llm
 from llm.default_plugins.openai_models import Chat
@@ -116,7 +116,7 @@ class G4F(_Shared, llm.KeyModel):
 class AsyncG4F(_Shared, llm.AsyncKeyModel):
     """A model of the route, for llm's asynchronous face."""
 
-    async def execute(
+    def execute(
         self,
         prompt: llm.Prompt,
         stream: bool,
@@ -124,9 +124,20 @@ class AsyncG4F(_Shared, llm.AsyncKeyModel):
         conversation: llm.AsyncConversation | None = None,
         key: str | None = None,
     ) -> AsyncGenerator[StreamEvent, None]:
+        from .providers.chain import Inner
+
+        events = self._events(prompt, stream, response, key)
+        # llm's own generator closes this one; so would the loop, at the same time.
+        return cast("AsyncGenerator[StreamEvent, None]", Inner(events, collected=True))
+
+    async def _events(
+        self, prompt: llm.Prompt, stream: bool, response: llm.AsyncResponse, key: str | None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        from .providers.chain import Inner
+
         with _model_errors():
             turn, start = self._begin(prompt, stream, response, key)
-            async with contextlib.aclosing(start()) as batches:
+            async with contextlib.aclosing(Inner(start())) as batches:
                 async for batch in batches:
                     for chunk in batch:
                         for event in turn.events(chunk):

@@ -42,6 +42,7 @@ class Portal:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
+        self._exiting = False
         self._thread = threading.Thread(target=self._run, name="g4f-portal", daemon=True)
         self._thread.start()
 
@@ -64,6 +65,11 @@ class Portal:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
+
+    def close_at_exit(self) -> None:
+        """`close`, and who still waits goes on waiting: daemon threads, which end with the interpreter."""
+        self._exiting = True
+        self.close()
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work()`. If the wait is interrupted, the work is cancelled and cleans up."""
@@ -92,7 +98,8 @@ class Portal:
                             await room.wait()
                 except BaseException as caught:  # noqa: BLE001 (it is raised where the items are taken)
                     error = caught
-            items.put(_End(error))
+            if not self._exiting:
+                items.put(_End(error))
 
         def start() -> None:
             tasks.append(self._loop.create_task(pump()))
@@ -135,7 +142,7 @@ def portal() -> Portal:
     with _lock:
         if _portal is None:
             _portal = Portal()
-            atexit.register(_portal.close)
+            atexit.register(_portal.close_at_exit)
         return _portal
 
 
@@ -143,7 +150,7 @@ def _after_fork() -> None:
     # The loop's thread is not in the child; the loop itself is the parent's to close.
     global _portal, _lock
     if _portal is not None:
-        atexit.unregister(_portal.close)
+        atexit.unregister(_portal.close_at_exit)
         _abandoned.append(_portal)
     _portal, _lock = None, threading.Lock()
 

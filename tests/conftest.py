@@ -69,9 +69,14 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """The HTTP transport that servers are asked over: httpx's own where httptools is missing."""
     kind: str = request.param
     if kind != "own":
-        monkeypatch.setitem(sys.modules, "httptools", None)
-        monkeypatch.delitem(sys.modules, "llm_g4f.providers.wire", raising=False)
+        without_httptools(monkeypatch)
     return kind
+
+
+def without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if httptools were not installed: httpx's own transport is used."""
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    monkeypatch.delitem(sys.modules, "llm_g4f.providers.wire", raising=False)
 
 
 @pytest.fixture

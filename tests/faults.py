@@ -33,10 +33,8 @@ from llm_g4f.types import Accumulator, ChatCompletion, ChatCompletionChunk
 
 from .server import Script, Server, http, stream
 
-Transport = Callable[..., AsyncClient]
-
-TRANSPORTS: dict[str, Transport] = {"stock": AsyncClient}
-"""What the whole matrix is run on: makers of clients, with the arguments of `AsyncClient`. "stock" is httpx."""
+TRANSPORTS = ("own", "stock")
+"""What the whole matrix is run on. "stock" is httpx's, used where httptools is missing."""
 
 WITHIN = 5.0
 """Seconds in which every row is over, if it does not say otherwise."""
@@ -88,8 +86,8 @@ class Row:
     requests the server sees, where that does not follow from the policy. `kept`: the connection is
     used again. `before` is what a request before this one got on the same connection. `yaml` and
     `behind` are settings of the first and the second provider. `leave`: the caller is cancelled, or
-    closes the stream, once the server has begun to hang. `stock` is False where httpx takes the bytes
-    behind an answer for the next answer, which only a transport of another make can mend.
+    closes the stream, once the server has begun to hang. `stock` is False where httpx is too
+    trusting: it takes the bytes behind an answer for the next one, and one length of two.
     """
 
     name: str
@@ -197,18 +195,18 @@ def expected(row: Row, way: Way) -> dict[str, Any]:
     return found
 
 
-async def outcomes(row: Row, transport: Transport, folder: Path) -> dict[Way, Seen]:
+async def outcomes(row: Row, folder: Path) -> dict[Way, Seen]:
     """What comes of a row in every way, all at once. TimeoutError if one does not end."""
     ways = [way for way in WAYS if row.leave != "closed" or way.streamed]
     folders = [folder / str(number) for number in range(len(ways))]
     async with asyncio.timeout(4 * WITHIN):
         seen = await asyncio.gather(
-            *(_try(row, way, transport, path) for way, path in zip(ways, folders, strict=True))
+            *(_try(row, way, path) for way, path in zip(ways, folders, strict=True))
         )
     return dict(zip(ways, seen, strict=True))
 
 
-async def _try(row: Row, way: Way, transport: Transport, folder: Path) -> Seen:
+async def _try(row: Row, way: Way, folder: Path) -> Seen:
     folder.mkdir()
     with Server(stream("from", " b")) as b:
         scripts = (row.before, *row.scripts) if row.before else row.scripts
@@ -220,7 +218,7 @@ async def _try(row: Row, way: Way, transport: Transport, folder: Path) -> Seen:
                 f"  b: {{base_url: '{b.url}', {row.behind}}}\n",
                 encoding="utf-8",
             )
-            return await _Trial(row, way, transport, folder, place, b).seen()
+            return await _Trial(row, way, folder, place, b).seen()
 
 
 def _aimed(step: Any, b: Server) -> Any:
@@ -229,10 +227,8 @@ def _aimed(step: Any, b: Server) -> Any:
 
 
 class _Trial:
-    def __init__(
-        self, row: Row, way: Way, transport: Transport, folder: Path, place: Place, b: Server
-    ) -> None:
-        self._row, self._way, self._transport = row, way, transport
+    def __init__(self, row: Row, way: Way, folder: Path, place: Place, b: Server) -> None:
+        self._row, self._way = row, way
         self._folder, self._place, self._b = folder, place, b
         self._whole = Accumulator()
         self._text = ""
@@ -241,7 +237,7 @@ class _Trial:
         """A request that is not begun yet. What a client reads of the user's folder when it is asked,
         it reads here, without a break: other ways of the row have other folders."""
         os.environ["LLM_USER_PATH"] = str(self._folder)
-        client = self._transport(providers, **{**self._place.settings, **self._row.settings})
+        client = AsyncClient(providers, **{**self._place.settings, **self._row.settings})
         params = {"stream": self._way.streamed, "messages": "hi", **params}
         return client.chat.completions.create(**params)
 
@@ -262,7 +258,7 @@ class _Trial:
     async def seen(self) -> Seen:
         row, server = self._row, self._place.server
         if row.before:
-            await self._ask("a")
+            await self._ask("a", stream=False)
         earlier = len(server.requests) if server else 0
         seen = Seen()
         began = time.monotonic()
@@ -340,7 +336,7 @@ class _Trial:
         keeps, last = self._row.keeps, server.requests[-1].connection
         if keeps:
             with suppress(G4FError):
-                await self._ask("a", **self._row.params)
+                await self._ask("a", **{**self._row.params, "stream": False})
         if keeps and server.requests[-1].connection == last:
             seen.kept = keeps
             return

@@ -196,11 +196,10 @@ def _words(delta: ChoiceDelta) -> str:
     return (delta.content or "") + (delta.reasoning or "") + called
 
 
-@dataclass(frozen=True)
-class Given(Source):
+class Given(Source, frozen=True):
     """A source that has these providers and no others."""
 
-    players: Mapping[str, Player] = field(default_factory=dict)
+    players: Mapping[str, Player] = {}
 
     def names(self) -> list[str]:
         return list(self.players)
@@ -319,9 +318,9 @@ class Calls(RuleBasedStateMachine):
         loop = asyncio.get_running_loop()
 
         async def consume() -> None:
-            chunks = attempts.stream(request, self.source)
+            batches = attempts.stream(request, self.source)
             try:
-                async for chunk in chunks:
+                async for chunk in (chunk async for batch in batches for chunk in batch):
                     result.receipt = chunk.receipt
                     words = "".join(_words(choice.delta) for choice in chunk.choices)
                     if result.committed is None:
@@ -334,7 +333,7 @@ class Calls(RuleBasedStateMachine):
             except G4FError as error:
                 result.error, result.receipt = error, error.receipt
             finally:
-                await chunks.aclose()
+                await batches.aclose()
 
         task = asyncio.ensure_future(consume())
         if leave == "cancel":

@@ -24,8 +24,10 @@ class Inner(Generic[T]):
     `aclose` does nothing for one that cannot be closed, or has not begun.
     """
 
-    def __init__(self, items: AsyncIterator[T]) -> None:
+    def __init__(self, items: AsyncIterator[T], *, collected: bool = False) -> None:
+        """`collected`: the one around it may not close it, so it is closed as garbage."""
         self._items = items
+        self._collected = collected
         self._begun = False
 
     def __aiter__(self) -> Inner[T]:
@@ -36,7 +38,7 @@ class Inner(Generic[T]):
             return self._items.__anext__()
         self._begun = True
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, _leave)
+        sys.set_asyncgen_hooks(None, hooks.finalizer if self._collected else _leave)
         try:
             return self._items.__anext__()
         finally:

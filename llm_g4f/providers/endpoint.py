@@ -409,6 +409,7 @@ class _Answer:
         self._reader = reader
         self._finished = False
         self._begun = False
+        self._calling = False
         self._done = False
 
     async def read(self, response: httpx.Response) -> AsyncGenerator[Batch, None]:
@@ -480,6 +481,7 @@ class _Answer:
                 raise failure
             if self._done:
                 await self._drain(body)
+                self._check_calls()
                 return
             if self._finished and until is None:
                 until = asyncio.get_running_loop().time() + _AFTER_FINISH
@@ -497,15 +499,24 @@ class _Answer:
             if chunk is not None:
                 yield [chunk]
         elif last is not None:
+            self._check_calls()
             return
         if not self._begun:
             raise self._invalid("something", "that is neither JSON nor an event stream")
         if not self._finished:
-            raise TruncatedStreamError(
-                f"{self._place.provider}: the answer ended before it was finished.",
-                provider=self._place.provider,
-                model=self._place.model,
-            )
+            raise self._truncated()
+
+    def _truncated(self) -> TruncatedStreamError:
+        return TruncatedStreamError(
+            f"{self._place.provider}: the answer ended before it was finished.",
+            provider=self._place.provider,
+            model=self._place.model,
+        )
+
+    def _check_calls(self) -> None:
+        """[DONE] alone ends a text. Of a tool call only a finish_reason says that it is whole."""
+        if self._calling and not self._finished:
+            raise self._truncated()
 
     def _read(self, decoder: Decoder, data: bytes) -> tuple[Batch, APIError | None]:
         """The chunks in `data`, and the error behind them: what came before it still counts."""
@@ -536,6 +547,8 @@ class _Answer:
             for choice in chunk.choices:
                 if choice.finish_reason:
                     self._finished = True
+                if choice.delta.tool_calls:
+                    self._calling = True
         return chunk
 
     async def _next(self, body: Inner[bytes], until: float | None) -> bytes | None:

@@ -229,8 +229,9 @@ class _Run:
                     verdict == "again"
                     and len(candidates) == 1
                     and tries[candidate.provider.name] < TRIES_PER_PROVIDER
+                    and sum(tries.values()) < TRIES_PER_CALL
+                    and await self._back_off(tries[candidate.provider.name])
                 ):
-                    await self._back_off(tries[candidate.provider.name])
                     continue
                 candidates.pop(0)
                 if candidate.then is not None and _is_gone(error):
@@ -260,11 +261,13 @@ class _Run:
     def _late(self) -> bool:
         return self._deadline is not None and self._loop.time() >= self._deadline
 
-    async def _back_off(self, tried: int) -> None:
+    async def _back_off(self, tried: int) -> bool:
+        """Pause before the next try; False, at once, if the time would be over by then."""
         pause = random.uniform(0, min(BACKOFF[1], BACKOFF[0] * 2 ** (tried - 1)))
-        if self._deadline is not None:
-            pause = min(pause, max(0.0, self._deadline - self._loop.time()))
+        if self._deadline is not None and self._loop.time() + pause >= self._deadline:
+            return False
         await asyncio.sleep(pause)
+        return True
 
     async def _attempt(self, candidate: Candidate) -> AsyncGenerator[Batch, None]:
         """The chunks of one candidate, from the commit point on. Raises `APIError`."""
