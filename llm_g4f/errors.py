@@ -96,7 +96,9 @@ class G4FError(Exception):
         lines = [self.message]
         attempts = self.receipt.attempts if self.receipt else ()
         if len(attempts) > 1:
-            lines += ["Tried:", *(f"  {attempt}" for attempt in attempts)]
+            lines.append("Tried:")
+            # What stands above is not said again.
+            lines += [f"  {attempt}".replace(f" ({self.message})", "") for attempt in attempts]
         if self.hint:
             lines.append(self.hint)
         return "\n".join(lines)
@@ -226,6 +228,11 @@ _CONTEXT = (
 )
 
 
+def is_context_error(code: str | None, detail: str) -> bool:
+    """Whether a provider's words say that the prompt is too long for the model."""
+    return re.search(_CONTEXT, f"{code} {detail}") is not None
+
+
 def status_error(
     status: int,
     message: str,
@@ -242,7 +249,7 @@ def status_error(
     if status == 408:
         return APITimeoutError(message, provider=provider, model=model)
     kind = _BY_STATUS.get(status, InternalServerError if status >= 500 else APIStatusError)
-    if kind is BadRequestError and re.search(_CONTEXT, f"{code} {detail}"):
+    if kind is BadRequestError and is_context_error(code, detail):
         kind = ContextLengthError
     return kind(
         message,

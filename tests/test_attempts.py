@@ -501,7 +501,9 @@ def test_no_first_token_in_time_is_a_reason_to_ask_another(
             a.wait_closed()
         assert outcomes(answer) == [("a", "APITimeoutError"), ("b", "ok")]
         assert answer.receipt is not None
-        assert answer.receipt.attempts[0].message == "a sent no first token for 0.25 s."
+        message = answer.receipt.attempts[0].message
+        assert message is not None
+        assert message.startswith("a sent no first token for 0.25 s. Try again;")
         assert answer.receipt.attempts[0].seconds >= LATE * 0.9
 
 
@@ -524,7 +526,8 @@ def test_silence_after_the_first_word_ends_the_answer(
         )
         text, error = streamed()
         assert type(error) is APITimeoutError
-        assert (text, error.partial, error.message) == ("Hel", "Hel", "a fell silent for 0.25 s.")
+        assert (text, error.partial) == ("Hel", "Hel")
+        assert error.message.startswith("a fell silent for 0.25 s. Try again;")
         assert not b.requests
         a.wait_closed()
 

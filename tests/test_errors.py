@@ -210,7 +210,7 @@ def test_more_than_one_attempt_is_told_a_line_each() -> None:
     error.receipt = RECEIPT
     assert str(error) == (
         "a takes no more\nTried:\n"
-        "  a gpt-4o: RateLimitError (a takes no more), 0.1 s\n"
+        "  a gpt-4o: RateLimitError, 0.1 s\n"
         "  b gpt-4o: APITimeoutError (b fell silent), 12.0 s"
     )
     assert error.message == "a takes no more"

@@ -10,7 +10,7 @@ __all__ = ["check_name", "requested_model"]
 def check_name(name: str) -> None:
     """Raise a click error if there is no provider `name`."""
     from .. import config
-    from ..routing.registry import Source
+    from ..routing.registry import Source, no_such
 
     source = Source(config.load())
     names = source.names()
@@ -19,7 +19,7 @@ def check_name(name: str) -> None:
             f"{name} takes part where a route in g4f.yaml or -o provider names it, and nowhere else."
         )
     if name not in names:
-        raise click.ClickException(f"There is no provider {name!r}. There are: {', '.join(names)}.")
+        raise no_such(name, names)
 
 
 def requested_model(name: str) -> str:

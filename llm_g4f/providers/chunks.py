@@ -214,7 +214,8 @@ class ChunkReader:
         """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""
         if not isinstance(data, dict) or not ("choices" in data or "usage" in data):
             raise InvalidResponseError(
-                f"{self._provider}: the answer is JSON, but no completion.",
+                f"{self._provider}: the answer is JSON, but no completion. Is base_url the address of an"
+                " OpenAI-compatible API?",
                 provider=self._provider,
                 model=self._model,
             )

@@ -18,7 +18,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..errors import APIConnectionError, APIError, APITimeoutError, clean, status_error
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    clean,
+    is_context_error,
+    status_error,
+)
 from ..types import Secret
 from .chunks import parse_json
 from .transport import ProxyUnusable
@@ -190,7 +197,7 @@ def _status_failure(
     request_id = headers.get("x-request-id")
     return status_error(
         status,
-        _sentence(place, status, said, wait, headers, sent),
+        _sentence(place, status, said, wait, headers, sent, code),
         provider=place.provider,
         model=place.model,
         detail=text,
@@ -208,13 +215,16 @@ def _sentence(
     wait: float | None,
     headers: Mapping[str, str],
     sent: int,
+    code: str,
 ) -> str:
     who = place.provider
     quoted = f': "{said}"' if said else ""
     if 300 <= status < 400:
-        target = clean(headers.get("location", ""), 120) or "elsewhere"
+        target = clean(headers.get("location", ""), 120)
+        if not target:
+            return f"{who} sent no answer (HTTP {status}). Is base_url where its API is?"
         return (
-            f"{who} redirects to {target} (HTTP {status}), which is not followed: it would take"
+            f"{who} redirects to {target} (HTTP {status}), which is not followed: it could take"
             " your prompt to another address. Set base_url to where the API is."
         )
     if status == 401:
@@ -222,7 +232,10 @@ def _sentence(
     if status == 402:
         return f"{who} wants payment (HTTP 402){quoted}. Add credit there, or ask another provider."
     if status == 403:
-        return f"{who} does not allow this request (HTTP 403){quoted}."
+        return (
+            f"{who} does not allow this request (HTTP 403){quoted}. Your key may not be for this"
+            " model, or not for where you are: ask there, or another provider."
+        )
     if status == 404:
         return (
             f"{who} has no {place.model} at {place.origin} (HTTP 404){quoted}."
@@ -233,10 +246,20 @@ def _sentence(
     if status == 413:
         return f"{who} finds the request of {sent:,} bytes too large (HTTP 413){quoted}. Send less."
     if status == 429:
+        if code == "insufficient_quota":
+            return (
+                f"Your quota at {who} is used up (HTTP 429){quoted}. Add credit there, or ask another"
+                " provider."
+            )
         when = f" Try again in {math.ceil(wait)} s." if wait else " Try again later."
         return f"{who} takes no more requests for now (HTTP 429){quoted}.{when}"
     if status >= 500:
         return f"{who} failed (HTTP {status}){quoted}. Try again later."
+    if is_context_error(code, said):
+        return (
+            f"The prompt is longer than the context of {place.model} at {who} (HTTP {status}){quoted}."
+            " Shorten it, or name a provider with a larger window."
+        )
     return f"{who} rejected the request (HTTP {status}){quoted}."
 
 
@@ -256,9 +279,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _refused_by_proxy(place: Place, words: str) -> APIConnectionError:
+    verb = "cannot" if re.search(r"\b50\d\b", words) else "refused to"
     error = APIConnectionError(
-        f"The proxy refused to reach {place.provider} ({place.origin}): {words}."
-        " Check HTTPS_PROXY and NO_PROXY.",
+        f"The proxy {verb} reach {place.provider} ({place.origin}): {words}."
+        + (
+            " It wants a user name and password: put them into HTTPS_PROXY"
+            " (http://NAME:PASSWORD@HOST:PORT)."
+            if "407" in words
+            else " Check HTTPS_PROXY and NO_PROXY, or ask whoever runs it."
+        ),
         provider=place.provider,
         model=place.model,
     )
@@ -281,9 +310,12 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
 
     causes = list(_causes(error))
     where = f"{place.provider} ({place.origin})"
-    words = clean(str(error)) or type(error).__name__
+    words = clean(str(error)).rstrip(".") or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
-        return made(APITimeoutError, f"{where} did not accept a connection in time.")
+        return made(
+            APITimeoutError,
+            f"{where} did not accept a connection in time. Check the network and the address.",
+        )
     if isinstance(error, ProxyUnusable):
         return made(
             APIConnectionError,
@@ -297,8 +329,8 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
             why = getattr(cause, "verify_message", "") or cause.reason or str(cause)
             return made(
                 APIConnectionError,
-                f"{where}: no trustworthy TLS connection: {clean(str(why))}. If your network has a"
-                " certificate authority of its own, name it with SSL_CERT_FILE or ca_file.",
+                f"{where}: no trustworthy TLS connection: {clean(str(why)).rstrip('.')}."
+                f" {_tls_advice(cause)}",
                 final=True,
             )
     if isinstance(error, ProxyUnreachable):
@@ -319,4 +351,27 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
         )
     if isinstance(error, OSError) and error.filename:
         return made(APIConnectionError, f"{where}: {error.filename}: {error.strerror}.", final=True)
-    return made(APIConnectionError, f"{where}: the connection failed: {words}")
+    if isinstance(error, httpx.RemoteProtocolError):
+        # What does not speak HTTP, or ends before it has answered, may speak TLS.
+        secure = " If it speaks TLS, base_url begins with https://."
+        return made(
+            APIConnectionError,
+            f"{where} did not answer in HTTP: {words}."
+            + (secure if place.origin.startswith("http:") else " Is it the address of an API?"),
+        )
+    return made(APIConnectionError, f"{where}: the connection failed: {words}. Try again.")
+
+
+def _tls_advice(error: ssl.SSLError) -> str:
+    """What to do about a TLS connection that cannot be trusted; the numbers are OpenSSL's X509_V_ERR."""
+    code = getattr(error, "verify_code", 0)
+    if code in (62, 64):
+        return "The certificate is for another host: check base_url."
+    if code in (9, 10):
+        return "Tell whoever runs it, or check this machine's clock."
+    if not code:
+        return "Does it speak TLS there? If not, base_url begins with http://."
+    return (
+        "If your network has a certificate authority of its own, name it with SSL_CERT_FILE or"
+        " ca_file."
+    )

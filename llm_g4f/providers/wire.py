@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
+import select
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -124,16 +125,24 @@ class Wire(httpx.AsyncBaseTransport):
 
     async def _connect(self, seconds: float | None) -> _Connection:
         loop = asyncio.get_running_loop()
+        # Cancelled, asyncio may lose a socket that has just been connected: it is left to end.
+        making = loop.create_task(
+            loop.create_connection(
+                lambda: _Connection(self),
+                self._host,
+                self._port,
+                ssl=self._tls,
+                happy_eyeballs_delay=_NEXT_ADDRESS,
+            )
+        )
         try:
             async with asyncio.timeout(seconds):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self),
-                    self._host,
-                    self._port,
-                    ssl=self._tls,
-                    happy_eyeballs_delay=_NEXT_ADDRESS,
-                )
+                _, connection = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_abandon)
+            raise
         except TimeoutError as error:
+            making.add_done_callback(_abandon)
             raise httpx.ConnectTimeout("no connection in time") from error
         except OSError as error:
             refused = f"[Errno {errno.ECONNREFUSED}]"
@@ -147,7 +156,7 @@ class Wire(httpx.AsyncBaseTransport):
         oldest = asyncio.get_running_loop().time() - _KEPT
         while self._idle:
             since, connection = self._idle.pop()
-            if since > oldest and connection.is_open():
+            if since > oldest and connection.is_quiet():
                 return connection
             connection.abort()
         return None
@@ -172,6 +181,20 @@ class Wire(httpx.AsyncBaseTransport):
         self._open.discard(connection)
 
 
+def _readable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _abandon(making: asyncio.Task[tuple[asyncio.Transport, _Connection]]) -> None:
+    """End a connection that comes when nobody waits for it any more."""
+    if not making.cancelled() and making.exception() is None:
+        making.result()[1].abort()
+
+
 class _Connection(asyncio.BufferedProtocol):
     """One connection; `_answer` is what it is receiving, None while it is kept."""
 
@@ -192,6 +215,11 @@ class _Connection(asyncio.BufferedProtocol):
 
     def is_open(self) -> bool:
         return not self._transport.is_closing()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come since the last answer, not even what the loop has yet to see: it
+        would pass for the next answer."""
+        return self.is_open() and not _readable(self._transport.get_extra_info("socket").fileno())
 
     def abort(self) -> None:
         self._transport.abort()

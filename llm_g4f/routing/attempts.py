@@ -314,7 +314,7 @@ class _Run:
                     raise failure
             if not committed:
                 raise InvalidResponseError(
-                    f"{provider.name} sent an empty answer.",
+                    f"{provider.name} sent an empty answer. Ask again, or another provider.",
                     provider=provider.name,
                     model=serving.model,
                 )
@@ -331,7 +331,9 @@ class _Run:
         if not self._committed:
             return error
         if not isinstance(error, (StreamError, APITimeoutError)):
-            error = StreamError(error.message, provider=error.provider, model=error.model)
+            said = error.detail if isinstance(error, APIStatusError) else ""
+            words = f"{error.provider} broke off its answer: {said}" if said else error.message
+            error = StreamError(words, provider=error.provider, model=error.model)
         error.partial = text
         return error
 
@@ -340,12 +342,15 @@ class _Run:
         if watch.fired == "total":
             message = (
                 f"The answer was not complete within {self._request.timeout:g} s (timeout);"
-                f" {name} was answering."
+                f" {name} was asked last."
             )
         else:
             limit = _patience(candidate.provider)
             what = "fell silent" if self._committed else "sent no first token"
-            message = f"{name} {what} for {limit:g} s."
+            message = (
+                f"{name} {what} for {limit:g} s. Try again; timeout: in g4f.yaml sets how long to wait"
+                " for it."
+            )
         error = APITimeoutError(message, provider=name, model=candidate.serving.model)
         error.partial = text
         return error

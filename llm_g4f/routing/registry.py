@@ -124,9 +124,7 @@ class Source(Struct, frozen=True):
                 f"{self.config.path}, line {settings.line}: provider {name} needs a base_url"
                 f" (the built-in providers are {', '.join(ROWS)}, embedded)."
             )
-        raise NoProviderError(
-            f"There is no provider {name!r}. There are: {', '.join(self.names())}."
-        )
+        raise no_such(name, self.names())
 
     def _in_route(self, name: str, model: str) -> str:
         """Where g4f.yaml names a provider for `model`, as the beginning of a message."""
@@ -272,6 +270,15 @@ class Source(Struct, frozen=True):
                 endpoint, offers=tuple(_settled(offer, settings) for offer in endpoint.offers)
             )
         return endpoint
+
+
+def no_such(name: str, names: list[str]) -> NoProviderError:
+    """The error for a provider that does not exist, with the one that may be meant."""
+    from difflib import get_close_matches
+
+    meant = get_close_matches(name, names, 1, 0.75)
+    guess = f" Did you mean {meant[0]}?" if meant else ""
+    return NoProviderError(f"There is no provider {name!r}.{guess} There are: {', '.join(names)}.")
 
 
 def _family(name: str) -> str:

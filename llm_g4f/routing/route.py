@@ -256,8 +256,10 @@ def nobody(
         reasons.append(
             f'  {others} others have no key or are not enabled: "llm g4f route {request.model}"'
         )
+    # Who named the provider knows what to do about its reason.
+    advice = [] if _named(request, source) else [WAYS_OUT]
     return NoProviderError(
-        "\n".join([f"Nobody can answer for {request.model} now:", *reasons, WAYS_OUT]),
+        "\n".join([f"Nobody can answer for {request.model} now:", *reasons, *advice]),
         model=request.model,
     )
 
