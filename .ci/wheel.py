@@ -7,14 +7,55 @@ import sys
 import zipfile
 from email.parser import Parser
 
-ALLOWED = {"llm", "httpx", "httptools", "pluggy", "filelock", "ruamel-yaml"}
+ALLOWED = {
+    *("llm", "httpx", "pluggy"),
+    *("filelock", "httptools", "jsonschema", "msgspec", "ruamel-yaml"),
+}
+LOCAL = {"xllamacpp"}
+PRICES = {"genai-prices"}
+TEST = LOCAL | PRICES
+TEST |= {
+    "coverage",
+    "hatchling",
+    "hypothesis",
+    "llm-echo",
+    "openai",
+    "pytest",
+    "pytest-cov",
+    "pytest-xdist",
+    "trustme",
+}
+DEV = TEST | {
+    "build",
+    "cogapp",
+    "import-linter",
+    "mypy",
+    "ruff",
+    "types-jsonschema",
+    "types-pyyaml",
+}
+EXTRAS = {"local": LOCAL, "prices": PRICES, "bench": LOCAL, "test": TEST, "dev": DEV}
+# Whoever adds a dependency adds it here, and its reason to the README.
+
+
+def required(requirements: list[str], extra: str = "") -> set[str]:
+    """The names of what is required, by nobody's choice or by an extra."""
+    found = set()
+    for requirement in requirements:
+        what, _, marker = requirement.partition(";")
+        asked = re.search(r"extra == ['\"]([^'\"]+)['\"]", marker)
+        if (asked[1] if asked else "") == extra:
+            assert "@" not in what, f"required from a URL: {what}"
+            found.add(re.split(r"[<>=!~ \[(]", what.strip())[0].lower().replace(".", "-"))
+    return found
 
 
 def main(path: str) -> None:
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
         metadata = next(name for name in names if name.endswith(".dist-info/METADATA"))
-        requirements = Parser().parsestr(wheel.read(metadata).decode()).get_all("Requires-Dist", [])
+        metadata_text = wheel.read(metadata).decode()
+        requirements = Parser().parsestr(metadata_text).get_all("Requires-Dist", [])
         entry_points = next(name for name in names if name.endswith("entry_points.txt"))
         assert "g4f = llm_g4f.plugin" in wheel.read(entry_points).decode()
     stray = [
@@ -24,12 +65,13 @@ def main(path: str) -> None:
         and not re.fullmatch(r"llm_g4f-[0-9.a-z]+\.dist-info/[A-Za-z_./]+", name)
     ]
     assert not stray, f"stray files in the wheel: {stray}"
-    hard = {
-        re.split(r"[<>=!~ ;\[]", requirement)[0]
-        for requirement in requirements
-        if "extra ==" not in requirement
-    }
+    hard = required(requirements)
     assert hard == ALLOWED, f"the wheel requires {hard}"
+    named = set(Parser().parsestr(metadata_text).get_all("Provides-Extra", []))
+    assert named == EXTRAS.keys(), f"the wheel's extras are {named}"
+    for extra, allowed in EXTRAS.items():
+        found = required(requirements, extra)
+        assert found == allowed, f"the extra {extra} requires {found}"
     print(f"{path.rsplit('/', 1)[-1]}: {len(names)} files, requires {', '.join(sorted(hard))}")
 
 
