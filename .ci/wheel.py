@@ -22,7 +22,6 @@ TEST |= {
     "openai",
     "pytest",
     "pytest-cov",
-    "pytest-xdist",
     "trustme",
 }
 DEV = TEST | {

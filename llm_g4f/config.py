@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +37,9 @@ __all__ = [
 
 _NAME = r"[a-z0-9][a-z0-9_.-]*"
 _DEPTH = 100
+_LARGEST = 1 << 20
+"""Bytes of g4f.yaml, and values in it, those behind aliases counted each time: a person's file has a
+thousandth of that."""
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -125,13 +129,18 @@ def load() -> Config:
     global _loaded
     name = user_file("g4f.yaml")
     try:
-        stat = os.stat(name)  # noqa: PTH116 (a Path takes longer than the question)
+        found = os.stat(name)  # noqa: PTH116 (a Path takes longer than the question)
     except (FileNotFoundError, NotADirectoryError):
         seen = (name, 0, -1)
     except OSError as error:
         raise ConfigError(f"{name} cannot be read: {error.strerror}.") from None
     else:
-        seen = (name, stat.st_mtime_ns, stat.st_size)
+        seen = (name, found.st_mtime_ns, found.st_size)
+        if not stat.S_ISREG(found.st_mode):
+            # To read a pipe would wait for ever.
+            raise ConfigError(f"{name} cannot be read: it is no file.")
+        if found.st_size > _LARGEST:
+            raise ConfigError(f"{name} is too large: {found.st_size:,} bytes.")
     if _loaded is None or _loaded[0] != seen:
         path = Path(name)
         _loaded = (seen, Config(path) if seen[2] < 0 else parse(_text(path), path))
@@ -171,9 +180,21 @@ def parse(text: str, path: Path) -> Config:
     if root is None:
         return Config(path)
     try:
+        if _values(root, {}) > _LARGEST:
+            raise ConfigError(f"{path}: its aliases stand for too many values.")
         return _Reader(path, yaml).config(root)
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply.") from None
+
+
+def _values(node: Any, known: dict[int, int]) -> int:
+    """How many values a node stands for, those behind its aliases counted each time."""
+    if id(node) not in known:
+        known[id(node)] = 1  # of a loop
+        inner = node.value if isinstance(node.value, list) else ()
+        pairs = (part if isinstance(part, tuple) else (part,) for part in inner)
+        known[id(node)] = 1 + sum(_values(one, known) for pair in pairs for one in pair)
+    return known[id(node)]
 
 
 class _Reader:
@@ -197,6 +218,10 @@ class _Reader:
         for key_node, value in node.value:
             if not isinstance(key_node, self.yaml.ScalarNode):
                 raise self.fail(key_node, f"a key of {what} must be plain text.")
+            if not key_node.value.isprintable():
+                raise self.fail(
+                    key_node, f"{key_node.value!r:.80} in {what} contains a control character."
+                )
             if key_node.value in seen:
                 raise self.fail(key_node, f"{key_node.value!r} stands twice in {what}.")
             seen[key_node.value] = (key_node, value)
@@ -229,7 +254,7 @@ class _Reader:
         value = self.plain(node)
         if not isinstance(value, str) or not value.strip():
             raise self.fail(node, f"{what} must be text, not {self.shown(value)}.")
-        if any(ord(char) < 32 or ord(char) == 127 for char in value):
+        if not value.strip().isprintable():
             raise self.fail(node, f"{what} contains a control character.")
         return value.strip()
 

@@ -106,7 +106,9 @@ def broken(*texts: str) -> Script:
 
 
 def no(status: int, message: str = "No.", **error: Any) -> Script:
-    return http(status, {"error": {"message": message, **error}}, [("Retry-After", "7")])
+    """A refusal; with 429 the server says when to come back."""
+    wait = [("Retry-After", "7")] if status == 429 else []
+    return http(status, {"error": {"message": message, **error}}, wait)
 
 
 def test_the_first_that_can_answers(endpoints: Endpoints) -> None:
@@ -126,7 +128,8 @@ def test_the_first_that_can_answers(endpoints: Endpoints) -> None:
 
 
 def test_another_answers_where_the_first_fails(endpoints: Endpoints) -> None:
-    with Server(no(503)) as a, Server(stream("Hel", "lo")) as b:
+    busy = http(503, {"error": {"message": "No."}}, [("Retry-After", "7")])
+    with Server(busy) as a, Server(stream("Hel", "lo")) as b:
         endpoints(a=a, b=b)
         answer = ask(stream=False)
     assert (text_of(answer), answer.provider) == ("Hello", "b")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Literal, get_args
 
@@ -20,7 +20,7 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 from pydantic_core import from_json
 
-from ..errors import InvalidResponseError
+from ..errors import InvalidResponseError, clean
 from ..types import (
     JSON,
     ChatCompletionChunk,
@@ -175,11 +175,20 @@ _decode_piece = Decoder(_Piece).decode
 class ChunkReader:
     """Chunks of one answer: remembers what later pieces leave out (ids, model, tool calls)."""
 
-    def __init__(self, provider: str, model: str, choices: int = 1) -> None:
+    def __init__(
+        self,
+        provider: str,
+        model: str,
+        choices: int = 1,
+        *,
+        without_key: Callable[[str], str] = str,
+    ) -> None:
         self._provider = provider
         self._model = model
         self._choices = choices
+        self._without_key = without_key
         self._id = ""
+        self._labels: dict[str, str] = {}
         self._created = 0
         self._calls: dict[int, _Calls] = {}
         self._thinking: dict[int, Thinking] = {}
@@ -196,8 +205,7 @@ class ChunkReader:
             return None
         if len(piece.choices) != 1:
             return None
-        if piece.model:
-            self._model = piece.model
+        self._model = self._label(piece.model) or self._model
         delta = piece.choices[0].delta
         return ChatCompletionChunk(
             self._id,
@@ -205,7 +213,7 @@ class ChunkReader:
             self._model,
             [ChunkChoice(0, ChoiceDelta(delta.role, delta.content))],
             None,
-            piece.system_fingerprint,
+            self._label(piece.system_fingerprint),
             piece.service_tier,
             self._provider,
         )
@@ -221,14 +229,11 @@ class ChunkReader:
             )
         if not self._id:
             given = data.get("id")
-            self._id = given if isinstance(given, str) and given else "chatcmpl-none"
+            self._id = self._label(given) or "chatcmpl-none"
             self._created = _integer(data.get("created")) or int(time.time())
-        model = data.get("model")
-        if isinstance(model, str) and model:
-            self._model = model
+        self._model = self._label(data.get("model")) or self._model
         choices = data.get("choices")
         usage = data.get("usage")
-        fingerprint = data.get("system_fingerprint")
         tier = data.get("service_tier")
         return ChatCompletionChunk(
             self._id,
@@ -239,11 +244,33 @@ class ChunkReader:
                 for choice in (choices if isinstance(choices, list) else ())
                 if (read := self._choice(choice)) is not None
             ],
-            _usage(usage) if usage else None,
-            fingerprint if isinstance(fingerprint, str) else None,
+            _usage(self._named(usage)) if usage else None,
+            self._label(data.get("system_fingerprint")),
             tier if isinstance(tier, str) and tier in _TIERS else None,
             self._provider,
         )
+
+    def _label(self, value: Any) -> str | None:
+        """A name that a server gave, as it may be logged and shown: short, and without the key."""
+        if not isinstance(value, str) or not value:
+            return None
+        # Chunk after chunk says the same.
+        label = self._labels.get(value)
+        if label is None:
+            if len(self._labels) > 8:
+                self._labels.clear()
+            label = self._labels[value] = clean(self._without_key(value), 200)
+        return label
+
+    def _named(self, value: Any) -> Any:
+        """An object without the names that a server may have made of the key."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: self._named(given) if isinstance(given, dict) else given
+            for name, given in value.items()
+            if self._without_key(name) == name
+        }
 
     def _choice(self, choice: Any) -> ChunkChoice | None:
         if not isinstance(choice, dict):

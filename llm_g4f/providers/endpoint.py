@@ -177,8 +177,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         try:
             if not 200 <= response.status_code < 300:
                 raise await self._failure(place, response, len(body))
-            answer = _Answer(place, ChunkReader(self.name, serving.model, _choices(request)))
-            async for batch in Inner(answer.read(response)):
+            reader = ChunkReader(
+                self.name, serving.model, _choices(request), without_key=place.without_key
+            )
+            async for batch in Inner(_Answer(place, reader).read(response)):
                 yield batch
         finally:
             await response.aclose()
@@ -192,7 +194,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             try:
                 data = parse_json(await _body_of(response, place, MAX_EVENT))
                 listed = data["data"] if isinstance(data, dict) else data
-                return [str(model["id"]) for model in listed]
+                return [clean(place.without_key(str(model["id"])), 200) for model in listed]
             except (ValueError, KeyError, TypeError):
                 raise InvalidResponseError(
                     f"{self.name}: {self.base_url}/models does not list models.", provider=self.name

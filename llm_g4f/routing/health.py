@@ -46,6 +46,9 @@ LONGEST = 120.0
 QUOTA = 3_600.0
 """Seconds of cooldown when a quota or the credit is used up."""
 
+_YEAR = 366 * 86_400
+"""Seconds: no provider's wish for a later time is believed beyond that."""
+
 _LOCK_WAIT = 2.0
 """Seconds to wait for another process that writes; then this one's news are dropped."""
 
@@ -132,12 +135,20 @@ class Health:
         if not os.path.exists(self._file):  # noqa: PTH110 (a Path takes longer than the question)
             return _State()
         try:
-            text = self._path.read_text(encoding="utf-8")
+            # To read a pipe would wait for ever.
+            text = self._path.read_text(encoding="utf-8") if self._path.is_file() else "{}"
         except (OSError, UnicodeDecodeError):
             return _State()
         try:
-            return _parse(json.loads(text))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            return _parse(json.loads(text), self._now())
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+            ArithmeticError,
+            RecursionError,
+        ):
             self._set_aside()
             return _State()
 
@@ -156,7 +167,7 @@ class Health:
 
         lock = filelock.FileLock(f"{self._path}.lock", timeout=_LOCK_WAIT, mode=0o600)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock.acquire()
         except (filelock.Timeout, OSError, NotImplementedError):
             yield _State()
@@ -191,13 +202,13 @@ class Health:
             Path(name).unlink(missing_ok=True)
 
 
-def _parse(data: Any) -> _State:
+def _parse(data: Any, now: float) -> _State:
     state = _State()
     for key, entry in data.get("cooldowns", {}).items():
         until, failures = float(entry["until"]), int(entry["failures"])
         # A clock that was set back, or a typing error: nobody waits for years.
-        if 0 <= until < 1e11:
-            state.cooldowns[str(key)] = (until, failures)
+        if 0 <= until <= now + _YEAR:
+            state.cooldowns[str(key)] = (until, min(failures, 1_000))
     for key, at in data.get("gone", {}).items():
         state.gone[str(key)] = float(at)
     return state
