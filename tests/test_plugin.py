@@ -365,3 +365,10 @@ def test_options_shown_are_those_of_the_model_that_runs(run_llm: Run) -> None:
         assert f"\n  - {feature}" in done.stdout
     assert "application/pdf, audio/mpeg, audio/wav, image/gif" in done.stdout
     assert "Keys:" not in done.stdout
+
+
+def test_llm_openai_endpoint_stays_llms_own(run_llm: Run) -> None:
+    with Server(stream("Hello")) as server:
+        done = run_llm("openai", "endpoint", server.url, "hi", "-m", "gpt-4o")
+    assert (done.returncode, done.stdout.strip()) == (0, "Hello"), done.stderr
+    assert server.requests[0].headers["user-agent"].startswith("OpenAI/")
