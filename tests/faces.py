@@ -172,7 +172,7 @@ def play(scene: Scene, model: Any, *, streamed: bool = True) -> tuple[Any, list[
 
 def _play(scene: Scene, face: Face) -> Any:
     """With a sync model no event loop runs."""
-    if hasattr(face.model, "execute") and inspect.isasyncgenfunction(face.model.execute):
+    if isinstance(face.model, (llm.AsyncModel, llm.AsyncKeyModel)):
         return asyncio.run(scene(face))
     coroutine = scene(face)
     try:

@@ -43,7 +43,6 @@ def test_each_face_is_llms_own_kind() -> None:
     assert isinstance(sync, llm.KeyModel)
     assert isinstance(asynchronous, llm.AsyncKeyModel)
     assert inspect.isgeneratorfunction(sync.execute)
-    assert inspect.isasyncgenfunction(asynchronous.execute)
     assert inspect.signature(sync.execute).parameters.keys() == (
         inspect.signature(asynchronous.execute).parameters.keys()
     )

@@ -154,6 +154,7 @@ def _new_server(weights: Weights) -> Any:
     params.cache_ram_mib = 0
     params.verbosity = -1
     params.warmup = False
+    params.endpoint_metrics = True
     # Two generating threads wait for each other by spinning: fast on an idle machine, ten
     # times slower beside one busy process. Reading the prompt does scale.
     params.cpuparams.n_threads = 1
@@ -164,14 +165,18 @@ def _new_server(weights: Weights) -> Any:
             # and that is gone as soon as it listens, nobody else can reach it.
             with tempfile.TemporaryDirectory(prefix="g4f-", dir=_short_folder()) as folder:
                 params.hostnames = [str(Path(folder, "s.sock"))]
-                return xllamacpp.Server(params)
-        params.api_keys = [secrets.token_hex(32)]
-        return xllamacpp.Server(params)
+                server = xllamacpp.Server(params)
+        else:
+            params.api_keys = [secrets.token_hex(32)]
+            server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise WeightsError(
             f"llama.cpp cannot load {weights.path} ({clean(str(error)) or 'no reason given'})."
             + ("" if weights.chosen else ' "llm g4f local install --force" fetches it again.')
         ) from None
+    # It answers once its own loop turns. Freed before that, it would wait for the loop for ever.
+    server.handle_metrics()
+    return server
 
 
 def _short_folder() -> str | None:

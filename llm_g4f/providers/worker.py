@@ -11,6 +11,8 @@ __all__ = ["Worker"]
 
 T = TypeVar("T")
 
+_END = object()
+
 
 class Worker(Generic[T]):
     """Runs `work(put)` in a thread of its own. `put(item)` hands an item over, and is True once
@@ -32,7 +34,7 @@ class Worker(Generic[T]):
         """What the work puts, as it comes. Raises what it raised."""
         self._thread.start()
         try:
-            while (item := await self._queue.get()) is not self:
+            while (item := await self._queue.get()) is not _END:
                 if isinstance(item, Exception):
                     raise item
                 yield item
@@ -45,7 +47,7 @@ class Worker(Generic[T]):
         except BaseException as error:  # noqa: BLE001 (a thread has nobody else to tell)
             # One that would end the program ends this work only, and is not to be mistaken for its end.
             self._put(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-        self._put(self)
+        self._put(_END)
 
     def _put(self, item: Any) -> bool:
         try:
