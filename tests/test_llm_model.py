@@ -524,7 +524,7 @@ def test_one_that_blocks_holds_up_neither_the_call_nor_the_exit() -> None:
     done = run_python(BLOCKS)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "The answer was not complete within 0.3 s (timeout); llm:theirs was answering. True\n"
+        "The answer was not complete within 0.3 s (timeout); llm:theirs was asked last. True\n"
     )
 
 
