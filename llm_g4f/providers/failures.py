@@ -360,7 +360,10 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
         )
     if isinstance(error, OSError) and error.filename:
         return made(APIConnectionError, f"{where}: {error.filename}: {error.strerror}.", final=True)
-    if isinstance(error, httpx.RemoteProtocolError):
+    if isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)):
+        if not isinstance(error, httpx.RemoteProtocolError) or "without" in words:
+            # Which error it is depends on what was read before the end.
+            words = "the server closed the connection without a response"
         # What does not speak HTTP, or ends before it has answered, may speak TLS.
         secure = " If it speaks TLS, base_url begins with https://."
         return made(
