@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -864,3 +865,18 @@ def test_a_client_of_httpx_can_use_it() -> None:
                 return (await client.post(server.url, json={})).json()
 
         assert asyncio.run(run()) == {"a": 1}
+
+
+def test_what_came_unseen_behind_an_answer_is_not_the_next_one() -> None:
+    behind = HELLO.replace(b"hello", b"wrong")
+    with Server([HELLO, 0.05, behind], http(200, "right")) as server:
+
+        async def run() -> bytes:
+            async with Wire(httpx.URL(server.url)) as wire:
+                assert (await ask(wire, server.url))[1] == b"hello"
+                ((_, kept),) = wire._idle
+                # Nothing is awaited until the bytes are there, so that the loop has not seen them.
+                assert select.select([kept._transport.get_extra_info("socket")], [], [], 5)[0]
+                return (await ask(wire, server.url))[1]
+
+        assert asyncio.run(run()) == b"right"
