@@ -215,7 +215,7 @@ STATUS = [
     Row("500, an empty body", S, InternalServerError, http(500), status=500),
     Row("500, a body without end", S, InternalServerError, [SSE_HEAD.replace(b"200", b"500"), Endless(framed(b"x" * 2**15))], status=500, kept=False),
     Row("502, an HTML page", S, InternalServerError, http(502, "<html>nginx</html>", kind="text/html"), status=502),
-    Row("503, come back after 7 s", S, InternalServerError, no(503, headers=[("Retry-After", "7")]), status=503, made={"cooldown": 7}),
+    Row("503, come back after 7 s", N, InternalServerError, no(503, headers=[("Retry-After", "7")]), status=503, made={"cooldown": 7}),
     Row("503, cut in its body", S, InternalServerError, [b"HTTP/1.1 503 X\r\nContent-Length: 99\r\n\r\n{", 0.02, CLOSE], status=503, kept=False),
     Row("529", S, InternalServerError, no(529), status=529),
     Row("an unknown status", N, APIStatusError, [b"HTTP/1.1 499 \r\nContent-Length: 0\r\n\r\n"], status=499),
