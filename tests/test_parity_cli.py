@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -231,10 +232,14 @@ def scrubbed(text: str) -> str:
     return text
 
 
+_ONE_AT_A_TIME = threading.Lock()  # the runner takes the whole process's stdout
+
+
 def logs_of(home: Path) -> list[JSON]:
     """The rows of `llm logs --json`, oldest first."""
     database = str(home / "logs.db")
-    done = CliRunner().invoke(cli, ["logs", "list", "-n", "0", "--json", "-d", database])
+    with _ONE_AT_A_TIME:
+        done = CliRunner().invoke(cli, ["logs", "list", "-n", "0", "--json", "-d", database])
     assert (done.exit_code, done.stderr) == (0, "")
     return list(json.loads(done.stdout))
 
