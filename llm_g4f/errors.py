@@ -54,12 +54,14 @@ __all__ = [
 
 # C0 (but tab and newline), DEL and C1: a terminal may act on them. Bidirectional
 # controls reorder what a person reads. Lone surrogates cannot be written at all.
-_CONTROL = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str, limit: int = 300) -> str:
     """`text` made safe to print: at most `limit` characters, control characters escaped."""
-    text = re.sub(_CONTROL, _escaped, text.strip()[: limit + 1])
+    text = text.strip()[: limit + 1]
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub(_escaped, text)
     if len(text) > limit:
         text = text[: limit - 1].rstrip() + "…"
     return text

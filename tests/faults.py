@@ -349,13 +349,7 @@ class _Trial:
 
 
 def typical(message: str) -> str:
-    """A message without what differs from run to run: ports, seconds, folders, how a connection ended."""
-    # Which of the two it is depends on whether the server's last bytes were read before its reset.
-    message = re.sub(
-        r"(?<=failed: )(ReadError|Server disconnected without sending a response\.)",
-        "closed",
-        message,
-    )
+    """A message without what differs from run to run: ports, seconds, folders."""
     message = re.sub(r"127\.0\.0\.1:[0-9]+", "127.0.0.1:PORT", message)
     message = re.sub(r"(?<=, )[0-9]+\.[0-9] s(?=\n|$)", "0.0 s", message)
     return re.sub(r"/[^ :,()']*/(?=g4f\.yaml|ca\.pem|keys\.json)", "", message)

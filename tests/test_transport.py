@@ -9,16 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import trustme
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import APIConnectionError, ConfigError
 from llm_g4f.providers import transport as ways
-from llm_g4f.providers.stock import Stock
+from llm_g4f.providers.exchange import target
 from llm_g4f.providers.transport import Network
-from llm_g4f.providers.wire import Wire
 from tests.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -284,20 +282,21 @@ def test_which_origins_are_reached_through_a_proxy(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    proxy = ways._proxy(Network(), httpx.URL(origin))
+    proxy = ways._proxy(Network(), target(origin))
     assert proxy == (None if direct else "http://p:1")
-    way = ways._new_way(Network(), origin)
-    # A fresh import has another class of the same name.
-    own = Wire if direct and transport == "own" else Stock
-    assert type(way).__name__ == own.__name__
+
+    async def way() -> str:
+        return type(await ways._way(Network(), target(origin))).__name__
+
+    assert asyncio.run(way()) == ("Wire" if direct and transport == "own" else "_Stock")
 
 
 def test_an_own_proxy_outranks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://p:1")
     monkeypatch.setenv("NO_PROXY", "*")
     network = Network(http_proxy="http://q:2")
-    assert ways._proxy(network, httpx.URL("http://a.example")) == "http://q:2"
-    assert ways._proxy(network, httpx.URL("https://a.example")) is None
+    assert ways._proxy(network, target("http://a.example")) == "http://q:2"
+    assert ways._proxy(network, target("https://a.example")) is None
 
 
 def test_http_1_is_agreed_on(

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import re
 import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
-import httpx
 import pytest
 import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_g4f.providers import wire as module
+from llm_g4f.providers.exchange import (
+    ConnectionBroken,
+    ConnectTimeout,
+    NetworkError,
+    NotHTTP,
+    Request,
+    Response,
+    Unsendable,
+    target,
+)
 from llm_g4f.providers.wire import Wire
 
 from .server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
@@ -49,36 +57,44 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def request(url: httpx.URL | str, content: Any = b"{}", **fields: Any) -> httpx.Request:
-    fields.setdefault("method", "POST")
-    return httpx.Request(url=url, content=content, **fields)
+def to(url: str, tls: ssl.SSLContext | None = None) -> Any:
+    """A way to the origin of `url`, closed at the end of its `async with`."""
+    return aclosing(Wire(target(url), tls))
 
 
-async def read(response: httpx.Response) -> bytes:
-    assert isinstance(response.stream, httpx.AsyncByteStream)
+def request(
+    url: str,
+    body: bytes = b"{}",
+    headers: dict[str, str] | None = None,
+    method: str = "POST",
+) -> Request:
+    return Request(method, target(url), headers or {}, body)
+
+
+async def read(response: Response) -> bytes:
     try:
-        return b"".join([data async for data in response.stream])
+        return b"".join([data async for data in response])
     finally:
         await response.aclose()
 
 
-async def ask(wire: Wire, url: httpx.URL | str, *args: Any, **fields: Any) -> tuple[int, bytes]:
-    response = await wire.handle_async_request(request(url, *args, **fields))
-    return response.status_code, await read(response)
+async def ask(wire: Wire, url: str, *args: Any, **fields: Any) -> tuple[int, bytes]:
+    response = await wire.send(request(url, *args, **fields))
+    return response.status, await read(response)
 
 
 def asked(server: Server, times: int = 1, tls: ssl.SSLContext | None = None) -> list[bytes]:
     """The bodies of so many answers, one after the other."""
 
     async def run() -> list[bytes]:
-        async with Wire(httpx.URL(server.url), tls) as wire:
+        async with to(server.url, tls) as wire:
             return [(await ask(wire, server.url))[1] for _ in range(times)]
 
     return asyncio.run(run())
 
 
-def failing(server: Server, tls: ssl.SSLContext | None = None) -> httpx.TransportError:
-    with pytest.raises(httpx.TransportError) as caught:
+def failing(server: Server, tls: ssl.SSLContext | None = None) -> NetworkError:
+    with pytest.raises(NetworkError) as caught:
         asked(server, tls=tls)
     return caught.value
 
@@ -86,7 +102,7 @@ def failing(server: Server, tls: ssl.SSLContext | None = None) -> httpx.Transpor
 @asynccontextmanager
 async def serving(
     handler: Handler, host: str = "127.0.0.1", port: int | None = 0
-) -> AsyncIterator[httpx.URL]:
+) -> AsyncIterator[str]:
     """A server in the same loop: what it writes has arrived after a turn of it."""
     tasks: list[asyncio.Task[None] | None] = []
 
@@ -101,7 +117,7 @@ async def serving(
 
     server = await asyncio.start_server(accept, host, port)
     async with server:
-        yield httpx.URL(f"http://{host}:{server.sockets[0].getsockname()[1]}/v1")
+        yield f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
     await asyncio.gather(*filter(None, tasks))
 
 
@@ -169,11 +185,11 @@ def exchanged(made: tuple[bytes, bytes, bool], pieces: list[bytes]) -> None:
                 return
 
     async def run() -> None:
-        async with serving(answer) as url, Wire(url) as wire:
+        async with serving(answer) as url, to(url) as wire:
             for _ in range(2):
-                response = await wire.handle_async_request(request(url))
-                assert response.status_code == 200
-                assert response.headers.get_list("x-head") == ["a b"]
+                response = await wire.send(request(url))
+                assert response.status == 200
+                assert response.headers["x-head"] == "a b"
                 assert await read(response) == body
 
     asyncio.run(run())
@@ -210,10 +226,9 @@ def test_what_came_meanwhile_is_one_piece() -> None:
     with Server([CHUNKED, framed(b"x" * 100) * 1000, END]) as server:
 
         async def run() -> list[int]:
-            async with Wire(httpx.URL(server.url)) as wire:
-                response = await wire.handle_async_request(request(server.url))
-                assert isinstance(response.stream, httpx.AsyncByteStream)
-                sizes = [len(data) async for data in response.stream]
+            async with to(server.url) as wire:
+                response = await wire.send(request(server.url))
+                sizes = [len(data) async for data in response]
                 await response.aclose()
                 return sizes
 
@@ -237,8 +252,8 @@ def test_a_server_waits_for_a_slow_reader() -> None:
         await reader.read(1)
 
     async def run() -> None:
-        async with serving(answer) as url, Wire(url) as wire:
-            response = await wire.handle_async_request(request(url))
+        async with serving(answer) as url, to(url) as wire:
+            response = await wire.send(request(url))
             before = -1
             while before != sent:
                 before = sent
@@ -290,7 +305,7 @@ MALFORMED = {
 def test_a_malformed_response_is_refused_and_its_connection_closed(data: bytes) -> None:
     with Server([data, HANG]) as server:
         error = failing(server)
-        assert type(error) is httpx.RemoteProtocolError
+        assert type(error) is NotHTTP
         assert "malformed" in str(error)
         assert len(server.requests) == 1
         server.wait_closed()
@@ -310,7 +325,7 @@ ENDLESS = {
 @pytest.mark.parametrize("begin, more", ENDLESS.values(), ids=ENDLESS)  # noqa: PT006
 def test_framing_without_end_is_refused(begin: bytes, more: bytes) -> None:
     with Server([begin, *[more] * 100, HANG]) as server:
-        assert type(failing(server)) is httpx.RemoteProtocolError
+        assert type(failing(server)) is NotHTTP
         server.wait_closed()
 
 
@@ -337,7 +352,7 @@ def test_a_truncated_response_is_never_whole(
 ) -> None:
     tls = (server_tls(authority), client_tls(authority)) if secure else (None, None)
     with Server([*steps, 0.005, end], tls=tls[0]) as server:
-        assert isinstance(failing(server, tls[1]), (httpx.RemoteProtocolError, httpx.ReadError))
+        assert isinstance(failing(server, tls[1]), ConnectionBroken)
         assert len(server.requests) == 1
 
 
@@ -346,12 +361,11 @@ def test_what_came_before_a_break_is_given_first(end: Any) -> None:
     with Server([CHUNKED + framed(b"hello"), 0.02, end]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
-                response = await wire.handle_async_request(request(server.url))
-                assert isinstance(response.stream, httpx.AsyncByteStream)
-                pieces = aiter(response.stream)
+            async with to(server.url) as wire:
+                response = await wire.send(request(server.url))
+                pieces = aiter(response)
                 assert await anext(pieces) == b"hello"
-                with pytest.raises(httpx.TransportError):
+                with pytest.raises(NetworkError):
                     await anext(pieces)
                 await response.aclose()
 
@@ -371,7 +385,7 @@ def test_over_tls_a_body_ends_with_its_connection_only_if_tls_says_so(
     with Server([OK + b"\r\nhello", CLOSE], tls=server_tls(authority)) as server:
         assert asked(server, tls=trust) == [b"hello"]
     with Server([OK + b"\r\nhello", 0.01, RESET], tls=server_tls(authority)) as server:
-        assert isinstance(failing(server, trust), httpx.TransportError)
+        assert isinstance(failing(server, trust), NetworkError)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -383,12 +397,12 @@ def test_a_server_may_close_its_half(whole: bool) -> None:
         await reader.read()
 
     async def run() -> None:
-        async with serving(answer) as url, Wire(url) as wire:
+        async with serving(answer) as url, to(url) as wire:
             for _ in range(2):
                 if whole:
                     assert await ask(wire, url) == (200, b"hello")
                 else:
-                    with pytest.raises(httpx.RemoteProtocolError):
+                    with pytest.raises(ConnectionBroken):
                         await ask(wire, url)
 
     asyncio.run(run())
@@ -403,8 +417,8 @@ def test_a_server_that_closes_its_half_and_does_not_read_is_not_waited_for() -> 
         await given_up.wait()
 
     async def run() -> None:
-        async with serving(answer) as url, Wire(url) as wire:
-            with pytest.raises(httpx.RemoteProtocolError):
+        async with serving(answer) as url, to(url) as wire:
+            with pytest.raises(ConnectionBroken):
                 await asyncio.wait_for(ask(wire, url, bytes(2**24)), 5)
             given_up.set()
 
@@ -457,7 +471,7 @@ def test_a_kept_connection_on_which_something_comes_is_dropped(
     with Server([HELLO, 0.02, late, HANG], [HELLO]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 assert await ask(wire, server.url) == (200, b"hello")
                 await asyncio.to_thread(server.wait_closed)
                 await asyncio.sleep(0)
@@ -482,7 +496,7 @@ def test_a_connection_is_not_used_again_before_the_request_is_sent() -> None:
         await reader.read()
 
     async def run() -> None:
-        async with serving(answer) as url, Wire(url) as wire:
+        async with serving(answer) as url, to(url) as wire:
             assert await ask(wire, url, bytes(2**24)) == (200, b"hello")
             assert await asyncio.wait_for(ask(wire, url), 5) == (200, b"hello")
 
@@ -495,7 +509,7 @@ def test_a_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> No
     with Server([HELLO]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 for pause in (0.0, 0.1, 0.0):
                     await ask(wire, server.url)
                     await asyncio.sleep(pause)
@@ -509,7 +523,7 @@ def test_only_so_many_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
     with Server([0.05, HELLO]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 await asyncio.gather(*(ask(wire, server.url) for _ in range(5)))
                 await asyncio.to_thread(server.wait_closed, 3)
                 await asyncio.gather(*(ask(wire, server.url) for _ in range(2)))
@@ -522,9 +536,9 @@ def test_a_response_that_was_not_read_costs_its_connection_only_if_more_would_co
     with Server([HELLO], [OK + b"Content-Length: 9\r\n\r\nhello", HANG], [HELLO]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 for _ in range(2):
-                    response = await wire.handle_async_request(request(server.url))
+                    response = await wire.send(request(server.url))
                     await response.aclose()
                     await response.aclose()
                 await asyncio.to_thread(server.wait_closed)
@@ -541,7 +555,7 @@ def test_a_connection_that_turns_out_to_be_closed_is_replaced_once(end: Any) -> 
         assert [one.connection for one in server.requests] == [1, 1, 2]
         assert server.requests[1].body == server.requests[2].body == b"{}"
     with Server([HELLO], [end], [end], [HELLO]) as server:
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(NetworkError):
             asked(server, 2)
         assert len(server.requests) == 3
 
@@ -549,7 +563,7 @@ def test_a_connection_that_turns_out_to_be_closed_is_replaced_once(end: Any) -> 
 @pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"X\r\n"])
 def test_a_request_that_was_answered_at_all_is_not_sent_again(begun: bytes) -> None:
     with Server([HELLO], [begun, 0.01, CLOSE], [HELLO]) as server:
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(NetworkError):
             asked(server, 2)
         assert len(server.requests) == 2
 
@@ -562,7 +576,7 @@ def test_requests_wait_in_order_for_a_connection(monkeypatch: pytest.MonkeyPatch
     with Server([0.01, HELLO]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 await asyncio.gather(*(ask(wire, server.url, b"%d" % n) for n in range(8)))
 
         asyncio.run(run())
@@ -583,11 +597,11 @@ def test_cancelling_leaves_no_connection_and_no_place_behind(
             headed = asyncio.Event()
 
             async def take() -> None:
-                response = await wire.handle_async_request(request(server.url))
+                response = await wire.send(request(server.url))
                 headed.set()
                 await read(response)
 
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 task = asyncio.create_task(take())
                 await asyncio.to_thread(arrived, server)
                 if where == "for a connection":
@@ -627,7 +641,7 @@ def test_cancelling_a_connection_that_is_being_made(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_IN_USE", 1)
 
     async def run() -> None:
-        async with full_queue() as url, Wire(httpx.URL(url)) as wire:
+        async with full_queue() as url, to(url) as wire:
             for _ in range(2):
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(ask(wire, url), 0.05)
@@ -637,10 +651,9 @@ def test_cancelling_a_connection_that_is_being_made(monkeypatch: pytest.MonkeyPa
 
 def test_a_connection_has_to_be_made_in_time() -> None:
     async def run() -> None:
-        async with full_queue() as url, Wire(httpx.URL(url)) as wire:
-            late = request(url, extensions={"timeout": {"connect": 0.05}})
-            with pytest.raises(httpx.ConnectTimeout):
-                await wire.handle_async_request(late)
+        async with full_queue() as url, to(url) as wire:
+            with pytest.raises(ConnectTimeout):
+                await wire.send(request(url), 0.05)
 
     asyncio.run(run())
 
@@ -648,11 +661,10 @@ def test_a_connection_has_to_be_made_in_time() -> None:
 def test_a_tls_handshake_has_to_be_made_in_time(authority: trustme.CA) -> None:
     async def run() -> None:
         async with serving(lambda reader, writer: reader.read()) as plain:  # type: ignore[arg-type,return-value]
-            url = plain.copy_with(scheme="https")
-            async with Wire(url, client_tls(authority)) as wire:
-                late = request(url, extensions={"timeout": {"connect": 0.05}})
-                with pytest.raises(httpx.ConnectTimeout):
-                    await wire.handle_async_request(late)
+            url = plain.replace("http:", "https:")
+            async with to(url, client_tls(authority)) as wire:
+                with pytest.raises(ConnectTimeout):
+                    await wire.send(request(url), 0.05)
 
     asyncio.run(run())
 
@@ -661,13 +673,13 @@ def test_closing_ends_what_is_kept_and_what_is_read() -> None:
     with Server([HELLO], [CHUNKED + framed(b"x"), HANG]) as server:
 
         async def run() -> None:
-            wire = Wire(httpx.URL(server.url))
-            kept = await wire.handle_async_request(request(server.url))
-            response = await wire.handle_async_request(request(server.url))
+            wire = Wire(target(server.url))
+            kept = await wire.send(request(server.url))
+            response = await wire.send(request(server.url))
             await read(kept)
             await wire.aclose()
             await asyncio.to_thread(server.wait_closed, 2)
-            with pytest.raises(httpx.TransportError):
+            with pytest.raises(NetworkError):
                 await read(response)
 
         asyncio.run(run())
@@ -677,7 +689,7 @@ def test_after_closing_the_loop_may_end_at_once() -> None:
     with Server([HELLO]) as server:
 
         async def use() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 await ask(wire, server.url)
 
         loop = asyncio.new_event_loop()
@@ -695,15 +707,15 @@ def test_nobody_there() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(httpx.ConnectError) as caught:
-            asyncio.run(ask(Wire(httpx.URL(url)), url))
+        with pytest.raises(NetworkError) as caught:
+            asyncio.run(ask(Wire(target(url)), url))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
 def test_no_such_name() -> None:
     url = "http://nowhere.invalid"
-    with pytest.raises(httpx.ConnectError) as caught:
-        asyncio.run(ask(Wire(httpx.URL(url)), url))
+    with pytest.raises(NetworkError) as caught:
+        asyncio.run(ask(Wire(target(url)), url))
     assert isinstance(caught.value.__cause__, socket.gaierror)
 
 
@@ -727,7 +739,7 @@ def test_the_next_address_is_tried_where_one_refuses(monkeypatch: pytest.MonkeyP
         url = f"http://two.test:{server.port}"
 
         async def run() -> None:
-            async with Wire(httpx.URL(url)) as wire:
+            async with to(url) as wire:
                 assert await ask(wire, url) == (200, b"hello")
 
         asyncio.run(run())
@@ -739,8 +751,8 @@ def test_where_all_addresses_refuse_the_error_says_so(monkeypatch: pytest.Monkey
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://two.test:{taken.getsockname()[1]}"
-        with pytest.raises(httpx.ConnectError) as caught:
-            asyncio.run(ask(Wire(httpx.URL(url)), url))
+        with pytest.raises(NetworkError) as caught:
+            asyncio.run(ask(Wire(target(url)), url))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
@@ -757,9 +769,9 @@ def test_the_next_address_is_tried_beside_one_that_is_silent(
 
     async def run() -> None:
         async with full_queue() as silent:
-            port = httpx.URL(silent).port
+            port = target(silent).port
             url = f"http://two.test:{port}"
-            async with serving(answer, "127.0.0.2", port), Wire(httpx.URL(url)) as wire:
+            async with serving(answer, "127.0.0.2", port), to(url) as wire:
                 assert await asyncio.wait_for(ask(wire, url), 5) == (200, b"hello")
 
     asyncio.run(run())
@@ -769,7 +781,7 @@ def test_a_certificate_is_checked(authority: trustme.CA) -> None:
     with Server([HELLO], tls=server_tls(authority)) as server:
         for trust in (ssl.create_default_context(), client_tls(trustme.CA())):
             error = failing(server, trust)
-            assert type(error) is httpx.ConnectError
+            assert type(error) is NetworkError
             assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
         assert not server.requests
         assert asked(server, tls=client_tls(authority)) == [b"hello"]
@@ -782,9 +794,9 @@ def test_what_is_sent() -> None:
     with Server([HELLO]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 await ask(wire, f"{server.url}/ä b?q=1", headers={"X-A": "1\t2"})
-                await ask(wire, server.url, None, method="GET")
+                await ask(wire, server.url, b"", method="GET")
 
         asyncio.run(run())
         post, get = server.requests
@@ -805,15 +817,11 @@ def test_a_large_body_arrives(size: int, secure: bool, authority: trustme.CA) ->
     with Server([HELLO], tls=tls[0]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url), tls[1]) as wire:
+            async with to(server.url, tls[1]) as wire:
                 assert await ask(wire, server.url, body) == (200, b"hello")
 
         asyncio.run(run())
         assert server.requests[0].body == body
-
-
-async def endless() -> AsyncIterator[bytes]:
-    yield b"x"
 
 
 @pytest.mark.parametrize(
@@ -826,22 +834,22 @@ async def endless() -> AsyncIterator[bytes]:
         {"headers": {"X secret": "1"}},
         {"headers": {"secret:": "1"}},
         {"headers": {"": "secret"}},
-        {"headers": {"Content-Length": "7"}},
-        {"headers": {"Transfer-Encoding": "chunked"}},
-        {"headers": [("Content-Length", "2"), ("Content-Length", "2")]},
-        {"content": endless()},
+        {"headers": {"x-a": "1\r\nx-b: secret"}},
+        {"headers": {"x-a: secret\r\nx-b": "1"}},
+        {"headers": {"content-length": "7"}},
+        {"headers": {"transfer-encoding": "chunked"}},
         {"method": "HEAD"},
         {"method": "CONNECT"},
         {"method": "GET / HTTP/1.1\r\nX:"},
     ],
-    ids=lambda fields: re.sub(r" at 0x\w+", "", str(fields)),
+    ids=str,
 )
 def test_what_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, Any]) -> None:
     with Server([HELLO]) as server:
 
         async def run() -> None:
-            async with Wire(httpx.URL(server.url)) as wire:
-                with pytest.raises(httpx.LocalProtocolError) as caught:
+            async with to(server.url) as wire:
+                with pytest.raises(Unsendable) as caught:
                     await ask(wire, server.url, **fields)
                 assert "secret" not in repr(caught.value)
                 assert await ask(wire, server.url) == (200, b"hello")
@@ -852,19 +860,9 @@ def test_what_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, Any]) ->
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1/", "http://localhost/"])
 def test_a_request_for_another_origin_is_refused(url: str) -> None:
-    wire = Wire(httpx.URL("http://127.0.0.1/v1"))
-    with pytest.raises(httpx.UnsupportedProtocol):
+    wire = Wire(target("http://127.0.0.1/v1"))
+    with pytest.raises(Unsendable):
         asyncio.run(ask(wire, url))
-
-
-def test_a_client_of_httpx_can_use_it() -> None:
-    with Server(http(200, {"a": 1})) as server:
-
-        async def run() -> Any:
-            async with httpx.AsyncClient(transport=Wire(httpx.URL(server.url))) as client:
-                return (await client.post(server.url, json={})).json()
-
-        assert asyncio.run(run()) == {"a": 1}
 
 
 def test_what_came_unseen_behind_an_answer_is_not_the_next_one() -> None:
@@ -872,7 +870,7 @@ def test_what_came_unseen_behind_an_answer_is_not_the_next_one() -> None:
     with Server([HELLO, 0.05, behind], http(200, "right")) as server:
 
         async def run() -> bytes:
-            async with Wire(httpx.URL(server.url)) as wire:
+            async with to(server.url) as wire:
                 assert (await ask(wire, server.url))[1] == b"hello"
                 ((_, kept),) = wire._idle
                 # Nothing is awaited until the bytes are there, so that the loop has not seen them.

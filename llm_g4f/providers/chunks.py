@@ -197,14 +197,15 @@ class ChunkReader:
     def piece(self, data: bytes) -> ChatCompletionChunk | None:
         """The chunk in `data` if it is a mere piece of text, at a quarter of the time; None for
         everything else, which `read` understands."""
-        if 0 not in self._plain:
-            return None
         try:
             piece = _decode_piece(data)
         except (DecodeError, UnicodeDecodeError):
             return None
-        if len(piece.choices) != 1:
+        # The first words may be the beginning of <think>.
+        if len(piece.choices) != 1 or (0 not in self._plain and piece.choices[0].delta.content):
             return None
+        if not self._id:
+            self._begin(piece.id, piece.created)
         self._model = self._label(piece.model) or self._model
         delta = piece.choices[0].delta
         return ChatCompletionChunk(
@@ -228,9 +229,7 @@ class ChunkReader:
                 model=self._model,
             )
         if not self._id:
-            given = data.get("id")
-            self._id = self._label(given) or "chatcmpl-none"
-            self._created = _integer(data.get("created")) or int(time.time())
+            self._begin(data.get("id"), data.get("created"))
         self._model = self._label(data.get("model")) or self._model
         choices = data.get("choices")
         usage = data.get("usage")
@@ -249,6 +248,10 @@ class ChunkReader:
             tier if isinstance(tier, str) and tier in _TIERS else None,
             self._provider,
         )
+
+    def _begin(self, id: Any, created: Any) -> None:
+        self._id = self._label(id) or "chatcmpl-none"
+        self._created = _integer(created) or int(time.time())
 
     def _label(self, value: Any) -> str | None:
         """A name that a server gave, as it may be logged and shown: short, and without the key."""

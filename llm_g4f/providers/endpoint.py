@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from functools import lru_cache, partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,7 +19,8 @@ from .base import Batch, Kind, Scope, Serving, Unable
 from .catalog import Offer
 from .chain import Inner
 from .chunks import ChunkReader, parse_json, whole
-from .failures import Place, connection_error, http_error, stream_failure
+from .exchange import NetworkError, Request, Response, target
+from .failures import Place, broken_off, connection_error, http_error, stream_failure
 from .sse import MAX_EVENT, Decoder, Event, EventTooLong
 from .transport import Network, send
 
@@ -175,7 +173,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         headers = self._headers(request.headers, streaming=request.stream)
         response = await self._send(place, "POST", "/chat/completions", headers, body)
         try:
-            if not 200 <= response.status_code < 300:
+            if not 200 <= response.status < 300:
                 raise await self._failure(place, response, len(body))
             reader = ChunkReader(
                 self.name, serving.model, _choices(request), without_key=place.without_key
@@ -189,7 +187,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         place = Place(self.name, "", _origin(self.base_url), self.advice, self.key)
         response = await self._send(place, "GET", "/models", self._headers({}, streaming=False))
         try:
-            if not 200 <= response.status_code < 300:
+            if not 200 <= response.status < 300:
                 raise await self._failure(place, response, 0)
             try:
                 data = parse_json(await _body_of(response, place, MAX_EVENT))
@@ -246,48 +244,22 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         method: str,
         path: str,
         headers: dict[str, str],
-        body: bytes | None = None,
-    ) -> httpx.Response:
+        body: bytes = b"",
+    ) -> Response:
         """The response with its head read. Raises `APIConnectionError`."""
-        if "httpx" not in sys.modules:
-            # 0.1 s: in a thread, since a loop in debug mode complains of whatever holds it that long.
-            await asyncio.to_thread(import_module, "httpx")
-        import httpx
-
-        url = self.base_url + path
         try:
+            request = Request(method, target(self.base_url + path), headers, body)
             if self.http is None:
-                request = _request(method, url, headers, body or b"")
-                return await send(self.network, place.origin, request)
-            from .stock import Stock
+                return await send(self.network, request)
+            from .stock import over_client
 
-            request = self.http.build_request(method, url, headers=headers, content=body)
-            over = Stock(partial(self.http.send, stream=True, follow_redirects=False))
-            return await over.handle_async_request(request)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            return await over_client(self.http).send(request)
+        except (NetworkError, OSError, ValueError) as error:
             raise connection_error(place, error) from None
 
-    async def _failure(self, place: Place, response: httpx.Response, sent: int) -> APIError:
+    async def _failure(self, place: Place, response: Response, sent: int) -> APIError:
         body = await _body_of(response, place, _ERROR_BODY, cut=True)
-        return http_error(place, response.status_code, response.headers, body, sent)
-
-
-@lru_cache(maxsize=64)
-def _parsed(url: str) -> httpx.URL:
-    import httpx
-
-    return httpx.URL(url)
-
-
-def _request(method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
-    """The request, made of what is known: a third of the time that httpx takes to find it out."""
-    import httpx
-
-    target = _parsed(url)
-    fields = {"host": target.netloc.decode("ascii"), **headers}
-    if body:
-        fields["content-length"] = str(len(body))
-    return httpx.Request(method, target, headers=fields, stream=httpx.ByteStream(body))
+        return http_error(place, response.status, response.headers, body, sent)
 
 
 def _unable(offer: Offer, asked: set[str]) -> str | None:
@@ -340,37 +312,21 @@ def _choices(request: ChatRequest) -> int:
     return n if isinstance(n, int) and n > 0 else 1
 
 
-async def _bytes(response: httpx.Response, place: Place) -> AsyncGenerator[bytes, None]:
+async def _bytes(response: Response, place: Place) -> AsyncGenerator[bytes, None]:
     """The body, with the network's errors as ours."""
-    import httpx
-
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    pieces: AsyncIterator[bytes] = aiter(response.stream)
+    pieces: AsyncIterator[bytes] = aiter(response)
     if "content-encoding" in response.headers:
-        packed = httpx.Response(200, headers=response.headers, content=_slices(pieces))
-        pieces = packed.aiter_bytes()
+        from .stock import unpacked
+
+        pieces = Inner(unpacked(response.headers, pieces))
     try:
         async for data in pieces:
             yield data
-    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-        raise TruncatedStreamError(
-            f"{place.provider}: the connection broke off in the middle of the answer"
-            f" ({type(error).__name__}).",
-            provider=place.provider,
-            model=place.model,
-        ) from None
+    except (NetworkError, OSError) as error:
+        raise broken_off(place, error) from None
 
 
-async def _slices(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """`pieces` in 4 KiB, which unpack to some MiB at most before anybody counts them."""
-    async for data in pieces:
-        for start in range(0, len(data), 4096):
-            yield data[start : start + 4096]
-
-
-async def _body_of(
-    response: httpx.Response, place: Place, limit: int, *, cut: bool = False
-) -> bytes:
+async def _body_of(response: Response, place: Place, limit: int, *, cut: bool = False) -> bytes:
     """The body up to `limit` bytes; a longer one is cut, or an `InvalidResponseError`."""
     body = bytearray()
     pieces = Inner(_bytes(response, place))
@@ -414,7 +370,7 @@ class _Answer:
         self._calling = False
         self._done = False
 
-    async def read(self, response: httpx.Response) -> AsyncGenerator[Batch, None]:
+    async def read(self, response: Response) -> AsyncGenerator[Batch, None]:
         body = Inner(_bytes(response, self._place))
         blank, size = [], 0
         async for data in body:

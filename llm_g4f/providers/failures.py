@@ -24,15 +24,32 @@ from ..errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
+    TruncatedStreamError,
     clean,
     is_context_error,
     status_error,
 )
 from ..types import Secret
 from .chunks import parse_json
-from .transport import ProxyUnusable
+from .exchange import (
+    ConnectionBroken,
+    ConnectTimeout,
+    NotEncoded,
+    NotHTTP,
+    ProxyError,
+    ProxyUnreachable,
+    ProxyUnusable,
+)
 
-__all__ = ["Place", "connection_error", "detail_of", "http_error", "retry_after", "stream_failure"]
+__all__ = [
+    "Place",
+    "broken_off",
+    "connection_error",
+    "detail_of",
+    "http_error",
+    "retry_after",
+    "stream_failure",
+]
 
 
 class Place(Struct, frozen=True):
@@ -306,9 +323,6 @@ def _refused_by_proxy(place: Place, words: str) -> APIConnectionError:
 
 def connection_error(place: Place, error: Exception) -> APIConnectionError:
     """The error for a request that never got an HTTP answer."""
-    import httpx
-
-    from .stock import ProxyUnreachable
 
     def made(
         kind: type[APIConnectionError], message: str, *, final: bool = False
@@ -320,7 +334,7 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
     causes = list(_causes(error))
     where = f"{place.provider} ({place.origin})"
     words = clean(place.without_key(str(error))).rstrip(".") or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, ConnectTimeout):
         return made(
             APITimeoutError,
             f"{where} did not accept a connection in time. Check the network and the address.",
@@ -331,7 +345,7 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
             f"{where}: the proxy cannot be used: {words}. Check HTTPS_PROXY or proxies.",
             final=True,
         )
-    if isinstance(error, httpx.ProxyError):
+    if isinstance(error, ProxyError):
         return _refused_by_proxy(place, words)
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
@@ -360,9 +374,9 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
         )
     if isinstance(error, OSError) and error.filename:
         return made(APIConnectionError, f"{where}: {error.filename}: {error.strerror}.", final=True)
-    if isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)):
-        if not isinstance(error, httpx.RemoteProtocolError) or "without" in words:
-            # Which error it is depends on what was read before the end.
+    if isinstance(error, (NotHTTP, ConnectionBroken)):
+        if isinstance(error, ConnectionBroken):
+            # How it is worded depends on what was read before the end.
             words = "the server closed the connection without a response"
         # What does not speak HTTP, or ends before it has answered, may speak TLS.
         secure = " If it speaks TLS, base_url begins with https://."
@@ -372,6 +386,19 @@ def connection_error(place: Place, error: Exception) -> APIConnectionError:
             + (secure if place.origin.startswith("http:") else " Is it the address of an API?"),
         )
     return made(APIConnectionError, f"{where}: the connection failed: {words}. Try again.")
+
+
+def broken_off(place: Place, error: Exception) -> TruncatedStreamError:
+    """The error for an answer whose head came, and whose body did not come whole."""
+    if isinstance(error, NotHTTP):
+        what = "the answer broke off: what came next is no HTTP"
+    elif isinstance(error, NotEncoded):
+        what = "the answer cannot be unpacked: it is not compressed as its head says"
+    else:
+        what = "the connection broke off in the middle of the answer"
+    return TruncatedStreamError(
+        f"{place.provider}: {what}.", provider=place.provider, model=place.model
+    )
 
 
 def _tls_advice(error: ssl.SSLError) -> str:

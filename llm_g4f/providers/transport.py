@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    import httpx
+from .exchange import Request, Response, Target, Way
 
-__all__ = ["Network", "ProxyUnusable", "send"]
+if TYPE_CHECKING:
+    from .wire import Wire
+
+__all__ = ["Network", "send"]
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to reach a provider. All other waiting is the router's to bound: it sees tokens, not bytes."""
-
-_MAX_CONNECTIONS = 1_000
 
 
 class Network(Struct, frozen=True):
@@ -63,13 +63,9 @@ def _system_tls() -> ssl.SSLContext:
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class ProxyUnusable(OSError):
-    """The proxy's URL is none that httpx can use."""
-
-
 class _Pool:
     def __init__(self) -> None:
-        self.ways: dict[tuple[Network, str], httpx.AsyncBaseTransport] = {}
+        self.ways: dict[tuple[Network, str], Way] = {}
         self._closer = self._close_at_end()
 
     async def _close_at_end(self) -> AsyncGenerator[None, None]:
@@ -87,75 +83,68 @@ class _Pool:
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = weakref.WeakKeyDictionary()
 
 
-async def send(network: Network, origin: str, request: httpx.Request) -> httpx.Response:
-    """The response to `request` with its head read, over the running loop's connections to `origin`.
+async def send(network: Network, request: Request) -> Response:
+    """The response to `request` with its head read, over the running loop's connections to its origin.
 
-    Nothing is added to the request: no redirect is followed, no cookie kept. There is no time
-    limit but the one for connecting. Raises `httpx.TransportError` and `OSError`.
+    No redirect is followed, no cookie kept. There is no time limit but the one for connecting.
+    Raises `NetworkError`, and `OSError` for a `ca_file` that cannot be used.
     """
-    way = await _way(network, origin)
-    request.extensions["timeout"] = {"connect": CONNECT_TIMEOUT}
-    return await way.handle_async_request(request)
+    way = await _way(network, request.target)
+    return await way.send(request, CONNECT_TIMEOUT)
 
 
-async def _way(network: Network, origin: str) -> httpx.AsyncBaseTransport:
+async def _way(network: Network, target: Target) -> Way:
     loop = asyncio.get_running_loop()
     pool = _pools.get(loop)
     if pool is None:
         pool = _pools[loop] = _Pool()
         await pool.start()
+    origin = target.origin
     way = pool.ways.get((network, origin))
     if way is None:
-        # In a thread: certificates take 20 ms to load.
-        way = await asyncio.to_thread(_new_way, network, origin)
+        proxy = _proxy(network, target)
+        own = _own() if proxy is None else None
+        if own is not None and target.scheme == "http":
+            way = own(target)
+        else:
+            # In a thread: certificates take 20 ms to load, and so does httpx.
+            way = await asyncio.to_thread(_new_way, network, target, proxy, own)
         # Another task may have been faster.
         way = pool.ways.setdefault((network, origin), way)
     return way
 
 
-def _new_way(network: Network, origin: str) -> httpx.AsyncBaseTransport:
-    import httpx
+def _own() -> type[Wire] | None:
+    """Our own way; None where httptools is missing."""
+    try:
+        from .wire import Wire
+    except ImportError:
+        return None
+    return Wire
 
-    url = httpx.URL(origin)
-    proxy = _proxy(network, url)
+
+def _new_way(network: Network, target: Target, proxy: str | None, own: type[Wire] | None) -> Way:
     context = None
-    if proxy is not None or url.scheme == "https":
+    if proxy is not None or target.scheme == "https":
         context = _tls(
             network.ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
         )
-    if proxy is None:
-        try:
-            from .wire import Wire
-        except ImportError:
-            # No httptools: httpx's own transport parses with h11.
-            pass
-        else:
-            return Wire(url, context)
-    from .stock import Stock
+    if own is not None:
+        return own(target, context)
+    from .stock import over_transport
 
-    try:
-        transport = httpx.AsyncHTTPTransport(
-            # Where no TLS is spoken, a context that trusts nobody does as well, and would still
-            # be safe if TLS were spoken after all.
-            verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=100),
-            proxy=proxy,
-        )
-    except (ValueError, ImportError) as error:
-        # ImportError: a SOCKS proxy, for which httpx wants another package.
-        raise ProxyUnusable(str(error)) from None
-    return Stock(transport.handle_async_request, transport.aclose)
+    return over_transport(context, proxy)
 
 
-def _proxy(network: Network, url: httpx.URL) -> str | None:
-    """The proxy on the way to `url`, by the rules of urllib, which know the system's settings too."""
+def _proxy(network: Network, target: Target) -> str | None:
+    """The proxy on the way to `target`, by the rules of urllib, which know the system's settings too."""
     from urllib.request import getproxies, proxy_bypass
 
-    given = network.https_proxy if url.scheme == "https" else network.http_proxy
+    given = network.https_proxy if target.scheme == "https" else network.http_proxy
     if given is not None:
         return given
     proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.host) or proxy_bypass(url.netloc.decode("ascii")):
+    proxy = proxies.get(target.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(target.host) or proxy_bypass(target.authority):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"

@@ -1,8 +1,8 @@
-"""HTTP/1.1 to one origin, plain or TLS: httpx's transport interface right on asyncio's protocols.
+"""HTTP/1.1 to one origin, plain or TLS, right on asyncio's protocols.
 
 llhttp (httptools) parses. What arrives between two turns of the reader reaches it as one
 piece, and nothing runs per HTTP chunk: a stream costs a fraction of what it costs through
-httpx's own transport, which stays for proxies and for all that this one refuses.
+httpx, which stays for proxies.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 
-import httpx
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from .exchange import (
+    ConnectionBroken,
+    ConnectTimeout,
+    NetworkError,
+    NotHTTP,
+    Request,
+    Target,
+    Unsendable,
+)
 
 __all__ = ["Wire"]
 
@@ -44,47 +53,43 @@ _ONE_WRITE = 64 * 1024
 _NEXT_ADDRESS = 0.25
 """Seconds before the next address of a host is tried beside the first: RFC 8305, section 8."""
 
-_OTHER_METHODS = frozenset(("HEAD", "CONNECT"))
-"""Those whose responses are framed by other rules."""
+_FIRST = re.compile(r"(?:GET|POST) [!-~]+ HTTP/1\.1").fullmatch
+"""The methods whose responses are framed by the usual rules, of those that anybody needs here."""
 
-_FIRST = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.1\r\n").fullmatch
-_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*\r\n").fullmatch
+_FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*)*").fullmatch
 """RFC 9110, section 5: tokens as names, and no control characters in values."""
 
+_FRAMING = frozenset(("content-length", "transfer-encoding"))
 
-class Wire(httpx.AsyncBaseTransport):
-    """Connections to the origin of `url`, for the event loop it is first used in.
+
+class Wire:
+    """Connections to the origin of `target`, for the event loop it is first used in: a `Way`.
 
     At most 1,000 requests at once, further ones wait in their order; up to 100 connections are
     kept for a minute. A kept connection that turns out to be closed before a byte of the
-    answer is replaced once: its server has not read the request. Of httpx's timeouts
-    `connect` holds, for name, TCP and TLS together. Raises `httpx.TransportError`,
-    with the error of the operating system or of TLS as its cause.
-
-    Not for HEAD and CONNECT, and only for bodies of a known length: `httpx.LocalProtocolError`.
+    answer is replaced once: its server has not read the request. Names are resolved anew for each
+    connection. For GET and POST.
     """
 
-    def __init__(self, url: httpx.URL, tls: ssl.SSLContext | None = None) -> None:
-        self._origin = (url.raw_scheme, url.raw_host, url.port)
-        self._host = url.raw_host.decode("ascii")
-        self._port = url.port or (443 if tls else 80)
+    def __init__(self, target: Target, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` for https://."""
+        self._target = target
         self._tls = tls
         self._slots = asyncio.Semaphore(_IN_USE)
         self._idle: deque[tuple[float, _Connection]] = deque()
         self._open: set[_Connection] = set()
         self.buffer = memoryview(bytearray(_READ))
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The response with its head read; its stream gives the body and has to be closed."""
-        body = await request.aread()
-        head = self._head(request, len(body))
+    async def send(self, request: Request, connect: float | None = None) -> _Answer:
+        """The response with its head read. Raises `NetworkError`, with the error of the operating
+        system or of TLS as its cause."""
+        head = self._head(request)
         await self._slots.acquire()
         try:
-            answer = await self._answer(request, head, body)
+            return await self._answer(head, request.body, connect)
         except BaseException:
             self._slots.release()
             raise
-        return httpx.Response(answer.status, headers=answer.headers, stream=answer)
 
     async def aclose(self) -> None:
         """End all connections, without TLS's goodbye: nobody waits for it."""
@@ -92,35 +97,34 @@ class Wire(httpx.AsyncBaseTransport):
             connection.abort()
         self._idle.clear()
 
-    def _head(self, request: httpx.Request, size: int) -> bytes:
-        url, headers = request.url, request.headers.raw
-        if (url.raw_scheme, url.raw_host, url.port) != self._origin:
-            raise httpx.UnsupportedProtocol("This connection is for another origin.")
-        length = b"%d" % size
-        framing = [
-            value
-            for name, value in headers
-            if name.lower() in (b"content-length", b"transfer-encoding")
-        ]
-        if framing != [length] and (framing or size):
-            raise httpx.LocalProtocolError("The body is not what Content-Length says.")
-        first = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), url.raw_path)
-        fields = [b"%b: %b\r\n" % field for field in headers]
-        if not (_FIRST(first) and all(map(_FIELD, fields))) or request.method in _OTHER_METHODS:
+    def _head(self, request: Request) -> bytes:
+        target, headers = request.target, request.headers
+        if target.origin != self._target.origin:
+            raise Unsendable("This connection is for another origin.")
+        first = f"{request.method} {target.path} HTTP/1.1"
+        fields = "".join([f"\r\n{name}: {value}" for name, value in headers.items()])
+        if (
+            not (_FIRST(first) and _FIELDS(fields))
+            # A value that holds a whole field would look like two.
+            or fields.count("\r\n") != len(headers)
+            or not _FRAMING.isdisjoint(headers)
+        ):
             # Nothing of it is shown: it may be a key.
-            raise httpx.LocalProtocolError("The request's head cannot be sent as HTTP/1.1.")
-        return b"".join((first, *fields, b"\r\n"))
+            raise Unsendable("The request's head cannot be sent as HTTP/1.1.")
+        host = "" if "host" in headers else f"\r\nhost: {target.authority}"
+        length = f"\r\ncontent-length: {len(request.body)}" if request.body else ""
+        return f"{first}{host}{fields}{length}\r\n\r\n".encode("ascii")
 
-    async def _answer(self, request: httpx.Request, head: bytes, body: bytes) -> _Answer:
+    async def _answer(self, head: bytes, body: bytes, connect: float | None) -> _Answer:
         kept = self._take()
         if kept is not None:
             answer = kept.ask(head, body)
             try:
                 return await answer.begin()
-            except httpx.TransportError:
+            except NetworkError:
                 if answer.begun:
                     raise
-        connection = await self._connect(request.extensions.get("timeout", {}).get("connect"))
+        connection = await self._connect(connect)
         return await connection.ask(head, body).begin()
 
     async def _connect(self, seconds: float | None) -> _Connection:
@@ -129,8 +133,8 @@ class Wire(httpx.AsyncBaseTransport):
         making = loop.create_task(
             loop.create_connection(
                 lambda: _Connection(self),
-                self._host,
-                self._port,
+                self._target.host,
+                self._target.port,
                 ssl=self._tls,
                 happy_eyeballs_delay=_NEXT_ADDRESS,
             )
@@ -143,13 +147,13 @@ class Wire(httpx.AsyncBaseTransport):
             raise
         except TimeoutError as error:
             making.add_done_callback(_abandon)
-            raise httpx.ConnectTimeout("no connection in time") from error
+            raise ConnectTimeout("no connection in time") from error
         except OSError as error:
             refused = f"[Errno {errno.ECONNREFUSED}]"
             if error.errno is None and refused in str(error):
                 # asyncio gives the failures of several addresses as one text.
                 error = ConnectionRefusedError(str(error))
-            raise httpx.ConnectError(str(error)) from error
+            raise NetworkError(str(error)) from error
         return connection
 
     def _take(self) -> _Connection | None:
@@ -268,7 +272,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._parser.feed_data(self._wire.buffer[:size])
         except (HttpParserError, HttpParserUpgrade) as error:
             self.abort()
-            answer.fail(httpx.RemoteProtocolError(f"malformed: {error.__context__ or error}"))
+            answer.fail(NotHTTP(f"malformed: {error.__context__ or error}"))
             return
         if len(answer.pieces) > pieces:
             self._bare = 0
@@ -280,7 +284,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._bare += size
             if self._bare > _BARE:
                 self.abort()
-                answer.fail(httpx.RemoteProtocolError("malformed: more framing than content"))
+                answer.fail(NotHTTP("malformed: more framing than content"))
         answer.wake()
 
     def eof_received(self) -> None:
@@ -304,34 +308,27 @@ class _Connection(asyncio.BufferedProtocol):
         self._wire.lost(self)
         if self._answer is None:
             return
-        if error is None:
-            begun = self._answer.begun
-            what = "in the middle of its response" if begun else "without a response"
-            failure: httpx.TransportError = httpx.RemoteProtocolError(
-                f"the server closed the connection {what}"
-            )
-        elif isinstance(error, BrokenPipeError):
-            failure = httpx.WriteError(str(error))
-        else:
-            failure = httpx.ReadError(str(error))
+        what = "in the middle of its response" if self._answer.begun else "without a response"
+        failure = ConnectionBroken(f"the server closed the connection {what}")
         failure.__cause__ = error
         self._answer.fail(failure)
 
 
-class _Answer(httpx.AsyncByteStream):
-    """One response: what the parser calls, and what the reader reads."""
+class _Answer:
+    """One `Response`: what the parser calls, and what the reader reads."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection: _Connection | None = connection
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: dict[str, str] = {}
+        self._head_size = 0
         self.pieces: list[bytes] = []
         self.on_body = self.pieces.append
         self.begun = False
         self.complete = False
         self._may_follow = False
         self._until_end = False
-        self._error: httpx.TransportError | None = None
+        self._error: NetworkError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def on_message_begin(self) -> None:
@@ -340,8 +337,11 @@ class _Answer(httpx.AsyncByteStream):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers come here too.
-        if not self.status:
-            self.headers.append((name, value))
+        if self.status:
+            return
+        self._head_size += len(name) + len(value) + 4
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
     def on_headers_complete(self) -> None:
         connection = self._connection
@@ -349,18 +349,17 @@ class _Answer(httpx.AsyncByteStream):
         status = connection.status()
         if 100 <= status < 200 and status != 101:
             self.headers.clear()
+            self._head_size = 0
             return
         if status < 200:
             raise HttpParserError("a status that was not asked for")
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) > _BARE:
+        if self._head_size > _BARE:
             raise HttpParserError("a head of more than 64 KiB")
-        names = [name.lower() for name, _ in self.headers]
-        if b"transfer-encoding" in names:
-            coding = dict(zip(names, self.headers, strict=True))[b"transfer-encoding"][1]
-            if names.count(b"transfer-encoding") > 1 or coding.lower() != b"chunked":
-                raise HttpParserError("a transfer encoding that was not asked for")
-        else:
-            self._until_end = b"content-length" not in names
+        coding = self.headers.get("transfer-encoding")
+        if coding is None:
+            self._until_end = "content-length" not in self.headers
+        elif coding.lower() != "chunked":
+            raise HttpParserError("a transfer encoding that was not asked for")
         self.status = status
         self._may_follow = connection.may_follow()
 
@@ -373,7 +372,7 @@ class _Answer(httpx.AsyncByteStream):
         self.complete = self.complete or self._until_end
         self.wake()
 
-    def fail(self, error: httpx.TransportError) -> None:
+    def fail(self, error: NetworkError) -> None:
         if not self.complete and self._error is None:
             self._error = error
         self.wake()

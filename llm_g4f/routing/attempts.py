@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from io import StringIO
 from typing import Any, Literal
 
@@ -32,14 +32,13 @@ from ..errors import (
     UnprocessableEntityError,
     clean,
 )
-from ..providers.base import Batch, Provider
+from ..providers.base import Batch, Provider, Serving, batches
 from ..providers.chain import Inner
 from ..providers.endpoint import is_same_model
 from ..types import Attempt, ChatCompletionChunk, ChatRequest, Receipt
 from .health import LONGEST, Health
 from .registry import Source
 from .route import Candidate, nobody, plan
-from .schema import ask
 
 __all__ = ["stream"]
 
@@ -277,7 +276,7 @@ class _Run:
         """The chunks of one candidate, from the commit point on. Raises `APIError`."""
         provider, serving = candidate.provider, candidate.serving
         watch = _Watch(_patience(provider), self._deadline)
-        found = Inner(ask(provider, self._request, serving))
+        found = Inner(_asked(provider, self._request, serving))
         held: Batch = []
         text = StringIO()
         committed = False
@@ -381,6 +380,15 @@ class _Run:
         receipt.omitted = serving.omitted
         receipt.successor = serving.successor
         receipt.ttft = round(self._elapsed(), 3)
+
+
+def _asked(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIterator[Batch]:
+    """The provider's answer. Raises `APIError`."""
+    if serving.schema_in_prompt:
+        from .schema import fitting
+
+        return fitting(provider, request, serving)
+    return batches(provider, request, serving)
 
 
 def _says_something(chunk: ChatCompletionChunk) -> bool:

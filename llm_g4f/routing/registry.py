@@ -16,7 +16,6 @@ from ..config import Config, ProviderConfig, check_base_url, find_key
 from ..errors import ConfigError, NoProviderError
 from ..providers.base import Family, Provider, Unable
 from ..providers.catalog import ROWS, Model, Offer, Row, abilities
-from ..providers.embedded import Embedded
 from ..providers.endpoint import Endpoint, is_same_model
 from ..providers.quirks import QUIRKS
 from ..providers.transport import Network
@@ -104,6 +103,8 @@ class Source(Struct, frozen=True):
         if settings is not None and settings.enabled is False:
             return Unable(f'disabled in g4f.yaml: "llm g4f enable {name}"')
         if name == "embedded":
+            from ..providers.embedded import Embedded
+
             return Embedded()
         if name in ROWS:
             return self._known(ROWS[name], settings, model, key, upstream, named)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,20 +24,14 @@ from ..types import (
     Choice,
 )
 
-__all__ = ["ask"]
+__all__ = ["fitting"]
 
 
-def ask(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIterator[Batch]:
-    """The provider's answer; where `serving` says that the schema belongs into the prompt, one
-    that fits it. Raises `APIError`."""
-    if not serving.schema_in_prompt:
-        return batches(provider, request, serving)
-    return _fitting(provider, request, serving)
-
-
-async def _fitting(
+async def fitting(
     provider: Provider, request: ChatRequest, serving: Serving
 ) -> AsyncGenerator[Batch, None]:
+    """The provider's answer, told the schema in the prompt and held back until it is known to fit.
+    Raises `APIError`."""
     form = request.params["response_format"].get("json_schema")
     schema = form.get("schema") if isinstance(form, dict) else None
     validator = _validator(schema)
