@@ -158,7 +158,7 @@ class _Provider:
                 await events.aclose()
             calls = await _calls(response)
             ending = ChunkChoice(
-                0, ChoiceDelta(tool_calls=calls), "tool_calls" if calls else "stop"
+                0, ChoiceDelta(tool_calls=calls or None), "tool_calls" if calls else "stop"
             )
             yield _chunk(serving, ending, usage=_usage(response))
         except APIError:

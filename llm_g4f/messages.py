@@ -227,7 +227,7 @@ class Turn:
                 yield self._event("text", delta.content, chunk.receipt)
             if delta.refusal:
                 yield self._event("text", delta.refusal, chunk.receipt)
-            for call in delta.tool_calls:
+            for call in delta.tool_calls or ():
                 if call.id is not None:
                     self._call_ids[call.index] = call.id
                 id = self._call_ids.get(call.index)

@@ -190,13 +190,16 @@ class ToolCallDelta(Struct):
         return data
 
 
-class ChoiceDelta(Struct):
-    """What a chunk adds to its choice; None and [] add nothing."""
+# gc=False: a stream makes thousands of these, and none can be part of a cycle.
+
+
+class ChoiceDelta(Struct, gc=False):
+    """What a chunk adds to its choice; None adds nothing."""
 
     role: str | None = None
     content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[ToolCallDelta] = field(default_factory=list)
+    tool_calls: list[ToolCallDelta] | None = None
     refusal: str | None = None
 
     def to_dict(self) -> JSON:
@@ -210,7 +213,7 @@ class ChoiceDelta(Struct):
         return data
 
 
-class ChunkChoice(Struct):
+class ChunkChoice(Struct, gc=False):
     """One choice of a chunk. `finish_reason` is set once, when the choice ends."""
 
     index: int
@@ -227,7 +230,7 @@ class ChunkChoice(Struct):
         }
 
 
-class _Answer(Struct):
+class _Answer(Struct, gc=False):
     id: str
     created: int
     model: str
@@ -268,7 +271,7 @@ class _Answer(Struct):
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
 
-class ChatCompletionChunk(_Answer):
+class ChatCompletionChunk(_Answer, gc=False):
     """A piece of an answer. `usage` comes with the last one, if the provider counts."""
 
     choices: list[ChunkChoice]
@@ -345,7 +348,7 @@ class _Growing:
             self.reasoning.append(delta.reasoning)
         if delta.refusal:
             self.refusal.append(delta.refusal)
-        for call in delta.tool_calls:
+        for call in delta.tool_calls or ():
             if call.index not in self.calls:
                 self.calls[call.index] = (call.id or f"call_{call.index}", [], [])
             _, name, arguments = self.calls[call.index]

@@ -215,8 +215,8 @@ def test_usage_after_the_finish_is_waited_for() -> None:
 def test_a_connection_left_open_after_the_finish_is_closed_by_us(
     tail: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.endpoint._AFTER_FINISH", 0.05)
-    monkeypatch.setattr("llm_g4f.providers.endpoint._DRAIN", 0.05)
+    monkeypatch.setattr("llm_g4f.providers.answer._AFTER_FINISH", 0.05)
+    monkeypatch.setattr("llm_g4f.providers.answer._DRAIN", 0.05)
     script: list[Any] = [SSE_HEAD, *(framed(event(one)) for one in [*HELLO, *tail]), HANG]
     with Server(script) as server:
 
@@ -231,7 +231,7 @@ def test_a_connection_left_open_after_the_finish_is_closed_by_us(
 def test_comments_after_the_finish_do_not_keep_the_answer_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.endpoint._AFTER_FINISH", 0.1)
+    monkeypatch.setattr("llm_g4f.providers.answer._AFTER_FINISH", 0.1)
     pings: list[Any] = [framed(b": ping\n\n"), 0.02] * 500
     script = [SSE_HEAD, *(framed(event(one)) for one in HELLO), *pings, HANG]
     with Server(script) as server:
@@ -358,7 +358,7 @@ def test_an_error_that_is_none_is_none(nothing: Any) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_piece_beyond_the_cap_is_refused(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_g4f.providers.endpoint.MAX_EVENT", 2**20)
+    monkeypatch.setattr("llm_g4f.providers.answer.MAX_EVENT", 2**20)
     monkeypatch.setattr("llm_g4f.providers.sse.Decoder.__init__.__defaults__", (2**20,))
     piece = framed(b"x" * 2**18)
     first = b'data: {"choices": "' if stream else b'{"choices": "'
@@ -368,7 +368,7 @@ def test_a_piece_beyond_the_cap_is_refused(stream: bool, monkeypatch: pytest.Mon
 
 
 def test_blank_lines_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_g4f.providers.endpoint.MAX_EVENT", 2**16)
+    monkeypatch.setattr("llm_g4f.providers.answer.MAX_EVENT", 2**16)
     blank = framed(b"\n" * 2**14)
     error, _ = failing([SSE_HEAD, *[blank] * 8, framed(GOOD), END])
     assert type(error) is InvalidResponseError
@@ -388,7 +388,7 @@ def test_a_broken_compressed_answer_is_truncated() -> None:
 def test_a_compressed_answer_that_unpacks_to_gigabytes_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.endpoint.MAX_EVENT", 2**20)
+    monkeypatch.setattr("llm_g4f.providers.answer.MAX_EVENT", 2**20)
     packed = gzip.compress(b"{" + b" " * 2**28)
     tracemalloc.start()
     try:

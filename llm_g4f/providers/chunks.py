@@ -142,21 +142,25 @@ _ENDINGS = {
 """OpenAI's words for how an answer ended, from others' in lower case; any other word is "stop"."""
 
 
-class _Delta(Struct, forbid_unknown_fields=True):
+class _Delta(Struct, forbid_unknown_fields=True, gc=False):
     content: str
     role: Literal["assistant"] | None = None
     refusal: None = None
+    reasoning: None = None
+    tool_calls: None = None
+    function_call: None = None
 
 
-class _Choice(Struct, forbid_unknown_fields=True):
+class _Choice(Struct, forbid_unknown_fields=True, gc=False):
     delta: _Delta
     index: Literal[0] = 0
     finish_reason: None = None
     logprobs: None = None
+    native_finish_reason: None = None
 
 
-class _Piece(Struct, forbid_unknown_fields=True):
-    """What nearly all chunks of a stream are: a piece of text, in OpenAI's very form."""
+class _Piece(Struct, forbid_unknown_fields=True, gc=False):
+    """What nearly all chunks of a stream are: a piece of text, in OpenAI's very form or OpenRouter's."""
 
     choices: list[_Choice]
     id: str = ""
@@ -167,6 +171,7 @@ class _Piece(Struct, forbid_unknown_fields=True):
     system_fingerprint: str | None = None
     service_tier: _Tier | None = None
     obfuscation: str | None = None
+    provider: str | None = None
 
 
 _decode_piece = Decoder(_Piece).decode
@@ -189,6 +194,8 @@ class ChunkReader:
         self._without_key = without_key
         self._id = ""
         self._labels: dict[str, str] = {}
+        self._names: tuple[str, str | None] | None = None
+        self._fingerprint: str | None = None
         self._created = 0
         self._calls: dict[int, _Calls] = {}
         self._thinking: dict[int, Thinking] = {}
@@ -206,7 +213,12 @@ class ChunkReader:
             return None
         if not self._id:
             self._begin(piece.id, piece.created)
-        self._model = self._label(piece.model) or self._model
+        names = (piece.model, piece.system_fingerprint)
+        if names != self._names:
+            # Chunk after chunk says the same.
+            self._names = names
+            self._model = self._label(piece.model) or self._model
+            self._fingerprint = self._label(piece.system_fingerprint)
         delta = piece.choices[0].delta
         return ChatCompletionChunk(
             self._id,
@@ -214,7 +226,7 @@ class ChunkReader:
             self._model,
             [ChunkChoice(0, ChoiceDelta(delta.role, delta.content))],
             None,
-            self._label(piece.system_fingerprint),
+            self._fingerprint,
             piece.service_tier,
             self._provider,
         )
@@ -230,6 +242,7 @@ class ChunkReader:
             )
         if not self._id:
             self._begin(data.get("id"), data.get("created"))
+        self._names = None
         self._model = self._label(data.get("model")) or self._model
         choices = data.get("choices")
         usage = data.get("usage")
@@ -332,7 +345,7 @@ class ChunkReader:
             read.refusal = whole(refusal)
         calls = delta.get("tool_calls")
         if isinstance(calls, list) and calls:
-            read.tool_calls = self._calls.setdefault(index, _Calls()).read(calls)
+            read.tool_calls = self._calls.setdefault(index, _Calls()).read(calls) or None
         return read
 
 

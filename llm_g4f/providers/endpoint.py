@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..errors import APIError, BadRequestError, InvalidResponseError, TruncatedStreamError, clean
+from ..errors import APIError, BadRequestError, InvalidResponseError, clean
 from ..types import JSON, ChatCompletionChunk, ChatRequest, Secret
 from ..version import __version__
 from . import quirks
+from .answer import Answer, Body
 from .base import Batch, Kind, Scope, Serving, Unable
 from .catalog import Offer
 from .chain import Inner
-from .chunks import ChunkReader, parse_json, whole
+from .chunks import parse_json, whole
 from .exchange import NetworkError, Request, Response, target
-from .failures import Place, broken_off, connection_error, http_error, stream_failure
-from .sse import MAX_EVENT, Decoder, Event, EventTooLong
+from .failures import Place, connection_error, http_error
 from .transport import Network, send
 
 if TYPE_CHECKING:
@@ -29,25 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint", "is_same_model"]
 
-_AFTER_FINISH = 2.0
-"""Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
-
 _PROBE = 1.0
 """Seconds for a local server to say which models it has."""
 
 _LISTING = 15.0
 """Seconds for which a process remembers what a local server has."""
 
-_BLANK = b" \t\r\n\xef\xbb\xbf"
-"""Bytes before the first that tells what form an answer has."""
-
 _listings: dict[str, tuple[float, list[str]]] = {}
-
-_DRAIN = 0.2
-"""Seconds to read the end of a response, so that its connection can be used again."""
-
-_ERROR_BODY = 64 * 1024
-"""Bytes of an error body that are read: what a person needs of it is shorter by far."""
 
 
 def is_same_model(name: str, requested: str) -> bool:
@@ -175,10 +163,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         try:
             if not 200 <= response.status < 300:
                 raise await self._failure(place, response, len(body))
-            reader = ChunkReader(
-                self.name, serving.model, _choices(request), without_key=place.without_key
-            )
-            async for batch in Inner(_Answer(place, reader).read(response)):
+            answer = Answer(place, Body(response, place), _choices(request))
+            async for batch in Inner(answer.batches()):
                 yield batch
         finally:
             await response.aclose()
@@ -190,7 +176,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             if not 200 <= response.status < 300:
                 raise await self._failure(place, response, 0)
             try:
-                data = parse_json(await _body_of(response, place, MAX_EVENT))
+                data = parse_json(await Body(response, place).whole())
                 listed = data["data"] if isinstance(data, dict) else data
                 return [clean(place.without_key(str(model["id"])), 200) for model in listed]
             except (ValueError, KeyError, TypeError):
@@ -258,7 +244,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             raise connection_error(place, error) from None
 
     async def _failure(self, place: Place, response: Response, sent: int) -> APIError:
-        body = await _body_of(response, place, _ERROR_BODY, cut=True)
+        body = await Body(response, place).beginning()
         return http_error(place, response.status, response.headers, body, sent)
 
 
@@ -310,221 +296,3 @@ def _origin(url: str) -> str:
 def _choices(request: ChatRequest) -> int:
     n = request.params.get("n")
     return n if isinstance(n, int) and n > 0 else 1
-
-
-async def _bytes(response: Response, place: Place) -> AsyncGenerator[bytes, None]:
-    """The body, with the network's errors as ours."""
-    pieces: AsyncIterator[bytes] = aiter(response)
-    if "content-encoding" in response.headers:
-        from .stock import unpacked
-
-        pieces = Inner(unpacked(response.headers, pieces))
-    try:
-        async for data in pieces:
-            yield data
-    except (NetworkError, OSError) as error:
-        raise broken_off(place, error) from None
-
-
-async def _body_of(response: Response, place: Place, limit: int, *, cut: bool = False) -> bytes:
-    """The body up to `limit` bytes; a longer one is cut, or an `InvalidResponseError`."""
-    body = bytearray()
-    pieces = Inner(_bytes(response, place))
-    try:
-        async for data in pieces:
-            body += data
-            if len(body) > limit:
-                if cut:
-                    break
-                raise _too_long(place)
-    except TruncatedStreamError:
-        # Of an error the status is enough.
-        if not cut:
-            raise
-    finally:
-        await pieces.aclose()
-    return bytes(body)
-
-
-def _too_long(place: Place) -> InvalidResponseError:
-    return InvalidResponseError(
-        f"{place.provider}: the answer has a piece of more than {MAX_EVENT // 2**20} MiB.",
-        provider=place.provider,
-        model=place.model,
-    )
-
-
-class _Answer:
-    """The body of one answer, whatever form it has.
-
-    What was asked for and what the Content-Type says are hints at best: a whole
-    completion comes where a stream was asked for, and streams come as text/plain. The
-    first byte tells.
-    """
-
-    def __init__(self, place: Place, reader: ChunkReader) -> None:
-        self._place = place
-        self._reader = reader
-        self._finished = False
-        self._begun = False
-        self._calling = False
-        self._done = False
-
-    async def read(self, response: Response) -> AsyncGenerator[Batch, None]:
-        body = Inner(_bytes(response, self._place))
-        blank, size = [], 0
-        async for data in body:
-            blank.append(data)
-            size += len(data)
-            if data.strip(_BLANK):
-                break
-            if size > MAX_EVENT:
-                raise _too_long(self._place)
-        head = b"".join(blank)
-        first = head.lstrip(_BLANK)[:1]
-        if first in (b"{", b"["):
-            yield [await self._whole(head, body)]
-        elif first == b"<" or not first:
-            raise self._invalid(
-                "an HTML page" if first else "an empty body", "instead of a completion"
-            )
-        else:
-            async for batch in Inner(self._stream(head, body)):
-                yield batch
-
-    def _invalid(self, what: str, rest: str) -> InvalidResponseError:
-        return InvalidResponseError(
-            f"{self._place.provider} ({self._place.origin}) sent {what} {rest}."
-            " Is base_url the address of an OpenAI-compatible API?",
-            provider=self._place.provider,
-            model=self._place.model,
-        )
-
-    async def _whole(self, head: bytes, body: Inner[bytes]) -> ChatCompletionChunk:
-        data = bytearray(head)
-        async for more in body:
-            data += more
-            if len(data) > MAX_EVENT:
-                raise _too_long(self._place)
-        chunk = self._chunk(bytes(data).removeprefix(b"\xef\xbb\xbf"))
-        if not any(choice.finish_reason for choice in chunk.choices):
-            for choice in chunk.choices:
-                # A whole body is its own proof that the answer ended.
-                choice.finish_reason = "stop"
-        return chunk
-
-    def _chunk(self, data: bytes) -> ChatCompletionChunk:
-        try:
-            parsed = parse_json(data)
-        except ValueError:
-            raise self._invalid("something", "that is not JSON") from None
-        self._check(parsed)
-        return self._reader.read(parsed)
-
-    def _check(self, parsed: Any) -> None:
-        if isinstance(parsed, list):
-            parsed = parsed[0] if parsed else None
-        if isinstance(parsed, dict) and (parsed.get("error") or parsed.get("object") == "error"):
-            raise stream_failure(self._place, parsed)
-
-    async def _stream(self, head: bytes, body: Inner[bytes]) -> AsyncGenerator[Batch, None]:
-        decoder = Decoder()
-        until: float | None = None
-        data: bytes | None = head
-        while data is not None:
-            batch, failure = self._read(decoder, data)
-            if batch:
-                yield batch
-            if failure is not None:
-                raise failure
-            if self._done:
-                await self._drain(body)
-                self._check_calls()
-                return
-            if self._finished and until is None:
-                until = asyncio.get_running_loop().time() + _AFTER_FINISH
-            data = await self._next(body, until)
-        try:
-            last = decoder.end()
-        except EventTooLong:
-            raise _too_long(self._place) from None
-        if last is not None and last.data.strip() != b"[DONE]":
-            try:
-                chunk = self._event(last)
-            except InvalidResponseError:
-                # Half an event: the connection ended inside it.
-                chunk = None
-            if chunk is not None:
-                yield [chunk]
-        elif last is not None:
-            self._check_calls()
-            return
-        if not self._begun:
-            raise self._invalid("something", "that is neither JSON nor an event stream")
-        if not self._finished:
-            raise self._truncated()
-
-    def _truncated(self) -> TruncatedStreamError:
-        return TruncatedStreamError(
-            f"{self._place.provider}: the answer ended before it was finished.",
-            provider=self._place.provider,
-            model=self._place.model,
-        )
-
-    def _check_calls(self) -> None:
-        """[DONE] alone ends a text. Of a tool call only a finish_reason says that it is whole."""
-        if self._calling and not self._finished:
-            raise self._truncated()
-
-    def _read(self, decoder: Decoder, data: bytes) -> tuple[Batch, APIError | None]:
-        """The chunks in `data`, and the error behind them: what came before it still counts."""
-        batch: Batch = []
-        try:
-            for event in decoder.feed(data):
-                if event.data.startswith(b"[DONE]"):
-                    self._done = True
-                    break
-                batch.append(self._event(event))
-        except EventTooLong:
-            return batch, _too_long(self._place)
-        except APIError as error:
-            return batch, error
-        return batch, None
-
-    def _event(self, event: Event) -> ChatCompletionChunk:
-        self._begun = True
-        if event.name == "error":
-            try:
-                parsed = parse_json(event.data)
-            except ValueError:
-                parsed = event.data.decode("utf-8", "replace")
-            raise stream_failure(self._place, parsed)
-        chunk = self._reader.piece(event.data)
-        if chunk is None:
-            chunk = self._chunk(event.data)
-            for choice in chunk.choices:
-                if choice.finish_reason:
-                    self._finished = True
-                if choice.delta.tool_calls:
-                    self._calling = True
-        return chunk
-
-    async def _next(self, body: Inner[bytes], until: float | None) -> bytes | None:
-        if until is None:
-            return await anext(body, None)
-        try:
-            async with asyncio.timeout_at(until):
-                return await anext(body, None)
-        except (TimeoutError, TruncatedStreamError):
-            return None
-
-    async def _drain(self, body: Inner[bytes]) -> None:
-        size = 0
-        try:
-            async with asyncio.timeout(_DRAIN):
-                async for data in body:
-                    size += len(data)
-                    if size > _ERROR_BODY:
-                        return
-        except (TimeoutError, TruncatedStreamError):
-            return
