@@ -275,7 +275,7 @@ def test_a_piece_carries_its_calls_place_and_the_first_one_its_id() -> None:
     first, second = read(
         tool_chunk(piece("{", name="f", id="x", index=7)), tool_chunk(piece("}", index=7))
     )
-    (begun,), (more,) = (one.choices[0].delta.tool_calls for one in (first, second))
+    (begun,), (more,) = (one.choices[0].delta.tool_calls or [] for one in (first, second))
     assert (begun.index, begun.id, begun.function.name) == (0, "x", "f")
     assert (more.index, more.id, more.function.name) == (0, None, "")
 

@@ -192,7 +192,7 @@ class Player:
 
 
 def _words(delta: ChoiceDelta) -> str:
-    called = "".join(call.function.arguments for call in delta.tool_calls)
+    called = "".join(call.function.arguments for call in delta.tool_calls or ())
     return (delta.content or "") + (delta.reasoning or "") + called
 
 
