@@ -21,6 +21,7 @@ _COMMANDS = (
     "providers",
     "remove",
     "route",
+    "stats",
 )
 
 

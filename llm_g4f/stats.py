@@ -1,0 +1,313 @@
+"""How the providers did, from llm's logs: answers, failures survived, time to first token, tokens/s.
+
+An answer is a turn that this package gave, known by the receipt in its `response_json`. A prompt that nobody
+answered is not in llm's logs. What each figure means:
+
+- first token: seconds from when the provider that answered was asked to its first text,
+  reasoning or tool call. What was lost on others before it is not in it.
+- tokens/s: the provider's own count of output tokens over the seconds behind the first token. Without
+  a count there is none, and none for an answer that came in one piece (`ONE_PIECE`). Reasoning tokens
+  count if the reasoning was sent: what was thought in silence came before the first token.
+- p95 and p5: the value that 95 or 5 of 100 answers stay at or below (`statistics.quantiles`, inclusive).
+- price: what the logs say, in US dollars; nothing is priced afterwards, for prices change.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from .errors import G4FError
+
+__all__ = ["Failure", "Served", "Series", "Stats", "middle", "read"]
+
+JSON = dict[str, Any]
+
+ONE_PIECE = 0.01
+"""Seconds: whoever sends all the rest within it behind the first token sent the answer whole."""
+
+_QUERY = """
+select cast(datetime_utc as text), cast(resolved_model as text), input_tokens, output_tokens,
+  cast(token_details as text), cast(response_json as text),
+  instr(token_details, '"reasoning_tokens"') and not exists (
+    select 1 from parts where message_hash = tip_message_hash and type = 'reasoning' and text != ''
+  )
+from turns
+where datetime_utc >= ? and instr(response_json, '"g4f"')
+"""
+
+
+class _Reference(Struct, gc=False):
+    """What differs from the object that stands in for it."""
+
+    u: _Said | None = None
+
+
+class _Said(Struct, gc=False):
+    """A receipt or an attempt as llm stores it: whole, or (`$`) as what differs from what its message
+    notes of the provider and the model, which is then left out here (condense-json's merge)."""
+
+    reference: _Reference | str | None = field(default=None, name="$")
+    requested_model: str | None = None
+    provider: str | JSON | None = None
+    model: str | JSON | None = None
+    exact: bool | None = None
+    attempts: list[_Said] = field(default_factory=list)
+    ttft: float | None = None
+    seconds: float | None = None
+    outcome: str | None = None
+    status: int | None = None
+
+    def whole(self) -> _Said:
+        found = self.reference
+        return found.u if isinstance(found, _Reference) and found.u is not None else self
+
+
+class _Payload(Struct, gc=False):
+    g4f: _Said | None = None
+    model: str | JSON | None = None
+
+
+class _Reasoned(Struct, gc=False):
+    reasoning_tokens: int = 0
+
+
+class _Details(Struct, gc=False):
+    price_usd: float | None = None
+    completion_tokens_details: _Reasoned | None = None
+
+
+class Series:
+    """One value of each for every answer: `times` (seconds since 1970), `ttft` (seconds), `rates`
+    (tokens/s); NaN where nobody knows. Eight bytes each: logs may be long."""
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        self.times = array("d")
+        self.ttft = array("d")
+        self.rates = array("d")
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def add(self, time: float, ttft: float, rate: float) -> None:
+        self.times.append(time)
+        self.ttft.append(ttft)
+        self.rates.append(rate)
+
+    def extend(self, other: Series) -> None:
+        self.times.extend(other.times)
+        self.ttft.extend(other.ttft)
+        self.rates.extend(other.rates)
+
+
+class Served(Series):
+    """What one provider answered with one model. `after_failures`: answers for which somebody
+    failed before; `counted`: those with a count of tokens; `priced`: those with a price."""
+
+    def __init__(self, provider: str, model: str) -> None:
+        super().__init__(provider)
+        self.model = model
+        self.exact = self.after_failures = self.counted = self.priced = 0
+        self.input_tokens = self.output_tokens = 0
+        self.price = 0.0
+
+    def to_dict(self) -> JSON:
+        return {
+            "provider": self.provider,
+            "model": self.model,
+            "answers": len(self),
+            "exact_answers": self.exact,
+            "answers_after_failures": self.after_failures,
+            "first_token_seconds": quantiles(self.ttft, median=9, p95=18),
+            "tokens_per_second": quantiles(self.rates, median=9, p5=0, p95=18),
+            "input_tokens": self.input_tokens if self.counted else None,
+            "output_tokens": self.output_tokens if self.counted else None,
+            "counted_answers": self.counted,
+            "price_usd": self.price if self.priced else None,
+            "priced_answers": self.priced,
+        }
+
+
+class Failure(Struct):
+    """Failed attempts that an answer followed: `error` is the error's class name, `seconds` the
+    time they took together."""
+
+    provider: str
+    model: str
+    error: str
+    status: int | None
+    count: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> JSON:
+        return {
+            "provider": self.provider,
+            "model": self.model,
+            "error": self.error,
+            "http_status": self.status,
+            "count": self.count,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class Stats:
+    """All of it; `served` and `failures` with the most frequent first."""
+
+    def __init__(self, served: Iterable[Served], failures: Iterable[Failure]) -> None:
+        self.served = sorted(served, key=lambda one: (-len(one), one.provider, one.model))
+        self.failures = sorted(failures, key=lambda one: (-one.count, one.provider, one.error))
+
+    @property
+    def answers(self) -> int:
+        return sum(map(len, self.served))
+
+    @property
+    def after_failures(self) -> int:
+        return sum(one.after_failures for one in self.served)
+
+    @property
+    def span(self) -> tuple[datetime, datetime] | None:
+        """When the first answer was asked for, and the last, in UTC; None without answers."""
+        if not self.served:
+            return None
+        first = min(min(one.times) for one in self.served)
+        last = max(max(one.times) for one in self.served)
+        return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
+
+    def by_provider(self) -> list[Series]:
+        """All models of a provider together; the provider with the most answers first."""
+        found: dict[str, Series] = {}
+        for one in self.served:
+            found.setdefault(one.provider, Series(one.provider)).extend(one)
+        return sorted(found.values(), key=lambda one: (-len(one), one.provider))
+
+    def to_dict(self) -> JSON:
+        first, last = self.span or (None, None)
+        return {
+            "answers": self.answers,
+            "answers_after_failures": self.after_failures,
+            "first_utc": first and first.isoformat(),
+            "last_utc": last and last.isoformat(),
+            "providers": [one.to_dict() for one in self.served],
+            "failures": [one.to_dict() for one in self.failures],
+        }
+
+
+def quantiles(values: Iterable[float], **places: int) -> dict[str, float | None]:
+    """Twentieths of `values` by name: 0 is p5, 9 the median, 18 p95. None where no value is known."""
+    known = [value for value in values if not isnan(value)]
+    if not known:
+        return dict.fromkeys(places)
+    if len(known) == 1:
+        known *= 2
+    cuts = statistics.quantiles(known, n=20, method="inclusive")
+    return {name: round(cuts[place], 3) for name, place in places.items()}
+
+
+def middle(values: list[float]) -> float:
+    """The median of at least one value."""
+    return statistics.median(values)
+
+
+def read(path: Path, since: datetime | None = None, model: str | None = None) -> Stats:
+    """Read llm's log database at `path`; nothing is ever written to it.
+
+    `since` leaves out what was asked before, `model` all but answers to a request for it or by it
+    (`gpt-4o`, `groq/openai/gpt-oss-120b`). Raises `G4FError` for a file that is not what llm 0.36 writes.
+    """
+    served: dict[tuple[str, str], Served] = {}
+    failures: dict[tuple[Any, ...], Failure] = {}
+    payload, details = msgspec.json.Decoder(_Payload), msgspec.json.Decoder(_Details)
+    for time, resolved, sent, answered, detailed, response, silent in _rows(path, since):
+        try:
+            said = payload.decode(response)
+            known = details.decode(detailed) if detailed else _Details()
+            asked = datetime.fromisoformat(time.decode())
+        except (msgspec.DecodeError, ValueError):
+            continue
+        receipt = said.g4f.whole() if said.g4f is not None else None
+        if receipt is None or not resolved:
+            continue
+        name = resolved.decode()
+        provider, served_model = _parts(name, receipt, said.model)
+        if model is not None and model not in (receipt.requested_model, served_model, name):
+            continue
+        one = served.get((provider, served_model))
+        if one is None:
+            one = served[provider, served_model] = Served(provider, served_model)
+        attempts = [attempt.whole() for attempt in receipt.attempts]
+        failed = [attempt for attempt in attempts if attempt.outcome != "ok"]
+        for attempt in failed:
+            who = attempt.provider if isinstance(attempt.provider, str) else provider
+            what = attempt.model if isinstance(attempt.model, str) else served_model
+            key = (who, what, attempt.outcome or "", attempt.status)
+            failure = failures.setdefault(key, Failure(*key))
+            failure.count += 1
+            failure.seconds += attempt.seconds or 0.0
+        one.exact += bool(receipt.exact)
+        one.after_failures += bool(failed)
+        if isinstance(sent, int) and isinstance(answered, int):
+            one.counted += 1
+            one.input_tokens += sent
+            one.output_tokens += answered
+        else:
+            answered = None
+        if known.price_usd is not None:
+            one.priced += 1
+            one.price += known.price_usd
+        if silent and answered and known.completion_tokens_details is not None:
+            answered -= known.completion_tokens_details.reasoning_tokens
+        if asked.tzinfo is None:
+            asked = asked.replace(tzinfo=UTC)
+        one.add(asked.timestamp(), *_speed(receipt, attempts, answered))
+    return Stats(served.values(), failures.values())
+
+
+def _rows(path: Path, since: datetime | None) -> Iterator[tuple[Any, ...]]:
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.text_factory = bytes
+            begin = since.astimezone(UTC).isoformat() if since is not None else ""
+            yield from database.execute(_QUERY, (begin,))
+    except sqlite3.Error as error:
+        if str(error).startswith("no such "):
+            raise G4FError(
+                f"{path} is no log database of llm 0.36 or newer ({error}). If an older llm wrote"
+                f' it, "llm logs -d {path}" brings it up to date.'
+            ) from None
+        raise G4FError(f"{path} cannot be read: {error}.") from None
+
+
+def _parts(name: str, receipt: _Said, served: str | JSON | None) -> tuple[str, str]:
+    """The provider and the model of a resolved model, which are in the receipt unless llm left them
+    out of it. Both may have slashes."""
+    if isinstance(receipt.provider, str) and isinstance(receipt.model, str):
+        return receipt.provider, receipt.model
+    if isinstance(served, str) and name.endswith("/" + served):
+        return name[: -len(served) - 1], served
+    provider, _, model = name.partition("/")
+    return provider, model
+
+
+def _speed(receipt: _Said, attempts: list[_Said], tokens: int | None) -> tuple[float, float]:
+    """Seconds to the first token, and tokens/s; NaN is unknown."""
+    if receipt.ttft is None:
+        return nan, nan
+    if receipt.seconds is None:
+        return receipt.ttft, nan
+    behind = receipt.seconds - receipt.ttft
+    own = attempts[-1].seconds if attempts else None
+    ttft = receipt.ttft if own is None else max(own - behind, 0.0)
+    # Receipts are exact to a millisecond.
+    return round(ttft, 3), tokens / behind if tokens and tokens > 1 and behind >= ONE_PIECE else nan
