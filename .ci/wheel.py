@@ -13,7 +13,8 @@ ALLOWED = {
 }
 LOCAL = {"xllamacpp"}
 PRICES = {"genai-prices"}
-TEST = LOCAL | PRICES
+PLOT = {"matplotlib"}
+TEST = LOCAL | PRICES | PLOT
 TEST |= {
     "coverage",
     "hatchling",
@@ -33,7 +34,14 @@ DEV = TEST | {
     "types-jsonschema",
     "types-pyyaml",
 }
-EXTRAS = {"local": LOCAL, "prices": PRICES, "bench": LOCAL, "test": TEST, "dev": DEV}
+EXTRAS = {
+    "local": LOCAL,
+    "prices": PRICES,
+    "plot": PLOT,
+    "bench": LOCAL,
+    "test": TEST,
+    "dev": DEV,
+}
 # Whoever adds a dependency adds it here, and its reason to the README.
 
 

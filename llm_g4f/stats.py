@@ -29,12 +29,15 @@ from msgspec import Struct, field
 
 from .errors import G4FError
 
-__all__ = ["Failure", "Served", "Series", "Stats", "middle", "read"]
+__all__ = ["MEDIAN", "P5", "P95", "Failure", "Series", "Served", "Stats", "read"]
 
 JSON = dict[str, Any]
 
 ONE_PIECE = 0.01
 """Seconds: whoever sends all the rest within it behind the first token sent the answer whole."""
+
+P5, MEDIAN, P95 = 0, 9, 18
+"""Their places among the nineteen cuts between twentieths."""
 
 _QUERY = """
 select cast(datetime_utc as text), cast(resolved_model as text), input_tokens, output_tokens,
@@ -43,7 +46,7 @@ select cast(datetime_utc as text), cast(resolved_model as text), input_tokens, o
     select 1 from parts where message_hash = tip_message_hash and type = 'reasoning' and text != ''
   )
 from turns
-where datetime_utc >= ? and instr(response_json, '"g4f"')
+where datetime_utc >= ? and response_json glob '*"g4f": *'
 """
 
 
@@ -68,10 +71,6 @@ class _Said(Struct, gc=False):
     outcome: str | None = None
     status: int | None = None
 
-    def whole(self) -> _Said:
-        found = self.reference
-        return found.u if isinstance(found, _Reference) and found.u is not None else self
-
 
 class _Payload(Struct, gc=False):
     g4f: _Said | None = None
@@ -87,6 +86,9 @@ class _Details(Struct, gc=False):
     completion_tokens_details: _Reasoned | None = None
 
 
+_NO_DETAILS = _Details()
+
+
 class Series:
     """One value of each for every answer: `times` (seconds since 1970), `ttft` (seconds), `rates`
     (tokens/s); NaN where nobody knows. Eight bytes each: logs may be long."""
@@ -99,11 +101,6 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.times)
-
-    def add(self, time: float, ttft: float, rate: float) -> None:
-        self.times.append(time)
-        self.ttft.append(ttft)
-        self.rates.append(rate)
 
     def extend(self, other: Series) -> None:
         self.times.extend(other.times)
@@ -129,8 +126,8 @@ class Served(Series):
             "answers": len(self),
             "exact_answers": self.exact,
             "answers_after_failures": self.after_failures,
-            "first_token_seconds": quantiles(self.ttft, median=9, p95=18),
-            "tokens_per_second": quantiles(self.rates, median=9, p5=0, p95=18),
+            "first_token_seconds": _quantiles(self.ttft, median=MEDIAN, p95=P95),
+            "tokens_per_second": _quantiles(self.rates, median=MEDIAN, p5=P5, p95=P95),
             "input_tokens": self.input_tokens if self.counted else None,
             "output_tokens": self.output_tokens if self.counted else None,
             "counted_answers": self.counted,
@@ -162,9 +159,12 @@ class Failure(Struct):
 
 
 class Stats:
-    """All of it; `served` and `failures` with the most frequent first."""
+    """All of it, or what concerns `model`; `served` and `failures` with the most frequent first."""
 
-    def __init__(self, served: Iterable[Served], failures: Iterable[Failure]) -> None:
+    def __init__(
+        self, served: Iterable[Served], failures: Iterable[Failure], model: str | None = None
+    ) -> None:
+        self.model = model
         self.served = sorted(served, key=lambda one: (-len(one), one.provider, one.model))
         self.failures = sorted(failures, key=lambda one: (-one.count, one.provider, one.error))
 
@@ -204,8 +204,8 @@ class Stats:
         }
 
 
-def quantiles(values: Iterable[float], **places: int) -> dict[str, float | None]:
-    """Twentieths of `values` by name: 0 is p5, 9 the median, 18 p95. None where no value is known."""
+def _quantiles(values: Iterable[float], **places: int) -> dict[str, float | None]:
+    """Twentieths of `values` by name, None where no value is known."""
     known = [value for value in values if not isnan(value)]
     if not known:
         return dict.fromkeys(places)
@@ -213,11 +213,6 @@ def quantiles(values: Iterable[float], **places: int) -> dict[str, float | None]
         known *= 2
     cuts = statistics.quantiles(known, n=20, method="inclusive")
     return {name: round(cuts[place], 3) for name, place in places.items()}
-
-
-def middle(values: list[float]) -> float:
-    """The median of at least one value."""
-    return statistics.median(values)
 
 
 def read(path: Path, since: datetime | None = None, model: str | None = None) -> Stats:
@@ -232,31 +227,29 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
     for time, resolved, sent, answered, detailed, response, silent in _rows(path, since):
         try:
             said = payload.decode(response)
-            known = details.decode(detailed) if detailed else _Details()
+            known = details.decode(detailed) if detailed else _NO_DETAILS
             asked = datetime.fromisoformat(time.decode())
         except (msgspec.DecodeError, ValueError):
             continue
-        receipt = said.g4f.whole() if said.g4f is not None else None
+        receipt = _whole(said.g4f)
         if receipt is None or not resolved:
             continue
         name = resolved.decode()
-        provider, served_model = _parts(name, receipt, said.model)
+        who = provider, served_model = _parts(name, receipt, said.model)
         if model is not None and model not in (receipt.requested_model, served_model, name):
             continue
-        one = served.get((provider, served_model))
+        one = served.get(who)
         if one is None:
-            one = served[provider, served_model] = Served(provider, served_model)
-        attempts = [attempt.whole() for attempt in receipt.attempts]
-        failed = [attempt for attempt in attempts if attempt.outcome != "ok"]
-        for attempt in failed:
-            who = attempt.provider if isinstance(attempt.provider, str) else provider
-            what = attempt.model if isinstance(attempt.model, str) else served_model
-            key = (who, what, attempt.outcome or "", attempt.status)
-            failure = failures.setdefault(key, Failure(*key))
-            failure.count += 1
-            failure.seconds += attempt.seconds or 0.0
-        one.exact += bool(receipt.exact)
-        one.after_failures += bool(failed)
+            one = served[who] = Served(provider, served_model)
+        last = None
+        failed = False
+        for attempt in map(_whole, receipt.attempts):
+            last = attempt
+            if attempt is not None and attempt.outcome != "ok":
+                failed = True
+                _count(failures, attempt, who)
+        one.exact += receipt.exact is True
+        one.after_failures += failed
         if isinstance(sent, int) and isinstance(answered, int):
             one.counted += 1
             one.input_tokens += sent
@@ -270,8 +263,27 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
             answered -= known.completion_tokens_details.reasoning_tokens
         if asked.tzinfo is None:
             asked = asked.replace(tzinfo=UTC)
-        one.add(asked.timestamp(), *_speed(receipt, attempts, answered))
-    return Stats(served.values(), failures.values())
+        one.times.append(asked.timestamp())
+        ttft, rate = _speed(receipt, last, answered)
+        one.ttft.append(ttft)
+        one.rates.append(rate)
+    return Stats(served.values(), failures.values(), model)
+
+
+def _whole(said: _Said | None) -> _Said | None:
+    """What is said of a receipt or an attempt, without what llm put in its place."""
+    if said is None or said.reference is None:
+        return said
+    return said.reference.u if isinstance(said.reference, _Reference) else None
+
+
+def _count(failures: dict[tuple[Any, ...], Failure], attempt: _Said, who: tuple[str, str]) -> None:
+    provider = attempt.provider if isinstance(attempt.provider, str) else who[0]
+    model = attempt.model if isinstance(attempt.model, str) else who[1]
+    key = (provider, model, attempt.outcome or "", attempt.status)
+    failure = failures.setdefault(key, Failure(*key))
+    failure.count += 1
+    failure.seconds += attempt.seconds or 0.0
 
 
 def _rows(path: Path, since: datetime | None) -> Iterator[tuple[Any, ...]]:
@@ -300,14 +312,13 @@ def _parts(name: str, receipt: _Said, served: str | JSON | None) -> tuple[str, s
     return provider, model
 
 
-def _speed(receipt: _Said, attempts: list[_Said], tokens: int | None) -> tuple[float, float]:
-    """Seconds to the first token, and tokens/s; NaN is unknown."""
-    if receipt.ttft is None:
+def _speed(receipt: _Said, last: _Said | None, tokens: int | None) -> tuple[float, float]:
+    """Seconds to the first token, and tokens/s; NaN is unknown. `last` is the attempt that succeeded."""
+    ttft, seconds = receipt.ttft, receipt.seconds
+    if ttft is None or seconds is None:
         return nan, nan
-    if receipt.seconds is None:
-        return receipt.ttft, nan
-    behind = receipt.seconds - receipt.ttft
-    own = attempts[-1].seconds if attempts else None
-    ttft = receipt.ttft if own is None else max(own - behind, 0.0)
-    # Receipts are exact to a millisecond.
-    return round(ttft, 3), tokens / behind if tokens and tokens > 1 and behind >= ONE_PIECE else nan
+    behind = seconds - ttft
+    if last is not None and last.seconds is not None:
+        # Receipts are exact to a millisecond.
+        ttft = max(last.seconds - behind, 0.0)
+    return ttft, tokens / behind if tokens and tokens > 1 and behind >= ONE_PIECE else nan

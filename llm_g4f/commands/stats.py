@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["stats"]
 
 
-class _When(click.ParamType):
+class _When(click.ParamType[datetime]):
     """A moment: in ISO 8601, or so long ago."""
 
     name = "when"
 
-    _AGO = re.compile(r"(\d+(?:\.\d+)?) ?(?:(m|min|minutes?)|(h|hours?)|(d|days?)|(w|weeks?))(?: ago)?")
+    _AGO = re.compile(
+        r"(\d+(?:\.\d+)?) ?(?:(m|min|minutes?)|(h|hours?)|(d|days?)|(w|weeks?))(?: ago)?"
+    )
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
