@@ -38,8 +38,8 @@ STEPS = {
 }
 """What a line has a median for each of: by seconds, the shortest that makes `LONGEST` or fewer."""
 LONGEST = 60
-POINTS = ENOUGH * LONGEST + LONGEST
-"""Up to so many answers of a provider are drawn one by one. Of more, some medians can be drawn."""
+POINTS = 100
+"""Up to so many answers of a provider are drawn one by one, as are more if they lie too far apart."""
 GAP = 4
 """So many of them without a median, and the line is broken."""
 DECADE = 10.0
@@ -113,9 +113,10 @@ def figure(stats: Stats) -> Figure:
         lined = False
         for (one, colour), series in zip(shown, values, strict=True):
             known = _known(one.times, series)
-            if len(known) > POINTS:
+            bins = _bins(known, step)
+            if len(known) > POINTS and sum(map(len, bins.values())) > len(known) / 2:
                 lined = True
-                _line(panel, known, colour, step, tail)
+                _line(panel, bins, colour, step, tail)
             elif known:
                 dotted = True
                 _dots(panel, known, colour)
@@ -168,26 +169,36 @@ def _known(times: Sequence[float], values: Sequence[float]) -> list[tuple[float,
 def _dots(panel: Axes, known: list[tuple[float, float]], colour: str) -> None:
     values = [value for _, value in known]
     panel.scatter(
-        _dates(time for time, _ in known), values, s=24, color=colour, alpha=0.7, linewidths=0
+        _dates(time for time, _ in known),
+        values,
+        s=24 if len(known) < POINTS / 2 else 14,
+        color=colour,
+        alpha=0.7,
+        linewidths=0,
     )
     if len(known) >= ENOUGH:
         panel.axhline(median(values), color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
 
 
-def _line(panel: Axes, known: list[tuple[float, float]], colour: str, step: int, tail: int) -> None:
-    binned: dict[int, list[float]] = {}
+def _bins(known: list[tuple[float, float]], step: int) -> dict[int, list[float]]:
+    """The values of each `step` seconds that has `ENOUGH`, in the order of time."""
+    found: dict[int, list[float]] = {}
     for time, value in known:
-        binned.setdefault(int(time // step), []).append(value)
+        found.setdefault(int(time // step), []).append(value)
+    return {place: found[place] for place in sorted(found) if len(found[place]) >= ENOUGH}
+
+
+def _line(panel: Axes, bins: dict[int, list[float]], colour: str, step: int, tail: int) -> None:
     times: list[float] = []
     middles: list[float] = []
     tails: list[float] = []
     before = None
-    for place in sorted(place for place, values in binned.items() if len(values) >= ENOUGH):
+    for place, values in bins.items():
         if before is not None and place - before > GAP:
             times.append((before + 1) * step)
             middles.append(nan)
             tails.append(nan)
-        cuts = quantiles(binned[place], n=20, method="inclusive")
+        cuts = quantiles(values, n=20, method="inclusive")
         times.append((place + 0.5) * step)
         middles.append(cuts[MEDIAN])
         tails.append(cuts[tail])

@@ -77,13 +77,13 @@ def stats(
     chart: bool,
     plot: Path | None,
 ) -> None:
-    """How the providers did, from llm's logs, which are only read: answers, failures survived, time to
+    """How the providers did, from llm's logs: answers, failures survived, time to
     first token, tokens/s.
 
-    "first token" is the time from asking the provider that answered to its first word (median; 95 of
-    100 answers began within p95). "tokens/s" is the provider's own count of output tokens over the
-    time behind the first token (median; 95 of 100 answers were faster than p5). "-" is unknown: no
-    count, or an answer that came in one piece. Prices are those in the logs.
+    "first token" is the time from asking the provider that answered to its first
+    word: the median, and what 95 of 100 answers stay within (p95). "tokens/s" is its
+    own count of output tokens over the time behind the first token: the median, and
+    what 95 of 100 answers reach (p5). "-" is unknown. The logs are only read.
     """
     from ..config import user_file
     from ..errors import G4FError
