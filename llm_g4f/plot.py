@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import isnan, nan
 from pathlib import Path
 from statistics import median, quantiles
@@ -209,7 +209,7 @@ def _line(panel: Axes, bins: dict[int, list[float]], colour: str, step: int, tai
 
 
 def _dates(times: Iterable[float]) -> Any:
-    """Matplotlib's numbers for times in seconds since 1970."""
+    """Matplotlib's numbers, in days, for times in seconds since 1970."""
     from matplotlib.dates import date2num
 
     return date2num([datetime.fromtimestamp(time, UTC) for time in times])
@@ -232,10 +232,11 @@ def _scale(panel: Axes) -> None:
 
 
 def _time_axis(panel: Axes, first: datetime, last: datetime) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    margin = max((last - first) * 0.02, timedelta(minutes=30))
-    panel.set_xlim(date2num(first - margin), date2num(last + margin))
+    begin, end = _dates((first.timestamp(), last.timestamp()))
+    margin = max((end - begin) * 0.02, 1 / 48)
+    panel.set_xlim(begin - margin, end + margin)
     locator = AutoDateLocator(tz=UTC)
     panel.xaxis.set_major_locator(locator)
     panel.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))

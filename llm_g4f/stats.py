@@ -36,6 +36,9 @@ JSON = dict[str, Any]
 ONE_PIECE = 0.01
 """Seconds: whoever sends all the rest within it behind the first token sent the answer whole."""
 
+PATIENCE = 5.0
+"""Seconds to wait for another process that is writing; it does so for milliseconds."""
+
 P5, MEDIAN, P95 = 0, 9, 18
 """Their places among the nineteen cuts between twentieths."""
 
@@ -288,7 +291,8 @@ def _count(failures: dict[tuple[Any, ...], Failure], attempt: _Said, who: tuple[
 
 def _rows(path: Path, since: datetime | None) -> Iterator[tuple[Any, ...]]:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, timeout=PATIENCE, uri=True)) as database:
             database.text_factory = bytes
             begin = since.astimezone(UTC).isoformat() if since is not None else ""
             yield from database.execute(_QUERY, (begin,))

@@ -97,7 +97,7 @@ async def now(value: Any) -> Any:
 
 
 @cache
-def _empty_log() -> bytes:
+def empty_log() -> bytes:
     """An empty logs.db: llm's migrations take a tenth of a second."""
     with closing(sqlite_utils.Database(memory=True)) as database:
         migrate(database)
@@ -113,7 +113,7 @@ class Face:
         self.streamed = streamed
         self.answers: list[JSON] = []
         connection = sqlite3.connect(":memory:")
-        connection.deserialize(_empty_log())
+        connection.deserialize(empty_log())
         self.log = sqlite_utils.Database(connection)
 
     def close(self) -> None:
