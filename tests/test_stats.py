@@ -18,6 +18,8 @@ from typing import Any
 import llm
 import pytest
 import sqlite_utils
+from click.testing import CliRunner
+from llm.cli import cli
 
 from llm_g4f import stats
 from llm_g4f.commands import chart
@@ -152,11 +154,8 @@ def test_what_the_plugin_logs_is_found_again(
         stored = [row for (row,) in database.execute("select response_json from turns")]
     # Llm leaves out of the receipts what stands in the messages too.
     assert '"g4f": {"$"' in stored[0]
-    logged = json.loads(run_llm("logs", "--json", "-n", "0").stdout)
-    receipts = {
-        receipt["provider"]: receipt
-        for receipt in (json.loads(turn["response_json"])["g4f"] for turn in logged)
-    }
+    logged = json.loads(CliRunner().invoke(cli, ["logs", "--json", "-n", "0"]).stdout)
+    receipts = {(made := turn["response_json"]["g4f"])["provider"]: made for turn in logged}
 
     found = told()
     assert (found["answers"], found["answers_after_failures"]) == (2, 2)
