@@ -302,6 +302,10 @@ def _rows(path: Path, since: datetime | None) -> Iterator[tuple[Any, ...]]:
                 f"{path} is no log database of llm 0.36 or newer ({error}). If an older llm wrote"
                 f' it, "llm logs -d {path}" brings it up to date.'
             ) from None
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK":
+            raise G4FError(
+                f'{path} is as a broken-off write left it: "llm logs -d {path}" takes that back.'
+            ) from None
         raise G4FError(f"{path} cannot be read: {error}.") from None
 
 

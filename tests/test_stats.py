@@ -7,7 +7,9 @@ import random
 import sqlite3
 import statistics
 import struct
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -408,6 +410,17 @@ def test_since_so_long_ago(since: str, answers: int, log: sqlite3.Connection) ->
     assert told("--since", since)["answers"] == answers
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A local time that is not UTC, where the platform lets a process have its own."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "XYZ+5")
+        getattr(time, "tzset", int)()
+        yield
+    getattr(time, "tzset", int)()
+
+
+@pytest.mark.usefixtures("far_from_utc")
 @pytest.mark.parametrize(
     ("since", "utc", "answers"),
     [
@@ -481,12 +494,12 @@ def test_the_tables_fit_a_terminal(log: sqlite3.Connection) -> None:
             {"provider": "together", "model": f"meta/{long}-Turbo", "tokens": 10**5}
             for _ in range(2)
         ),
-        {"provider": "mybox\x1b[2J", "failures": (error,)},
+        {"provider": "my\x07box", "failures": (error,)},
     )
     done = g4f("stats", "--chart")
     lines = ok(done)
     assert max(map(len, lines)) <= 80
-    assert "\x1b" not in done.stdout
+    assert "\x07" not in done.stdout
     assert lines[3].startswith("together/")
     assert "…" in lines[3]
     assert "x-Turbo  " in lines[3]
@@ -562,6 +575,34 @@ def test_the_logs_are_read_while_they_are_written(
     assert told()["answers"] == 1
     assert path.read_bytes() == before
     assert {one.name for one in user_path.iterdir()} == {"logs.db"}
+
+
+DYING = """
+import os, sqlite3, sys
+log = sqlite3.connect(sys.argv[1], isolation_level=None)
+log.execute("pragma cache_size = 1")
+log.execute("begin")
+log.execute("create table other (text)")
+log.executemany("insert into other values (?)", [("x" * 500,)] * 1000)
+os._exit(0)
+"""
+
+
+def test_a_write_that_broke_off_is_left_to_llm(log: sqlite3.Connection, user_path: Path) -> None:
+    add(log, {})
+    path = user_path / "logs.db"
+    subprocess.run([sys.executable, "-c", DYING, str(path)], check=True)
+    before = path.read_bytes()
+    journal = user_path / "logs.db-journal"
+    assert journal.exists()
+    said = failed(g4f("stats"))
+    assert (
+        said == f'{path} is as a broken-off write left it: "llm logs -d {path}" takes that back.\n'
+    )
+    assert journal.exists()
+    assert path.read_bytes() == before
+    assert CliRunner().invoke(cli, ["logs", "-d", str(path)]).exit_code == 0
+    assert told()["answers"] == 1
 
 
 def test_the_chart_shows_when_a_provider_was_slow(log: sqlite3.Connection) -> None:

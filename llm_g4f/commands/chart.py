@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import clean
+
 if TYPE_CHECKING:
     from ..stats import Series, Stats
 
@@ -70,4 +72,5 @@ def _figure(value: float | None, unit: str) -> str:
 
 
 def _cut(name: str) -> str:
+    name = clean(name)
     return name if len(name) <= NAME else name[: NAME - 1] + "…"
