@@ -232,12 +232,12 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
             said = payload.decode(response)
             known = details.decode(detailed) if detailed else _NO_DETAILS
             asked = datetime.fromisoformat(time.decode())
+            name = (resolved or b"").decode()
         except (msgspec.DecodeError, ValueError):
             continue
         receipt = _whole(said.g4f)
-        if receipt is None or not resolved:
+        if receipt is None or not name:
             continue
-        name = resolved.decode()
         who = provider, served_model = _parts(name, receipt, said.model)
         if model is not None and model not in (receipt.requested_model, served_model, name):
             continue

@@ -375,13 +375,14 @@ def test_what_is_no_answer_of_ours_is_left_out(payload: Any, log: sqlite3.Connec
 
 
 def test_rows_that_nobody_would_write_are_survived(log: sqlite3.Connection) -> None:
-    add(log, *({} for _ in range(4)))
+    add(log, *({} for _ in range(5)))
     for number, what in enumerate(
         (
             "datetime_utc = 'soon'",
             "output_tokens = 'many'",
             "token_details = '['",
             "resolved_model = null",
+            "resolved_model = cast(x'ff' as text)",
         )
     ):
         log.execute(f"update turns set {what} where id = ?", (f"{number:026}",))
