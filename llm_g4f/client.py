@@ -213,13 +213,13 @@ class _Call:
         return whole.completion()
 
 
-class _Settings:
-    """What a client was made with, and requests made of it: the same for both clients."""
+class Settings:
+    """What a client was made with, and requests made of it: the same for both, and for batches."""
 
     def __init__(
         self,
         provider: Names,
-        api_key: str | None,
+        api_key: str | Secret | None,
         base_url: str | None,
         proxies: Proxies,
         timeout: float | None,
@@ -248,13 +248,14 @@ class _Settings:
                     f"api_key belongs to one provider, and {len(self.providers)} are named"
                     f" ({', '.join(self.providers)}): name the one it is for."
                 )
-            self.key = config.clean_key(api_key, "api_key")
+            given = api_key if isinstance(api_key, Secret) else config.clean_key(api_key, "api_key")
+            self.key = given
             self.providers = self.providers or ("openai",)
 
     def source(self) -> Source:
         return Source(config.load(), self.base_url, self.network, self.http)
 
-    def call(
+    def request(
         self,
         messages: Messages,
         model: str,
@@ -265,7 +266,8 @@ class _Settings:
         extra_body: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
         params: JSON,
-    ) -> _Call:
+    ) -> ChatRequest:
+        """The request of one call. Raises `G4FError` for what nobody could be asked."""
         providers = self.providers if provider is None else provider_names(provider)
         if self.key is not None and providers != self.providers:
             raise NoProviderError(
@@ -284,7 +286,7 @@ class _Settings:
                     f"The header {name} would go to every provider of the route: name the one"
                     " provider it is for, or give the key as api_key."
                 )
-        request = ChatRequest(
+        return ChatRequest(
             model=model or DEFAULT_MODEL,
             messages=_messages(messages),
             params=copy.deepcopy({k: v for k, v in params.items() if v is not None}),
@@ -296,13 +298,12 @@ class _Settings:
             headers=dict(headers or {}),
             extra_body=copy.deepcopy(dict(extra_body or {})),
         )
-        return _Call(request, self.source())
 
 
 class AsyncCompletions:
     """`client.chat.completions`."""
 
-    def __init__(self, settings: _Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def create(
@@ -326,11 +327,10 @@ class AsyncCompletions:
         `extra_body` is sent besides them. Awaiting gives a `ChatCompletion`, or an `AsyncStream`
         once the first chunk is there. Raises `llm_g4f.errors.G4FError`.
         """
-        return _Pending(
-            self._settings.call(
-                messages, model, provider, stream, exact, timeout, extra_body, headers, params
-            )
+        request = self._settings.request(
+            messages, model, provider, stream, exact, timeout, extra_body, headers, params
         )
+        return _Pending(_Call(request, self._settings.source()))
 
     def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Any:
         """`create` with `stream=True`."""
@@ -340,7 +340,7 @@ class AsyncCompletions:
 class Completions:
     """`client.chat.completions` without `await`."""
 
-    def __init__(self, settings: _Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @overload
@@ -366,9 +366,10 @@ class Completions:
         **params: Any,
     ) -> ChatCompletion | Stream:
         """A completion, or with `stream=True` a `Stream` of chunks; see `AsyncCompletions.create`."""
-        call = self._settings.call(
+        request = self._settings.request(
             messages, model, provider, stream, exact, timeout, extra_body, headers, params
         )
+        call = _Call(request, self._settings.source())
         if stream:
             return Stream(portal().stream(call.batches))
         return portal().run(call.complete)
@@ -382,21 +383,21 @@ class Completions:
 class AsyncChat:
     """`client.chat`."""
 
-    def __init__(self, settings: _Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.completions = AsyncCompletions(settings)
 
 
 class Chat:
     """`client.chat` without `await`."""
 
-    def __init__(self, settings: _Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.completions = Completions(settings)
 
 
 class AsyncModels:
     """`client.models`."""
 
-    def __init__(self, settings: _Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def list(self) -> list[str]:
@@ -424,7 +425,7 @@ class AsyncModels:
 class Models:
     """`client.models` without `await`."""
 
-    def __init__(self, settings: _Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._models = AsyncModels(settings)
 
     def list(self) -> Sequence[str]:
@@ -455,7 +456,7 @@ class AsyncClient:
         timeout: float | None = None,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        settings = _Settings(provider, api_key, base_url, proxies, timeout, http_client)
+        settings = Settings(provider, api_key, base_url, proxies, timeout, http_client)
         self.chat = AsyncChat(settings)
         self.models = AsyncModels(settings)
 
@@ -482,7 +483,7 @@ class Client:
         timeout: float | None = None,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        settings = _Settings(provider, api_key, base_url, proxies, timeout, http_client)
+        settings = Settings(provider, api_key, base_url, proxies, timeout, http_client)
         self.chat = Chat(settings)
         self.models = Models(settings)
 

@@ -1,0 +1,14 @@
+"""Many prompts at once.
+
+    async for result in run(rows, model="gpt-4o"):
+        print(result.id, result.text if result.error is None else result.error)
+
+`llm g4f batch` is this between two files: `reading` makes rows of the one, and `ledger` keeps the other.
+"""
+
+from __future__ import annotations
+
+from .local import Results, run
+from .results import Result
+
+__all__ = ["Result", "Results", "run"]
