@@ -81,10 +81,9 @@ class _Asker:
         """Where providers come from now: to look for every key again at each row takes longer than
         all the rest."""
         now = asyncio.get_running_loop().time()
-        if self._source is None:
-            if has_table():
-                # It takes a quarter of a second to load.
-                await asyncio.to_thread(import_module, "genai_prices")
+        if self._source is None and has_table():
+            # It takes a quarter of a second to load.
+            await asyncio.to_thread(import_module, "genai_prices")
         if self._source is None or now >= self._until:
             self._source = Moment(**asdict(self._settings.source()))
             self._until = asyncio.get_running_loop().time() + _CURRENT
