@@ -47,7 +47,7 @@ from .types import (
     Usage,
 )
 
-__all__ = ["LLMModels"]
+__all__ = ["LLMModels", "llm_messages", "this_turn", "to_tool"]
 
 PREFIX = "llm:"
 
@@ -178,11 +178,11 @@ class _Provider:
                 raise self._refusal("response_format has no schema")
         options, _ = self._options(request)
         try:
-            history = _llm_messages(request.messages)
+            history = llm_messages(request.messages)
             return self._model.prompt(
-                **_this_turn(history),
+                **this_turn(history),
                 messages=history,
-                tools=[_tool(tool) for tool in request.params.get("tools") or ()],
+                tools=[to_tool(tool) for tool in request.params.get("tools") or ()],
                 schema=schema,
                 stream=request.stream,
                 options=options,
@@ -283,7 +283,7 @@ def _noted(parts: list[ToolCallPart], call: llm.ToolCall) -> JSON | None:
     return None
 
 
-def _tool(tool: JSON) -> llm.Tool:
+def to_tool(tool: JSON) -> llm.Tool:
     function = tool["function"]
     return llm.Tool(
         name=function["name"],
@@ -292,7 +292,7 @@ def _tool(tool: JSON) -> llm.Tool:
     )
 
 
-def _llm_messages(messages: Iterable[JSON]) -> list[Message]:
+def llm_messages(messages: Iterable[JSON]) -> list[Message]:
     made: list[Message] = []
     names: dict[str, str] = {}
     for message in messages:
@@ -318,7 +318,7 @@ def _llm_messages(messages: Iterable[JSON]) -> list[Message]:
     return made
 
 
-def _this_turn(messages: list[Message]) -> JSON:
+def this_turn(messages: list[Message]) -> JSON:
     """The last message, taken out of `messages`, as the arguments of a prompt: there are plugins that
     read nothing else. The system prompt too, which stays in the messages."""
     system = [_text(message) for message in messages if message.role == "system"]

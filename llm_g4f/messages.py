@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import llm
 from llm.parts import (
@@ -26,7 +27,7 @@ from .routing.prices import price
 from .routing.registry import Source
 from .types import JSON, Accumulator, ChatCompletionChunk, ChatRequest, Receipt, ToolCall
 
-__all__ = ["Turn", "remembered", "to_request"]
+__all__ = ["Turn", "remembered", "schema_format", "to_request"]
 
 METADATA = "g4f"
 """Our place in llm's provider_metadata and response_json."""
@@ -44,10 +45,7 @@ def to_request(
     exact = options.exact if options.exact is not None else before.get("only_exact", False)
     params = options.parameters()
     if prompt.schema:
-        params["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": "output", "schema": prompt.schema},
-        }
+        params["response_format"] = schema_format(prompt.schema)
     if prompt.tools:
         params["tools"] = [
             {
@@ -70,6 +68,11 @@ def to_request(
         timeout=options.timeout,
         key=named_key(key) if key else None,
     )
+
+
+def schema_format(schema: Any) -> JSON:
+    """The `response_format` that holds an answer to a schema."""
+    return {"type": "json_schema", "json_schema": {"name": "output", "schema": schema}}
 
 
 def remembered(prompt: llm.Prompt) -> JSON:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -123,15 +124,20 @@ def _price(completion: ChatCompletion, source: Source) -> float | None:
 def id_of(row: Mapping[str, Any], number: int) -> Id:
     """The id of a row, its number if it has none. Raises `BadRequestError` for a list and the like."""
     if not isinstance(row, Mapping):
-        raise BadRequestError("The row cannot be asked: it is no object.", status_code=400)
+        raise BadRequestError("The row cannot be asked: it is no object.")
     id = row.get("id")
     if id is None:
         return number
-    if isinstance(id, bool) or not isinstance(id, (str, int)):
-        raise BadRequestError(
-            "The row cannot be asked: id has to be text or a whole number.", status_code=400
-        )
+    if isinstance(id, bool) or not isinstance(id, (str, int)) or not _is_writable(id):
+        raise BadRequestError("The row cannot be asked: id has to be text or a whole number.")
     return id
+
+
+def _is_writable(id: Id) -> bool:
+    """Whether a file can say it: surrogates are no text, and integers beyond 64 bits nobody reads."""
+    if isinstance(id, str):
+        return not re.search("[\ud800-\udfff]", id)
+    return -(1 << 63) <= id < 1 << 63
 
 
 class _Crew:

@@ -73,7 +73,7 @@ def to_request(
 
 
 def _wrong(words: str) -> BadRequestError:
-    return BadRequestError(f"The row cannot be asked: {words}.", status_code=400)
+    return BadRequestError(f"The row cannot be asked: {words}.")
 
 
 def _typed(asked: JSON, name: str, kind: type | tuple[type, ...], words: str) -> Any:

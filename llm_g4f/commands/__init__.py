@@ -12,6 +12,7 @@ __all__ = ["g4f"]
 
 _COMMANDS = (
     "add",
+    "batch",
     "check",
     "disable",
     "enable",

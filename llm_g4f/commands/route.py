@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json as json_format
+from typing import TYPE_CHECKING
 
 import click
 
 from .failure import said
 from .known import requested_model
 
-__all__ = ["route"]
+if TYPE_CHECKING:
+    from ..routing.route import Route
+
+__all__ = ["echo", "route"]
 
 
 @click.command()
@@ -42,6 +46,11 @@ def route(model: str, json: bool) -> None:
         }
         click.echo(json_format.dumps(data, indent=2))
         return
+    echo(found, model)
+
+
+def echo(found: Route, model: str) -> None:
+    """Print a route of `model`, and who is left out."""
     for number, candidate in enumerate(found.candidates, 1):
         kind = "exact" if candidate.serving.exact else "a substitute"
         click.echo(f"{number}. {candidate.provider.name}: {candidate.serving.model}, {kind}")
