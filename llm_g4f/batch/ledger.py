@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import sqlite3
-import stat
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -22,6 +21,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ..errors import G4FError
+from ..providers.chunks import whole
 from ..types import JSON
 from .results import Id
 
@@ -192,6 +192,10 @@ class Ledger:
     def _lock(self, stack: contextlib.ExitStack) -> None:
         import filelock
 
+        # The lock would make folders, and lie beside a device.
+        if self._path.exists() and not self._path.is_file():
+            raise LedgerError(f"{self._shown} is no file: results are appended to a file.")
+        self._path.parent.stat()
         path = self._path.with_name(f".{self._path.name}.lock")
         lock = filelock.FileLock(path, timeout=0.1, thread_local=False)
         try:
@@ -206,14 +210,12 @@ class Ledger:
         stack.callback(path.unlink, missing_ok=True)
 
     def _open(self) -> None:
-        if self._path.exists() and not stat.S_ISREG(self._path.stat().st_mode):
-            raise LedgerError(f"{self._shown} is no file: results are appended to a file.")
         self._temporary.unlink(missing_ok=True)
         self._file = self._opened()
         with self._path.open("rb") as file:
-            self._end, whole = scan(file, self._shown, self.survey)
+            self._end, ended = scan(file, self._shown, self.survey)
         os.ftruncate(self._file, self._end)
-        if not whole:
+        if not ended:
             self._end += os.write(self._file, b"\n")
 
     def _opened(self) -> int:
@@ -272,8 +274,8 @@ class Ledger:
 
 
 def _encoded(result: JSON) -> bytes:
-    """JSON in UTF-8; what UTF-8 cannot say is escaped."""
+    """JSON in UTF-8, and U+FFFD for what that cannot say."""
     try:
         return msgspec.json.encode(result)
     except UnicodeEncodeError:
-        return json.dumps(result).encode()
+        return whole(json.dumps(result, ensure_ascii=False)).encode()

@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from itertools import zip_longest
 from typing import Literal, cast, get_args
 
 from msgspec import Struct
@@ -87,6 +88,7 @@ def read(blocks: Iterable[bytes], format: Format) -> Iterator[Row]:
         return _json_rows(lines)
     if format == "lines":
         return _plain_rows(lines)
+    # An empty cell is None.
     return _table_rows(lines, "," if format == "csv" else "\t")
 
 
@@ -330,4 +332,5 @@ def _record(titles: list[str], cells: list[str]) -> JSON | str:
         "".join(cells).encode()
     except UnicodeEncodeError:
         return _NO_TEXT
-    return {title: cell for title, cell in zip(titles, cells, strict=False) if title and cell}
+    found = zip_longest(titles, cells)
+    return {title: cell or None for title, cell in found if title}

@@ -1,0 +1,219 @@
+"""The file of results, whatever has ended the run before."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_g4f.batch.ledger import Ledger, LedgerError, State
+
+ANSWER = {"id": "a", "text": "yes"}
+FAILURE = {"id": "b", "error": {"type": "RateLimitError"}}
+UNASKABLE = {"id": "line 3", "error": {"type": "BadRequestError", "line": 3}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+def written(*results: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in results)
+
+
+def results(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(path)) as ledger:
+        yield ledger
+
+
+def test_a_result_is_in_the_file_once_it_is_written(path: Path) -> None:
+    with opened(path) as ledger:
+        for text, kept in (("é\n", "é\n"), ("\ud83d", "\ufffd")):
+            ledger.append({"id": kept, "text": text})
+            assert results(path)[-1]["text"] == kept
+    assert path.read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("id", "state"),
+    [
+        ("a", State.ANSWERED),
+        ("b", State.FAILED),
+        ("line 3", State.UNASKABLE),
+        (1, State.ANSWERED),
+        ("1", State.MISSING),
+    ],
+)
+def test_the_file_says_what_became_of_an_id(path: Path, id: str | int, state: State) -> None:
+    path.write_bytes(written(ANSWER, FAILURE, UNASKABLE, {"id": 1, "text": ""}))
+    with opened(path) as ledger:
+        assert ledger.survey.state(id) is state
+
+
+def test_a_torn_line_is_taken_away_wherever_it_is_torn(path: Path) -> None:
+    whole = written(ANSWER)
+    for cut in range(len(whole) - 1):
+        path.write_bytes(whole + whole[:cut])
+        with opened(path) as ledger:
+            ledger.append(FAILURE)
+        assert results(path) == [ANSWER, FAILURE]
+
+
+def test_an_answer_that_lacks_its_lines_end_is_kept(path: Path) -> None:
+    path.write_bytes(written(FAILURE, ANSWER)[:-1])
+    with opened(path) as ledger:
+        assert ledger.survey.state("a") is State.ANSWERED
+        ledger.append({"id": "c", "text": ""})
+    assert [one["id"] for one in results(path)] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"my notes",
+        b'"my notes"\n',
+        b"{}\n",
+        b'{"prompt": "a"}\n',
+        written(ANSWER) + b"my notes\n",
+        written(ANSWER) + b"my notes",
+        written(ANSWER) + b'{"id": "b", "te\n' + written(FAILURE),
+        b"\0" * 10,
+    ],
+)
+def test_a_file_that_is_something_else_is_left_as_it_is(path: Path, other: bytes) -> None:
+    path.write_bytes(other)
+    with pytest.raises(LedgerError, match=r"out\.jsonl, line \d: this is no result of a batch"):
+        Ledger(path)
+    assert path.read_bytes() == other
+    assert sorted(os.listdir(path.parent)) == ["llm", path.name]
+
+
+def test_what_was_made_up_for_is_taken_out(path: Path) -> None:
+    path.write_bytes(written(FAILURE, ANSWER, UNASKABLE))
+    with opened(path) as ledger:
+        ledger.append({"id": "b", "text": "at last"})
+        assert len(results(path)) == 4
+        ledger.tidy()
+        assert results(path) == [ANSWER, UNASKABLE, {"id": "b", "text": "at last"}]
+        ledger.append({"id": "c", "text": "and on"})
+    assert [one["id"] for one in results(path)] == ["a", "line 3", "b", "c"]
+
+
+def test_what_the_run_before_had_no_time_to_take_out_is_taken_out(path: Path) -> None:
+    again = {"id": "b", "error": {"type": "APITimeoutError"}}
+    path.write_bytes(written(FAILURE, ANSWER, again, FAILURE, ANSWER | {"id": "d"}, again))
+    (path.parent / f".{path.name}.new").write_bytes(b"half a")
+    with opened(path):
+        assert results(path) == [ANSWER, ANSWER | {"id": "d"}, again]
+    assert sorted(os.listdir(path.parent)) == ["llm", path.name]
+
+
+def test_a_failure_undoes_no_answer(path: Path) -> None:
+    path.write_bytes(written(ANSWER, {"id": "a", "error": {"type": "RateLimitError"}}))
+    with opened(path) as ledger:
+        assert ledger.survey.state("a") is State.ANSWERED
+    assert results(path) == [ANSWER]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_the_files_mode_stays_and_a_new_one_has_the_users(path: Path) -> None:
+    umask = os.umask(0o027)
+    try:
+        with opened(path):
+            pass
+        assert path.stat().st_mode & 0o777 == 0o640
+        path.chmod(0o604)
+        path.write_bytes(written(FAILURE, ANSWER | {"id": "b"}))
+        with opened(path):
+            assert results(path) == [ANSWER | {"id": "b"}]
+        assert path.stat().st_mode & 0o777 == 0o604
+    finally:
+        os.umask(umask)
+
+
+def test_a_link_stays_a_link(path: Path) -> None:
+    target = path.parent / "elsewhere"
+    target.write_bytes(written(FAILURE, ANSWER | {"id": "b"}))
+    path.symlink_to(target)
+    with opened(path):
+        pass
+    assert path.is_symlink()
+    assert results(target) == [ANSWER | {"id": "b"}]
+
+
+def test_what_is_no_file_is_refused(path: Path) -> None:
+    with pytest.raises(LedgerError, match="is no file"):
+        Ledger(Path(os.devnull))
+    with pytest.raises(LedgerError, match="cannot be written: No such file"):
+        Ledger(path.parent / "nowhere" / "out")
+
+
+def test_one_run_at_a_time(path: Path) -> None:
+    with opened(path):
+        with pytest.raises(LedgerError, match=r"out\.jsonl is being written by another run"):
+            Ledger(path)
+    with opened(path):
+        pass
+
+
+def hold(path: Path, ready: Any) -> None:
+    with opened(path):
+        ready.set()
+        signal.pause()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
+def test_a_run_that_was_killed_holds_nothing(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(path, ready))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(LedgerError, match="another run"):
+        Ledger(path)
+    other.kill()
+    other.join()
+    other.close()
+    with opened(path) as ledger:
+        ledger.append(ANSWER)
+    assert results(path) == [ANSWER]
+    assert sorted(os.listdir(path.parent)) == ["llm", path.name]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
+def test_a_full_disk_is_said_and_leaves_whole_lines(path: Path) -> None:
+    with opened(path) as ledger:
+        ledger.append(ANSWER)
+        kept = os.dup(ledger._file)
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, ledger._file)
+        try:
+            with pytest.raises(LedgerError, match="cannot be written: No space left"):
+                ledger.append(FAILURE)
+        finally:
+            os.dup2(kept, ledger._file)
+            os.close(kept)
+            os.close(full)
+    assert results(path) == [ANSWER]
+
+
+def test_seen_ids_are_known_with_their_lines(path: Path) -> None:
+    path.write_bytes(written(ANSWER))
+    ids: list[str | int] = ["a", 1, "1", "a", 1]
+    with opened(path) as ledger:
+        earlier = [ledger.survey.see(id, line) for line, id in enumerate(ids, 1)]
+        assert earlier == [None, None, None, 1, 2]
+        assert ledger.survey.state("a") is State.ANSWERED
