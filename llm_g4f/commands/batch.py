@@ -135,6 +135,7 @@ class _Input:
         found = os.fstat(self._file.fileno())
         self.size = found.st_size if stat.S_ISREG(found.st_mode) else None
         if target.exists() and os.path.samestat(found, target.stat()):
+            self._file.close()
             raise click.ClickException(
                 f"{source} is IN and OUT: the answers need a file of their own."
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..batch.requests import PARAMETERS, ROUTING, TEXTS
+from ..client import Settings
 from ..errors import BadRequestError, clean
 from ..options import Options
 from ..types import JSON
@@ -101,6 +102,8 @@ def defaults(
         found["response_format"] = schema_format(form)
     if key:
         found["api_key"] = named_key(key)
+    # What contradicts itself is said before any file is touched.
+    Settings(found.get("provider"), found.get("api_key"), None, None, None, None)
     return found
 
 

@@ -37,6 +37,7 @@ class Progress:
                 file=sys.stderr,
                 item_show_func=lambda words: words,
                 width=0 if size else 10,
+                update_min_steps=0,
             )
 
     def __enter__(self) -> Progress:
