@@ -21,15 +21,22 @@ _PAUSE = 500
 
 
 class Tally(Struct):
-    """How far a run is. `read` are the bytes of the rows' file that were needed so far, `already` the
-    rows that had an answer, `left` those that were not to be asked this time."""
+    """How far a run is. `read` are the bytes of the rows' file that were needed so far, for `taken` rows;
+    `already` had an answer, `left` were not to be asked this time."""
 
     answered: int = 0
     failed: int = 0
     already: int = 0
     left: int = 0
     tokens: int = 0
+    taken: int = 0
     read: int = 0
+
+    @property
+    def behind(self) -> int:
+        """About the bytes of the file that are done with: some rows are under way."""
+        done = self.answered + self.failed + self.already + self.left
+        return self.read * done // max(self.taken, 1)
 
 
 class Twice(Struct, frozen=True):
@@ -93,6 +100,7 @@ class Selection:
 
     def _choose(self, row: Row) -> JSON | None:
         self._tally.read = row.end
+        self._tally.taken += 1
         unread = f"line {row.line}"
         data = row.data
         id: Id = unread

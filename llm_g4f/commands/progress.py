@@ -29,7 +29,7 @@ class Progress:
         self._size = size
         self._began = self._shown = time.monotonic()
         self._bar: Any = None
-        self._read = 0
+        self._behind = 0
         if sys.stderr.isatty():
             self._bar = click.progressbar(
                 itertools.repeat(None) if size is None else None,
@@ -71,8 +71,9 @@ class Progress:
             self._draw(tally, time.monotonic())
 
     def _draw(self, tally: Tally, now: float) -> None:
-        self._bar.update(tally.read - self._read, self._words(tally, now))
-        self._read = tally.read
+        steps = max(0, tally.behind - self._behind)
+        self._bar.update(steps, self._words(tally, now))
+        self._behind += steps
 
     def say(self, line: str) -> None:
         """Log a line for the person; the bar makes room for it."""
@@ -91,10 +92,10 @@ class Progress:
         )
 
     def _left(self, tally: Tally, now: float) -> str:
-        if not self._size or not tally.read:
+        if not self._size or not tally.behind:
             return ""
-        seconds = (now - self._began) * (self._size / tally.read - 1)
-        return f", {tally.read / self._size:.0%}, {_clock(seconds)} left"
+        seconds = (now - self._began) * (self._size / tally.behind - 1)
+        return f", {tally.behind / self._size:.0%}, {_clock(seconds)} left"
 
 
 def _clock(seconds: float) -> str:
