@@ -309,9 +309,10 @@ def test_a_mended_row_takes_its_error_with_it(endpoints: Endpoints) -> None:
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         batch(write("in.jsonl", '{"id": "a", "prompt"', {"id": "b"}), "out", "-m", "4o", code=1)
-        size = Path("out").stat().st_size
+        before = Path("out").stat()
         batch("in.jsonl", "out", "-m", "4o", code=1)
-        assert Path("out").stat().st_size == size
+        after = Path("out").stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
         write("in.jsonl", {"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"})
         batch("in.jsonl", "out", "-m", "4o")
     assert texts() == {"a": "Hello", "b": "Hello"}
@@ -369,6 +370,7 @@ def test_the_file_of_results_is_no_other_file(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(1))
     with Server(whole("Hello")) as server:
         endpoints(box=server)
+        assert "OUT is a file" in batch("in.jsonl", "-", "-m", "4o", code=2).stderr
         assert "is IN and OUT" in batch("in.jsonl", "in.jsonl", "-m", "4o", code=1).stderr
         assert "cannot be read" in batch("none", "out", "-m", "4o", code=1).stderr
         assert "no result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr

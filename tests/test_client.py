@@ -832,7 +832,7 @@ def test_nothing_closed_and_yet_clean(program: str) -> None:
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "Hello\n")
 
 
-@pytest.mark.parametrize("module", ["llm_g4f", "llm_g4f.client"])
+@pytest.mark.parametrize("module", ["llm_g4f", "llm_g4f.client", "llm_g4f.batch"])
 def test_an_import_costs_neither_llm_nor_httpx(module: str) -> None:
     heavy = ["llm", "httpx", "openai", "pydantic", "yaml", "click", "xllamacpp", "truststore"]
     done = run_python(

@@ -132,8 +132,7 @@ class Selection:
             chosen = {**self._prepare(data or {}), "id": id}
         except BadRequestError as error:
             self._tally.failed += 1
-            if state is not State.UNASKABLE:
-                self._refuse(id, row.line, error)
+            self._refuse(id, row.line, error)
             return None
         if self._room is not None:
             self._room -= 1
@@ -193,6 +192,8 @@ class Job:
     def _append(self, result: Result, line: int | None) -> None:
         data = result.to_dict()
         if result.error is not None and result.request is None:
-            # The row is at fault: this is where to look.
+            # The row is at fault: this is where to look. Once is enough.
+            if self._ledger.survey.state(result.id) is State.UNASKABLE:
+                return
             data["error"]["line"] = line
         self._ledger.append(data)

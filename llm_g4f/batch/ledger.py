@@ -214,7 +214,8 @@ class Ledger:
         self._file = self._opened()
         with self._path.open("rb") as file:
             self._end, ended = scan(file, self._shown, self.survey)
-        os.ftruncate(self._file, self._end)
+        if self._end != os.fstat(self._file).st_size:
+            os.ftruncate(self._file, self._end)
         if not ended:
             self._end += os.write(self._file, b"\n")
 

@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,9 @@ import click
 from .failure import said
 
 if TYPE_CHECKING:
+    from ..batch import Result, Results, Rows
     from ..batch.job import Job
     from ..batch.reading import Format, Row
-    from ..batch.results import Result
     from ..types import JSON
     from .progress import Progress
 
@@ -81,7 +82,7 @@ def batch(
     retry_failed: bool,
     dry_run: bool,
 ) -> None:
-    r"""Ask the prompts in IN, many at once, and append the answers to OUT.
+    """Ask the prompts in IN, many at once, and append the answers to OUT.
 
     IN is JSON Lines, a JSON array, CSV, TSV or plain lines; - is standard input. A row has a
     prompt, or messages, and may have an id, system, model and any parameter of chat completions:
@@ -96,7 +97,9 @@ def batch(
     receipt of each, or its error. The same command again asks only what has no answer there.
 
     Exits with 1 if a row has failed.
-    """
+    """  # noqa: D301 (click's mark for lines that stay as they are)
+    if str(target) == "-":
+        raise click.UsageError("OUT is a file: from it a second run goes on.")
     from . import preparation
 
     loaded = preparation.load_templates(templates)
@@ -187,6 +190,7 @@ def _run(
     log: bool,
     selected: JSON,
 ) -> None:
+    from ..batch import run
     from ..batch.job import Job
     from ..batch.ledger import Ledger
     from .progress import Progress
@@ -201,14 +205,8 @@ def _run(
                 report=progress.update,
                 **selected,
             )
-            stopped = asyncio.run(
-                _asked(
-                    rows,
-                    size is None,
-                    job,
-                    {**defaults, "concurrency": concurrency, "tell": progress.say},
-                )
-            )
+            engine = partial(run, concurrency=concurrency, tell=progress.say, **defaults)
+            stopped = asyncio.run(_work(job, engine, rows, waits=size is None))
             progress.finish(job.tally)
             if not stopped:
                 ledger.tidy()
@@ -217,12 +215,13 @@ def _run(
     _conclude(job, target, stopped)
 
 
-async def _asked(rows: Iterator[Row], waits: bool, job: Job, asked: JSON) -> bool:
-    """Ask the rows; whether Ctrl-C has ended that."""
-    from ..batch import run
+async def _work(
+    job: Job, engine: Callable[[Rows], Results], rows: Iterator[Row], *, waits: bool
+) -> bool:
+    """Give the engine what is to be asked and the job what comes of it; whether Ctrl-C has ended that."""
     from ..batch.reading import apart
 
-    async with run(job.selection.of(apart(rows) if waits else rows), **asked) as results:
+    async with engine(job.selection.of(apart(rows) if waits else rows)) as results:
         with _interruptible(results.stop) as stopped:
             async for result in results:
                 job.write(result)
