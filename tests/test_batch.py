@@ -471,12 +471,14 @@ def test_log_has_a_whole_conversation_and_calls(endpoints: Endpoints, run_llm: R
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "a pelican"},
     ]
-    with Server(whole(None, tool_calls=[call])) as server:
-        endpoints(box=server)
-        write("in.jsonl", {"messages": messages, "tools": tools, "provider": "box"})
-        batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    with Server(whole(None, tool_calls=[call], model="llama")) as server:
+        endpoints("routes: {gpt-4o: [box/llama]}", box=server)
+        write("in.jsonl", {"messages": messages, "tools": tools, "provider": "box/llama"})
+        result = batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    # Who answers is said when it answers, and not again when it is logged.
+    assert result.stderr.count("answered by llama") == 1
     (entry,) = json.loads(run_llm("logs", "list", "--json").stdout)
-    assert entry["options_json"] == {"provider": "box"}
+    assert entry["options_json"] == {"provider": "box/llama"}
     assert [one["tool_call_id"] for one in entry["tool_calls"]] == ["call_1"]
     assert [one["output"] for one in entry["tool_results"]] == ["a pelican"]
 

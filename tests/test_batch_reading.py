@@ -122,6 +122,16 @@ def test_a_row_that_is_too_long_spoils_no_other(
         assert "longer than" in (found[1].wrong or "")
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_long_prompt_is_a_prompt(format: Format) -> None:
+    prompt = "x" * 500_000
+    text = json.dumps({"prompt": prompt}) if format in ("nl", "json") else prompt
+    data = {"json": f"[{text}]", "csv": f"prompt\n{text}", "tsv": f"prompt\n{text}"}.get(
+        format, text
+    )
+    assert [row.data for row in rows(data.encode(), format)] == [{"prompt": prompt}]
+
+
 @given(st.lists(OBJECTS), st.sampled_from(SIZES), st.sampled_from([None, 1]))
 def test_what_json_writes_is_read(objects: list[Any], size: int, indent: int | None) -> None:
     array = json.dumps(objects, indent=indent).encode()

@@ -44,7 +44,13 @@ async def hanging(server: Server, count: int) -> None:
 def test_a_row_and_what_is_sent_of_it(endpoints: Endpoints) -> None:
     rows: list[Any] = [
         {"id": "a", "prompt": "one", "temperature": 0.5},
-        {"prompt": "two", "system": "Be brief", "model": "gpt-4o-mini", "stream": True},
+        {
+            "prompt": "two",
+            "system": "Be brief",
+            "model": "gpt-4o-mini",
+            "stream": True,
+            "stream_options": {},
+        },
         {"messages": [{"role": "user", "content": "three"}], "max_tokens": 7, "n": 1},
         {"messages": [{"role": "developer", "content": "Own"}, {"role": "user", "content": "4"}]},
     ]
