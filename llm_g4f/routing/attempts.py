@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from io import StringIO
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
@@ -40,6 +40,9 @@ from .health import LONGEST, Health
 from .registry import Source
 from .route import Candidate, nobody, plan
 
+if TYPE_CHECKING:
+    from .limits import Limits, Slot
+
 __all__ = ["stream"]
 
 TRIES_PER_PROVIDER = 2
@@ -49,6 +52,8 @@ FIRST_TOKEN = 120.0
 BACKOFF = (0.5, 8.0)
 """Seconds before the second try of a provider that is alone: the first bound doubles up to the last."""
 
+REFUSED_FOR = 600.0
+"""Seconds for which a request of a batch waits while its provider's limit refuses it again and again."""
 
 _REFUSED = frozenset({"unsupported_parameter", "unknown_parameter", "unsupported_value"})
 """OpenAI's codes for a parameter that a model does not take."""
@@ -158,8 +163,10 @@ class _Watch:
 class _Run:
     """The attempts of one request, and the receipt they make."""
 
-    def __init__(self, request: ChatRequest, source: Source) -> None:
+    def __init__(self, request: ChatRequest, source: Source, limits: Limits | None) -> None:
         self._request = request
+        self._limits = limits
+        self._refused: float | None = None
         self._substitutes = source.config.substitutes
         self._health = source.health
         self._loop = asyncio.get_running_loop()
@@ -198,6 +205,10 @@ class _Run:
             if tries[candidate.provider.name] >= TRIES_PER_PROVIDER:
                 candidates.pop(0)
                 continue
+            slot = None
+            if self._limits is not None:
+                slot = await self._admitted(self._limits, candidates, tries, first)
+                candidate = slot.candidate
             tries[candidate.provider.name] += 1
             began = self._loop.time()
             try:
@@ -209,20 +220,29 @@ class _Run:
                     await answer.aclose()
                 self._record(candidate, began, None)
                 self._finish()
-                self._health.recovered(candidate.health_key)
+                if slot is None:
+                    self._health.recovered(candidate.health_key)
+                else:
+                    slot.answered()
                 return
             except APIError as error:
                 self._record(candidate, began, error)
                 self._finish()
-                self._health.failed(candidate.health_key, error)
                 error.receipt = self.receipt
+                if slot is None:
+                    self._health.failed(candidate.health_key, error)
+                elif slot.failed(error) and self._waits():
+                    tries[candidate.provider.name] -= 1
+                    first = first or error
+                    self._keep_first_and_last()
+                    continue
                 verdict = "raise" if self._committed or self._late() else _verdict(error)
                 first = first or error
                 if verdict == "raise":
                     lighter = None if self._committed else self._without_refused(candidate, error)
                     if lighter is None or self._late():
                         raise
-                    candidates[0] = lighter
+                    candidates[candidates.index(candidate)] = lighter
                     continue
                 if (
                     verdict == "again"
@@ -233,7 +253,7 @@ class _Run:
                 ):
                     await asyncio.sleep(pause)
                     continue
-                candidates.pop(0)
+                candidates.remove(candidate)
                 if candidate.then is not None and _is_gone(error):
                     self._health.gone(candidate.provider.name, self._request.model)
                     _put_in_order(candidates, Candidate(candidate.provider, candidate.then))
@@ -242,8 +262,44 @@ class _Run:
                     candidates = [
                         other for other in candidates if (other.serving.context or 0) > window
                     ]
+            finally:
+                if slot is not None:
+                    slot.close()
         if first is not None:
             raise first
+
+    async def _admitted(
+        self,
+        limits: Limits,
+        candidates: list[Candidate],
+        tries: Counter[str],
+        first: APIError | None,
+    ) -> Slot:
+        """Leave to ask one of those that may still be tried. Raises `APIError`."""
+        left = [one for one in candidates if tries[one.provider.name] < TRIES_PER_PROVIDER]
+        try:
+            return await limits.admit(
+                left, self._health, self._deadline, ahead=self._refused is not None
+            )
+        except APIError as error:
+            self._finish()
+            raised = first or error
+            raised.receipt = self.receipt
+            raise raised from None
+
+    def _waits(self) -> bool:
+        """Whether this refusal is waited out."""
+        if self._refused is None:
+            self._refused = self._loop.time()
+        return not self._late() and self._loop.time() - self._refused < REFUSED_FOR
+
+    def _keep_first_and_last(self) -> None:
+        """Of many refusals by one provider, all alike, the receipt keeps two."""
+        attempts = self.receipt.attempts
+        said = [(one.provider, one.outcome) for one in attempts]
+        places = [place for place, one in enumerate(said) if one == said[-1]]
+        if len(places) > 2:
+            self.receipt.attempts = attempts[: places[-2]] + attempts[places[-2] + 1 :]
 
     def _without_refused(self, candidate: Candidate, error: APIError) -> Candidate | None:
         """The candidate asked without the parameter that it refuses: once, and the receipt says so."""
@@ -402,8 +458,13 @@ def _says_something(chunk: ChatCompletionChunk) -> bool:
     return False
 
 
-async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[Batch, None]:
+async def stream(
+    request: ChatRequest, source: Source, limits: Limits | None = None
+) -> AsyncGenerator[Batch, None]:
     """The chunks of one answer, in batches; each chunk carries the receipt, which is complete when they end.
+
+    `limits` are those of a batch run, shared by its requests: each waits for its turn, and a limit that
+    passes soon is waited out in place of asking somebody else.
 
     Raises `ConfigError`, `NoProviderError`, `BadRequestError` for an empty prompt, and `APIError` with the receipt of all attempts.
     """
@@ -412,8 +473,11 @@ async def stream(request: ChatRequest, source: Source) -> AsyncGenerator[Batch, 
     route = await plan(request, source)
     if not route.candidates:
         raise nobody(request, route.left_out, source)
-    run = _Run(request, source)
-    found = Inner(run.over(_healthy_first(list(route.candidates), source.health)))
+    run = _Run(request, source, limits)
+    candidates = list(route.candidates)
+    if limits is None:
+        candidates = _healthy_first(candidates, source.health)
+    found = Inner(run.over(candidates))
     try:
         async for batch in found:
             yield batch

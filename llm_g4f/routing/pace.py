@@ -96,6 +96,10 @@ class Pace:
         """Begin nothing before `until`."""
         self._resume = max(self._resume, until)
 
+    def held(self, now: float) -> float:
+        """Seconds until the pause after a refusal is over; 0 if there is none."""
+        return max(0.0, self._resume - now)
+
     def delay(self, now: float) -> float | None:
         """Seconds until a request may begin: 0 if it may now, None while only the end of another
         one can make room."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -15,7 +15,7 @@ from ..types import ChatRequest
 from .health import key_of
 from .registry import Source, successor
 
-__all__ = ["Candidate", "Route", "nobody", "plan", "taking_part"]
+__all__ = ["Candidate", "Route", "equally_exact", "nobody", "plan", "taking_part"]
 
 WAYS_OUT = (
     'Three ways out: a key ("llm keys set openai"), an endpoint of your own ("providers:" in'
@@ -84,6 +84,22 @@ def _tier(candidate: Candidate, own: bool) -> int:
             return 1
         return 2 if candidate.serving.successor else 4
     return {"local": 3, "anonymous": 5, "embedded": 6}[candidate.provider.kind]
+
+
+def equally_exact(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that are as good an answer as the first of `candidates`, in their order: whoever has the
+    model itself; or its successor; or the same substitute from the same kind of provider."""
+    wanted = _likeness(candidates[0])
+    return [one for one in candidates if _likeness(one) == wanted]
+
+
+def _likeness(candidate: Candidate) -> tuple[str, ...]:
+    serving = candidate.serving
+    if serving.exact:
+        return ("exact",)
+    model = serving.model.rsplit("/", 1)[-1].lower()
+    # Who agreed to a public endpoint behind an own server did not agree to both alike.
+    return ("successor",) if serving.successor else (candidate.provider.kind, model)
 
 
 class _Planner:
