@@ -231,11 +231,12 @@ class _Run:
                 error.receipt = self.receipt
                 if slot is None:
                     self._health.failed(candidate.health_key, error)
-                elif slot.failed(error) and self._waits():
-                    tries[candidate.provider.name] -= 1
-                    first = first or error
+                elif slot.failed(error):
                     self._keep_first_and_last()
-                    continue
+                    if self._waits():
+                        tries[candidate.provider.name] -= 1
+                        first = first or error
+                        continue
                 verdict = "raise" if self._committed or self._late() else _verdict(error)
                 first = first or error
                 if verdict == "raise":

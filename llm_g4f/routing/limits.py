@@ -199,16 +199,26 @@ class Limits:
         (queue.appendleft if ahead else queue.append)(turn)
         self.pump()
         expiry = None if deadline is None else loop.call_at(deadline, _look_again, turn)
+        given = None
         try:
-            return await turn
+            given = await turn
         except asyncio.CancelledError:
-            if not turn.cancelled() and (given := turn.result()) is not None:
-                given[0].pace.ended()
-                self.pump()
+            if not turn.cancelled() and (lost := turn.result()) is not None:
+                lost[0].pace.ended()
             raise
         finally:
             if expiry is not None:
                 expiry.cancel()
+            if given is None:
+                self._leave(group, turn)
+        return given
+
+    def _leave(self, group: _Group, turn: _Turn) -> None:
+        """Wait no longer; others may have had to wait behind this one."""
+        queue = self._queues.get(group, deque())
+        if turn in queue:
+            queue.remove(turn)
+        self.pump()
 
     def look_again(self, lane: _Lane) -> None:
         """Let those who wait for `lane` choose anew."""

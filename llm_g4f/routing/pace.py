@@ -40,7 +40,7 @@ MOST_LOST = 0.7
 LEAST_RISE = 0.02
 """By how much of itself the pace rises in that time at least: a limit may have been raised."""
 
-LAG = 0.01
+LAG = 0.05
 """Seconds by which a timer may be late without a loss of pace."""
 
 _MARKS = 32
@@ -60,7 +60,7 @@ class Pace:
         self._window = float(min(BEGIN, most))
         self._least = 1.0
         self._step: float | None = None
-        self._cut = -math.inf
+        self._cut = self._full = -math.inf
 
         self._resume = -math.inf
         self._emptied: float | None = None
@@ -130,6 +130,8 @@ class Pace:
             self._rate = self._base + self._rise * (2 ** (self._used / self._horizon) - 1)
         self._taken += 1
         self._in_flight += 1
+        if self._in_flight >= self.window:
+            self._full = now
 
     def _mark(self, now: float) -> None:
         """Remember how many were taken until now: dense where little is known, then one a pause."""
@@ -145,11 +147,11 @@ class Pace:
         self._in_flight -= 1
 
     def answered(self, began: float) -> None:
-        full = self._in_flight >= self.window
         self._in_flight -= 1
         if began >= self._resume:
             self._refused_in_a_row = 0
-        if full and began > self._cut:
+        # A window that was never full in that time has not been tried.
+        if began > self._cut and began <= self._full:
             grown = 1.0 if self._step is None else self._step / self._window
             self._window = min(float(self._most), self._window + grown)
 
@@ -202,7 +204,7 @@ class Pace:
             top = max(
                 count / time
                 for count, time in [(taken, active), *spans]
-                if time >= min(self._pause, active)
+                if time >= min(self._pause, active / 2)
             )
             cost = max(self._pause, EVENT / top)
             # The burst is in it, of unknown size: the sooner the refusal, the less it says.
