@@ -202,11 +202,14 @@ async def _ask(request: ChatRequest, source: Source, limits: Limits, result: Res
 def run(scenario: Scenario, prompts: int, at_once: int) -> Result:
     """Ask all prompts, `at_once` of them at a time."""
     result = Result(scenario, prompts)
-    request = ChatRequest(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
     with serving(scenario, result) as ports:
-        lines = [f"  p{port}: {{base_url: 'http://127.0.0.1:{port}/v1'}}" for port in ports]
+        names = {f"p{port}": chr(ord("a") + place) for place, port in enumerate(ports)}
+        lines = [f"  {name}: {{base_url: 'http://127.0.0.1:{name[1:]}/v1'}}" for name in names]
         (config.user_dir() / "g4f.yaml").write_text("\n".join(["providers:", *lines]))
         config._loaded = None
+        request = ChatRequest(
+            model="gpt-4o", messages=[{"role": "user", "content": "hi"}], providers=tuple(names)
+        )
 
         async def main() -> None:
             source, limits = Source(config.load()), Limits(at_once)
@@ -221,7 +224,6 @@ def run(scenario: Scenario, prompts: int, at_once: int) -> Result:
             result.seconds = time.monotonic() - began
 
         asyncio.run(main())
-    names = {f"p{port}": chr(ord("a") + place) for place, port in enumerate(ports)}
     result.answered = Counter({names[name]: count for name, count in result.answered.items()})
     return result
 
