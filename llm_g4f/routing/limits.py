@@ -96,7 +96,7 @@ class Slot:
         if cooldown > LONGEST:
             if now >= lane.shut_until:
                 self._note(error, now)
-            lane.shut_until, lane.shut_by = now + cooldown, error
+            lane.shut_until, lane.shut_by = now + cooldown, copy.copy(error)
             self._limits.look_again(lane)
         elif cooldown and now >= lane.down_until:
             lane.failures += 1

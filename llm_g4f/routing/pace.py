@@ -28,14 +28,16 @@ EVENT = 10
 """A refusal weighs at least as much as so many requests, however short its pause is: it may be
 that many which are refused."""
 
-PATIENCE = 30
-"""Pauses until the pace is back where it was refused: so they take about 3 % of the time."""
+PATIENCE = 20
+"""Pauses until the pace is back at what was taken before the refusal: so they take at most 5 % of the
+time."""
 
-HASTE = 4
-"""The same after the first refusal, before which nothing was known of the rate."""
+HASTE = 6
+"""The same after the first refusal, before which little was known of the rate."""
 
 MOST_LOST = 0.7
-"""The pace falls to no less than this share of itself where the bounds say that it need not."""
+"""The share of itself to which the pace falls at a refusal right after a pause, if it is not proven to
+be too high by more."""
 
 LEAST_RISE = 0.02
 """By how much of itself the pace rises in that time at least: a limit may have been raised."""
@@ -204,7 +206,7 @@ class Pace:
             top = max(
                 count / time
                 for count, time in [(taken, active), *spans]
-                if time >= min(self._pause, active / 2)
+                if time >= min(self._pause, active / 4)
             )
             cost = max(self._pause, EVENT / top)
             # The burst is in it, of unknown size: the sooner the refusal, the less it says.
@@ -214,18 +216,23 @@ class Pace:
         else:
             top = min(self._rate, taken / active)
             cost = max(self._pause, EVENT / self._rate)
+            # The sooner after the pause, the further above the rate it was.
             share = max(MOST_LOST, math.sqrt(active / (active + cost)))
+            # The bucket was empty at both ends of this time.
             sure = (taken - 1) / (emptied - self._last_emptied)
             base = max(sure, min(self._proven(sure, spans), self._rate * share))
+            # So few prove nothing.
             if taken < EVENT:
                 base = max(base, self._base / 2)
             burst = self._burst(self._rate)
+            # The limit has changed, or the bucket was not full at the beginning.
             if taken < burst:
                 self._spans = [(taken, active)]
             self._horizon = PATIENCE * cost
         self._rate = self._base = max(base, 1 / LONGEST_PAUSE)
         self._rise = max(top - self._base, LEAST_RISE * self._base)
         self._used = 0.0
+        # Half of it: a burst that is too large costs a pause, one that is too small next to nothing.
         self._room = max(1.0, burst / 2)
         self._tokens = min(self._room, max(1.0, self._base * self._pause))
         self._filled = self._resume
