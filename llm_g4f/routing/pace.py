@@ -36,8 +36,8 @@ HASTE = 6
 """The same after the first refusal, before which little was known of the rate."""
 
 MOST_LOST = 0.7
-"""The share of itself to which the pace falls at a refusal right after a pause, if it is not proven to
-be too high by more."""
+"""The share of itself to which the pace falls at a refusal right after a pause; to less only where
+what was taken says so."""
 
 LEAST_RISE = 0.02
 """By how much of itself the pace rises in that time at least: a limit may have been raised."""
