@@ -79,7 +79,7 @@ SCENARIOS = (
     Scenario("200/s, burst 20", ((200, 20),)),
     Scenario("200/s, burst 20, answers in 100 ms", ((200, 20),), 0.1),
     Scenario("200/s and 100/s shared", ((200, 20), (100, 50))),
-    Scenario("100/s and 300/s shared", ((100, 50), (300, 30))),
+    Scenario("50/s and 150/s shared", ((50, 25), (150, 50))),
 )
 
 
