@@ -22,12 +22,14 @@ from llm_g4f.config import is_loopback
 from llm_g4f.providers import weights
 from llm_g4f.providers.catalog import ROWS
 
-from .forked import AVAILABLE, LLM, Forks
+from .forked import AVAILABLE, LLM, Forks, without_syncing
 
 KEY_VARIABLES = {
     "OPENAI_BASE_URL",
     *(name for row in ROWS.values() for name in (*row.variables, *row.parameters)),
 }
+
+without_syncing()
 
 
 def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
