@@ -87,11 +87,12 @@ class Fork:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """What it writes until it ends, which has to fit into its pipes."""
+        """What it has written when it ends, which has to fit into its pipes."""
         assert self.stdout is not None
         assert self.stderr is not None
         self.wait(timeout)
-        return self.stdout.read(), self.stderr.read()
+        with self.stdout, self.stderr:
+            return self.stdout.read(), self.stderr.read()
 
 
 class Forks:
