@@ -74,7 +74,7 @@ WHOLE = json.dumps(completion("Hello")).encode()
 EVENT = framed(event(chunk("Hel")))
 OPEN = framed(event(chunk("", role="assistant")))
 PING = framed(b": ping\n\n")
-SHORT = "timeout: 0.6"
+SHORT = "timeout: 1.2"
 """A provider's patience: long for a server on loopback, short for a test."""
 
 

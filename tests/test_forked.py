@@ -31,10 +31,8 @@ sys.exit(3)
     "args",
     [
         ("-m", "gpt-4o", "hi", "-u"),
-        ("-m", "gpt-4o", "hi", "--async", "--no-stream"),
         ("-m", "gpt-4o", "hi", "-o", "provider", "nobody"),
         ("-m", "gpt-4o", "hi", "--nonsense"),
-        ("g4f", "route", "gpt-4o"),
         ("chat", "-m", "gpt-4o"),
     ],
 )
