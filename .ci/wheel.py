@@ -23,6 +23,7 @@ TEST |= {
     "openai",
     "pytest",
     "pytest-cov",
+    "pytest-xdist",
     "trustme",
 }
 DEV = TEST | {

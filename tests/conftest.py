@@ -7,9 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import llm
 import pytest
@@ -20,10 +22,14 @@ from llm_g4f.config import is_loopback
 from llm_g4f.providers import weights
 from llm_g4f.providers.catalog import ROWS
 
+from .forked import AVAILABLE, LLM, Forks, without_syncing
+
 KEY_VARIABLES = {
     "OPENAI_BASE_URL",
     *(name for row in ROWS.values() for name in (*row.variables, *row.parameters)),
 }
+
+without_syncing()
 
 
 def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +38,13 @@ def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
             monkeypatch.delenv(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The embedded model takes every core: in parallel runs, one of its tests at a time."""
+    for item in items:
+        if "real_weights" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("embedded"))
 
 
 @pytest.fixture(autouse=True)
@@ -131,24 +144,60 @@ def real_weights(weights_file: Path, user_path: Path) -> Path:
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks | None]:
+    """Where programs are forked from, if they can be here."""
+    if not AVAILABLE:
+        yield None
+        return
+    forks = Forks({**os.environ, "PYTHONUTF8": "1"})
+    yield forks
+    forks.close()
+
+
 @pytest.fixture
-def run_llm(user_path: Path) -> Run:
-    """Run the real `llm` command: run_llm("-m", "gpt-4o", "hi", input=…, env={…})."""
+def run_llm(forks: Forks | None, user_path: Path) -> Run:
+    """Run the `llm` command: run_llm("-m", "gpt-4o", "hi", input=…, env={…})."""
 
     def run(
-        *args: str, env: dict[str, str] | None = None, timeout: float = 120, **kwargs: Any
+        *args: str,
+        env: dict[str, str] | None = None,
+        timeout: float = 120,
+        input: str = "",
+        stdin: IO[str] | None = None,
+        cwd: Path | None = None,
+        umask: int = -1,
     ) -> subprocess.CompletedProcess[str]:
-        kwargs.setdefault("input", "")
-        return subprocess.run(
-            [sys.executable, "-m", "llm", *args],
-            check=False,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=timeout,
-            env={**os.environ, "PYTHONUTF8": "1", **(env or {})},
-            **kwargs,
-        )
+        environment = {**os.environ, "PYTHONUTF8": "1", **(env or {})}
+        with ExitStack() as stack:
+            typed, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            typed.write(input.encode())
+            typed.seek(0)
+            files = stdin or typed, out, err
+            if forks and forks.suit(environment):
+                process = forks.start(LLM, args, environment, files, cwd, umask)
+                try:
+                    code = process.wait(timeout)
+                finally:
+                    process.kill()
+                    process.wait()
+            else:
+                code = subprocess.run(
+                    [sys.executable, "-m", "llm", *args],
+                    check=False,
+                    stdin=files[0],
+                    stdout=out,
+                    stderr=err,
+                    env=environment,
+                    cwd=cwd,
+                    umask=umask,
+                    timeout=timeout,
+                ).returncode
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read().decode().replace("\r\n", "\n"))
+        return subprocess.CompletedProcess(["llm", *args], code, *said)
 
     return run
 

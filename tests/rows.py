@@ -74,7 +74,7 @@ WHOLE = json.dumps(completion("Hello")).encode()
 EVENT = framed(event(chunk("Hel")))
 OPEN = framed(event(chunk("", role="assistant")))
 PING = framed(b": ping\n\n")
-SHORT = "timeout: 0.3"
+SHORT = "timeout: 1.2"
 """A provider's patience: long for a server on loopback, short for a test."""
 
 
@@ -307,8 +307,8 @@ FRAMING = [
     Row("no line end behind half an event", K, TruncatedStreamError, begun(framed(event(chunk("lo"))[:40]), END), "Hel", kept=EITHER),
     Row("half an event, then nothing", S, TruncatedStreamError, sent(event(chunk("lo"))[:40]), kept=EITHER),
     Row("[DONE], then more", A, None, events(*HELLO, chunk(" world"), {"error": {"message": "No."}}, "{"), "Hello"),
-    Row("[DONE], then a stream without end", A, None, [SSE_HEAD, framed(GOOD), Endless(EVENT)], "Hello", kept=False, within=2.0),
-    Row("[DONE], then silence", A, None, [SSE_HEAD, framed(GOOD), HANG], "Hello", kept=False, within=2.0),
+    Row("[DONE], then a stream without end", A, None, [SSE_HEAD, framed(GOOD), Endless(EVENT)], "Hello", kept=False, after_finish=60.0),
+    Row("[DONE], then silence", A, None, [SSE_HEAD, framed(GOOD), HANG], "Hello", kept=False, after_finish=60.0),
     Row("[DONE], then a reset", A, None, [SSE_HEAD, framed(GOOD), 0.05, RESET], "Hello", kept=False),
 ]  # fmt: skip
 
@@ -319,8 +319,8 @@ ENDS = [
     Row("a whole answer of null", N, InvalidResponseError, whole(None), kept=EITHER),
     Row("usage alone", N, InvalidResponseError, events(chunk(usage=USAGE), "[DONE]"), kept=EITHER),
     Row("no [DONE]", A, None, events(*HELLO[:4]), "Hello"),
-    Row("no [DONE], left open", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), HANG], "Hello", kept=False),
-    Row("no [DONE], left open with comments", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), Endless(PING, 0.05)], "Hello", kept=False),
+    Row("no [DONE], left open", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), HANG], "Hello", kept=False, after_finish=0.3),
+    Row("no [DONE], left open with comments", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), Endless(PING, 0.05)], "Hello", kept=False, after_finish=0.3),
     Row("no [DONE], cut", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), 0.05, RESET], "Hello", kept=False),
     Row("no finish_reason", A, None, events(*HELLO[:2], "[DONE]"), "Hello"),
     Row("neither, before a word", S, TruncatedStreamError, opened(END), kept=EITHER),
@@ -350,8 +350,8 @@ ENDS = [
     Row("a byte at a time behind a word", K, APITimeoutError, begun(*drip(event(chunk("lo")), 0.02), HANG), "Hel", yaml=SHORT),
     Row("a byte at a time, with the head", S, APITimeoutError, [*(step for byte in split(SSE_HEAD, 1) for step in (byte, 0.02)), HANG], yaml=SHORT),
     Row("slow, and never silent", A, None, [SSE_HEAD, *(step for one in HELLO for step in (framed(event(one)), 0.1)), END], "Hello", yaml=SHORT),
-    Row("an endless answer, and a time limit", K, APITimeoutError, begun(HANG), "Hel", params={"timeout": 0.3}),
-    Row("no answer, and a time limit", R, APITimeoutError, [HANG], params={"timeout": 0.3}),
+    Row("an endless answer, and a time limit", K, APITimeoutError, begun(HANG), "Hel", params={"timeout": 0.6}),
+    Row("no answer, and a time limit", R, APITimeoutError, [HANG], params={"timeout": 0.6}),
 ]  # fmt: skip
 
 CONTENT = [

@@ -7,9 +7,9 @@ import contextlib
 import logging
 import os
 import subprocess
-import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,35 +189,23 @@ def test_a_local_server_that_is_off_is_left_out(write_config: Write) -> None:
         Client().chat.completions.create("hi")
 
 
-WORK = """
-import subprocess, sys
-lost = 0
-for number in range(25):
-    done = subprocess.run(
-        [sys.executable, "-m", "llm", "-m", "gpt-4o", "-d", sys.argv[1], "hi"],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    lost += done.stdout != "good\\n"
-print(lost)
-"""
-
-
 @pytest.mark.long
-def test_200_prompts_from_8_processes(write_config: Write, user_path: Path, tmp_path: Path) -> None:
+def test_200_prompts_from_8_processes(
+    write_config: Write, user_path: Path, tmp_path: Path, run_llm: Run
+) -> None:
     rounds = 25 if os.environ.get("G4F_LONG") else 2
     busy = http(429, {"error": {"message": "busy"}}, [("Retry-After", "3600")])
     with Server(busy) as flaky, Server(stream("good")) as good:
         write_config(
             f"providers:\n  flaky: {{base_url: '{flaky.url}'}}\n  good: {{base_url: '{good.url}'}}\n"
         )
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORK.replace("25", str(rounds)), str(tmp_path / f"{n}.db")],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for n in range(8)
-        ]
-        assert [worker.communicate()[0] for worker in workers] == ["0\n"] * 8
+
+        def ask(number: int) -> list[str]:
+            prompt = ("-m", "gpt-4o", "-d", str(tmp_path / f"{number}.db"), "hi")
+            return [run_llm(*prompt).stdout for _ in range(rounds)]
+
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(ask, range(8))) == [["good\n"] * rounds] * 8
         assert len(good.requests) == 8 * rounds
         # Those that began before the first refusal was noted may have met it too.
         assert 1 <= len(flaky.requests) <= 8

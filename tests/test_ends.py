@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 from llm_g4f import AsyncClient, Client
 from llm_g4f.routing import attempts
 
+from .forked import Fork, Forks
 from .server import HANG, SSE_HEAD, Endless, Script, Server, chunk, event, framed, http, stream
 from .test_cli import START
 
@@ -71,20 +72,36 @@ PROMPTLY = 4.5
 LONG_PAUSES = "from llm_g4f.routing import attempts; attempts.BACKOFF = (1e6, 1e6); "
 
 
+Start = Callable[..., AbstractContextManager["subprocess.Popen[bytes] | Fork"]]
+
+
+@pytest.fixture
+def begun(forks: Forks | None) -> Start:
+    """Start the command, with a user directory of its own."""
+    return partial(_begun, forks)
+
+
 @contextmanager
-def begun(folder: Path, a: Server, b: Server, *args: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, with a user directory of its own."""
+def _begun(
+    forks: Forks | None, folder: Path, a: Server, b: Server, *args: str
+) -> Iterator[subprocess.Popen[bytes] | Fork]:
     folder.mkdir()
     (folder / "g4f.yaml").write_text(
         f"providers:\n  a: {{base_url: '{a.url}'}}\n  b: {{base_url: '{b.url}'}}\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", LONG_PAUSES + START, "-m", "gpt-4o", "hi", *args],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "LLM_USER_PATH": str(folder)},
-    )
+    program, args = LONG_PAUSES + START, ("-m", "gpt-4o", "hi", *args)
+    environment = {**os.environ, "LLM_USER_PATH": str(folder)}
+    process: subprocess.Popen[bytes] | Fork
+    if forks:
+        process = forks.start(program, args, environment)
+    else:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
     try:
         yield process
     finally:
@@ -103,7 +120,7 @@ WAYS: list[tuple[int, list[str]]] = [
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_signal_ends_the_command_at_every_stage(stage: str, tmp_path: Path) -> None:
+def test_a_signal_ends_the_command_at_every_stage(stage: str, begun: Start, tmp_path: Path) -> None:
     """Ctrl-C, on both faces, and SIGTERM: three commands at once, which take their time to start."""
     said = b"Hel" if "text" in stage else b""
     with ExitStack() as stack:
@@ -131,7 +148,9 @@ def test_a_signal_ends_the_command_at_every_stage(stage: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("options", [[], ["--no-stream"], ["--async"]])
-def test_a_reader_that_is_gone_before_the_first_word(options: list[str], tmp_path: Path) -> None:
+def test_a_reader_that_is_gone_before_the_first_word(
+    options: list[str], begun: Start, tmp_path: Path
+) -> None:
     text = "0123456789" * 20_000
     with Server(stream(text, text)) as a, Server(stream("never")) as b:
         with begun(tmp_path / "user", a, b, *options) as process:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import without_httptools
-from .faults import ALONE, TRANSPORTS, Row, expected, outcomes, short_waits, typical
+from .faults import ALONE, TRANSPORTS, WITHIN, Row, expected, outcomes, short_waits, typical
 from .matrix import read_messages
 from .refusals import REFUSALS, Refusal, refused
 from .rows import ROWS
@@ -34,7 +34,7 @@ def test_a_fault_is_met_as_the_matrix_says(
     for way, seen in found.items():
         wanted = expected(row, way)
         assert {name: getattr(seen, name) for name in wanted} == wanted, str(way)
-        assert seen.seconds < row.within, str(way)
+        assert seen.seconds < WITHIN, str(way)
     if row.error and transport == TRANSPORTS[0]:
         assert (row.error.__name__, typical(found[ALONE].message)) == WORDS[row.name]
 

@@ -21,7 +21,7 @@ Llm = Callable[..., "subprocess.CompletedProcess[str]"]
 def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment with the example plugin, which sees this one's packages too."""
     folder = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = next(folder.glob("[bS]*/python*"))
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -32,8 +32,9 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = Path(__file__).parent.parent
     lines = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n{here}\n"
     Path(site, "here.pth").write_text(lines)
-    command = ["-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([python, *command, PLUGIN], check=True, cwd=folder)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
+    offline = ["--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, *offline, PLUGIN], check=True, cwd=folder)
     return python
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import llm
 import pytest
+import trustme
 from pydantic import BaseModel
 
 from .builtin import builtin
@@ -21,6 +22,13 @@ from .faces import JSON, Face, Reply, Scene, asks_for, now, play, says
 from .media import GIF, JPEG, PDF, PNG, WEBP
 from .parity import as_ours_tells, comparable, shared_json
 from .server import USAGE, Script, Server, call, chunk, completion, events, http
+
+
+@pytest.fixture(autouse=True)
+def _few_authorities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is encrypted here, and openai reads the system's authorities for every request."""
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
 
 def prompt(*args: Any, **kwargs: Any) -> Scene:

@@ -277,10 +277,7 @@ def perform(row: Row, home: Path, config: str, files: Path, images: str, run_llm
             with contextlib.ExitStack() as stack:
                 typed: JSON = {"input": row.typed if number == len(row.lines) else ""}
                 if typed["input"] in FILES:
-                    typed = {
-                        "input": None,
-                        "stdin": stack.enter_context((files / row.typed).open()),
-                    }
+                    typed = {"stdin": stack.enter_context((files / row.typed).open())}
                 done = run_llm(
                     *(cid if word == "{cid}" else word for word in words[1:]),
                     env=environment,

@@ -660,11 +660,19 @@ def test_a_connection_has_to_be_made_in_time() -> None:
 
 def test_a_tls_handshake_has_to_be_made_in_time(authority: trustme.CA) -> None:
     async def run() -> None:
-        async with serving(lambda reader, writer: reader.read()) as plain:  # type: ignore[arg-type,return-value]
+        left = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            left.set()
+
+        async with serving(silent) as plain:
             url = plain.replace("http:", "https:")
             async with to(url, client_tls(authority)) as wire:
                 with pytest.raises(ConnectTimeout):
                     await wire.send(request(url), 0.05)
+                # Soon after that the connection is given up too.
+                await asyncio.wait_for(left.wait(), 10)
 
     asyncio.run(run())
 

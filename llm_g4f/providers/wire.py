@@ -136,6 +136,8 @@ class Wire:
                 self._target.host,
                 self._target.port,
                 ssl=self._tls,
+                # Else it is left open for a minute where nobody waits for it any more.
+                ssl_handshake_timeout=seconds if self._tls else None,
                 happy_eyeballs_delay=_NEXT_ADDRESS,
             )
         )
