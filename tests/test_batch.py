@@ -357,6 +357,16 @@ def test_retry_failed_leaves_what_was_never_asked(endpoints: Endpoints) -> None:
     assert "2 not asked yet" in result.stderr
 
 
+def test_a_limit_is_waited_out_as_often_as_it_takes(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(2))
+    refusal = http(429, "slow down", [("Retry-After", "0")])
+    with Server(*[refusal] * 5, whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "2")
+    assert texts() == {0: "Hello", 1: "Hello"}
+    assert len(server.requests) == 7
+
+
 def test_limit_asks_so_many_each_time(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(5))
     with Server(whole("Hello")) as server:

@@ -22,6 +22,7 @@ from ..client import DEFAULT_MODEL, Proxies, Settings
 from ..errors import BadRequestError, G4FError
 from ..providers.chain import Inner
 from ..routing import attempts
+from ..routing.limits import Limits
 from ..routing.notice import announce, notice_of
 from ..routing.prices import has_table, price
 from ..routing.registry import Source
@@ -51,8 +52,13 @@ class _Asker:
     """Asks one row after the other of the same providers."""
 
     def __init__(
-        self, settings: Settings, defaults: Mapping[str, Any], tell: Callable[[str], None]
+        self,
+        settings: Settings,
+        defaults: Mapping[str, Any],
+        limits: Limits,
+        tell: Callable[[str], None],
     ) -> None:
+        self._limits = limits
         self._settings = settings
         self._defaults = defaults
         self._source: Source | None = None
@@ -92,7 +98,7 @@ class _Asker:
 
     async def _answer(self, request: ChatRequest, source: Source) -> ChatCompletion:
         whole = Accumulator()
-        found = Inner(attempts.stream(request, source))
+        found = Inner(attempts.stream(request, source, self._limits))
         try:
             async for batch in found:
                 for chunk in batch:
@@ -262,7 +268,8 @@ def run(
     tell: Callable[[str], None] = announce,
     **defaults: Any,
 ) -> Results:
-    """Ask for many completions, `concurrency` at once; call it where an event loop runs.
+    """Ask for many completions, at most `concurrency` at once; call it where an event loop runs. How many
+    a provider is sent at once, and how fast, follows what it takes.
 
     Each row is {"prompt": "…"} or {"messages": […]}, and may have an "id" (else it is the row's
     number, from 1), "system", "model" and every parameter of `create`. `defaults` are for what a
@@ -279,4 +286,5 @@ def run(
     # Who was named for all rows is whom api_key is for.
     named = defaults.pop("provider", None)
     settings = Settings(named, api_key, base_url, proxies, None, http_client)
-    return Results(_Crew(rows, _Asker(settings, {"model": model, **defaults}, tell), concurrency))
+    asker = _Asker(settings, {"model": model, **defaults}, Limits(concurrency), tell)
+    return Results(_Crew(rows, asker, concurrency))
