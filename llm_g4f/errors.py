@@ -3,6 +3,7 @@
 G4FError                       provider, model, receipt; a message a person can act on
 ├── ConfigError                g4f.yaml: file and line
 ├── NoProviderError            nobody can take this request: each provider and why
+├── LedgerError                a batch's file of results: which, and what is wrong with it
 └── APIError                   partial: the text that had arrived
     ├── APIConnectionError     DNS, refused, reset, TLS, proxy
     │   └── APITimeoutError    connect, first token, idle, total; 408
@@ -42,6 +43,7 @@ __all__ = [
     "G4FError",
     "InternalServerError",
     "InvalidResponseError",
+    "LedgerError",
     "NoProviderError",
     "NotFoundError",
     "PermissionDeniedError",
@@ -112,6 +114,10 @@ class ConfigError(G4FError):
 
 class NoProviderError(G4FError):
     """Nobody can take this request; the message says why, and what to do."""
+
+
+class LedgerError(G4FError):
+    """A batch's file of results cannot be used; the message names it."""
 
 
 class APIError(G4FError):

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from llm_g4f.batch.ledger import Ledger, LedgerError, State
+from llm_g4f.batch.ledger import Ledger, State
+from llm_g4f.errors import LedgerError
 
 ANSWER = {"id": "a", "text": "yes"}
 FAILURE = {"id": "b", "error": {"type": "RateLimitError"}}

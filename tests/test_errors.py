@@ -64,7 +64,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
     for module in pkgutil.walk_packages(llm_g4f.__path__, "llm_g4f."):
         importlib.import_module(module.name)
     assert drawn() == {"G4FError": None} | real(G4FError)
-    assert len(drawn()) == 19
+    assert len(drawn()) == 20
     assert issubclass(G4FError, Exception)
 
 

@@ -20,16 +20,12 @@ from typing import BinaryIO
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from ..errors import G4FError
+from ..errors import LedgerError
 from ..providers.chunks import whole
 from ..types import JSON
 from .results import Id
 
-__all__ = ["Ledger", "LedgerError", "State", "Survey"]
-
-
-class LedgerError(G4FError):
-    """The file of results cannot be used; the message names it."""
+__all__ = ["Ledger", "State", "Survey"]
 
 
 class State(IntEnum):
