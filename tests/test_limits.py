@@ -693,18 +693,18 @@ def test_a_single_prompt_does_not_even_load_the_limits() -> None:
 
 # On sockets.
 
-LONG = bool(os.environ.get("G4F_LONG"))
+IN_FULL = bool(os.environ.get("G4F_LONG"))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
     # The first one's limit is above what a busy machine asks in the short form.
     "scenario",
-    batch_limits.SCENARIOS if LONG else batch_limits.SCENARIOS[1:],
+    batch_limits.SCENARIOS if IN_FULL else batch_limits.SCENARIOS[1:],
     ids=lambda one: one.name,
 )
 def test_many_prompts_are_answered_as_fast_as_the_limits_allow(scenario: Scenario) -> None:
-    if LONG:
+    if IN_FULL:
         result = batch_limits.run(scenario, prompts=10_000, at_once=64)
         assert result.complaints() == []
         return
