@@ -183,19 +183,25 @@ class Answer:
     def _read(self, decoder: Decoder, data: bytes) -> tuple[Batch, APIError | None]:
         """The chunks in `data`, and the error behind them: what came before it still counts."""
         batch: Batch = []
+        piece = self._reader.piece
         try:
             for event in decoder.feed(data):
-                if event.data.startswith(b"[DONE]"):
-                    self._done = True
-                    break
-                batch.append(self._event(event))
+                chunk = piece(event.data) if event.name == "message" else None
+                if chunk is None:
+                    if event.data.startswith(b"[DONE]"):
+                        self._done = True
+                        break
+                    chunk = self._event(event)
+                batch.append(chunk)
         except EventTooLong:
             return batch, self._body.too_long()
         except APIError as error:
             return batch, error
+        self._begun = self._begun or bool(batch)
         return batch, None
 
     def _event(self, event: Event) -> ChatCompletionChunk:
+        """The chunk of an event that is more than a piece of text. Raises `APIError`."""
         self._begun = True
         if event.name == "error":
             try:
@@ -203,14 +209,12 @@ class Answer:
             except ValueError:
                 parsed = event.data.decode("utf-8", "replace")
             raise stream_failure(self._place, parsed)
-        chunk = self._reader.piece(event.data)
-        if chunk is None:
-            chunk = self._chunk(event.data)
-            for choice in chunk.choices:
-                if choice.finish_reason:
-                    self._finished = True
-                if choice.delta.tool_calls:
-                    self._calling = True
+        chunk = self._chunk(event.data)
+        for choice in chunk.choices:
+            if choice.finish_reason:
+                self._finished = True
+            if choice.delta.tool_calls:
+                self._calling = True
         return chunk
 
     async def _read_until(self, until: float) -> bytes | None:

@@ -162,7 +162,7 @@ class _Choice(Struct, forbid_unknown_fields=True, gc=False):
 class _Piece(Struct, forbid_unknown_fields=True, gc=False):
     """What nearly all chunks of a stream are: a piece of text, in OpenAI's very form or OpenRouter's."""
 
-    choices: list[_Choice]
+    choices: tuple[_Choice]
     id: str = ""
     object: str = ""
     created: int = 0
@@ -208,8 +208,9 @@ class ChunkReader:
             piece = _decode_piece(data)
         except (DecodeError, UnicodeDecodeError):
             return None
+        delta = piece.choices[0].delta
         # The first words may be the beginning of <think>.
-        if len(piece.choices) != 1 or (0 not in self._plain and piece.choices[0].delta.content):
+        if delta.content and 0 not in self._plain:
             return None
         if not self._id:
             self._begin(piece.id, piece.created)
@@ -219,7 +220,6 @@ class ChunkReader:
             self._names = names
             self._model = self._label(piece.model) or self._model
             self._fingerprint = self._label(piece.system_fingerprint)
-        delta = piece.choices[0].delta
         return ChatCompletionChunk(
             self._id,
             self._created,
