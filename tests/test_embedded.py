@@ -494,3 +494,19 @@ def test_a_real_server_as_ones_own_endpoint(
         assert caught.value.status_code == 401
         assert "MINE_KEY" in str(caught.value)
         assert "sk-wrong" not in str(caught.value)
+
+
+def test_the_weights_are_read_over_once_a_process(
+    real_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Path] = []
+    check = Weights.check
+
+    def noted(self: Weights) -> str | None:
+        checked.append(self.path)
+        return check(self)
+
+    monkeypatch.setattr(Weights, "check", noted)
+    for _ in range(2):
+        Client(provider="embedded").chat.completions.create("hi", max_tokens=1)
+    assert len(checked) <= 1
