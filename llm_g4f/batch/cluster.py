@@ -14,6 +14,7 @@ import contextlib
 import logging
 import math
 import os
+import socket
 import tempfile
 import threading
 from collections.abc import (
@@ -25,7 +26,7 @@ from collections.abc import (
     Mapping,
 )
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..client import DEFAULT_MODEL, Settings
 from ..errors import G4FError, clean
@@ -42,10 +43,13 @@ _AHEAD = 4
 """How many times the rows that are asked at once may be in the cluster: a block is on its way for some tenths of a
 second, and comes back when its slowest row has its answer. Meanwhile nobody shall be idle."""
 
-_PARTS = 4
+_PARTS = 2
 """A block has the rows that have come up while the last one was on its way, for each costs Ray Data some hundredths
 of a second. But at most this part of what a worker asks at once: none of its answers is written before
 its slowest one."""
+
+_CALLS = 128
+"""Blocks at a worker at most: Ray has a thread for each."""
 
 _PATIENCE = 3.0
 """Seconds that the cluster has to give up what is under way."""
@@ -106,18 +110,16 @@ class _Cluster:
     async def results(self) -> AsyncGenerator[Result, None]:
         """The results in order of completion, block by block."""
         self._loop = asyncio.get_running_loop()
-        opening = asyncio.create_task(asyncio.to_thread(_Ray, self._address))
+        left = threading.Event()
+        opening = _in_thread(lambda: _Ray(self._address), until=left)
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._or_stopped(opening)
             if self._stopped.is_set():
                 return
             self._ray = opening.result()
-            workers = self._ray.workers(self._concurrency)
+            workers = await _in_thread(self._begin)
             self._most = max(1, self._concurrency // workers // _PARTS)
-            await asyncio.to_thread(
-                self._ray.begin, workers, self._concurrency, self._settings, self._put
-            )
             parts = (self._take(), self._give(), self._watch())
             tasks = [asyncio.create_task(part) for part in parts]
             async for answered in self._answers():
@@ -129,10 +131,17 @@ class _Cluster:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(Exception):
-                await asyncio.to_thread((await opening).close)
+            # What hangs there is left to the end of the process.
+            await asyncio.wait({opening}, timeout=_PATIENCE)
+            if opening.done() and opening.exception() is None:
+                await asyncio.wait({_in_thread(opening.result().close)}, timeout=2 * _PATIENCE)
+            left.set()
 
-    async def _or_stopped(self, task: asyncio.Task[Any]) -> None:
+    def _begin(self) -> int:
+        assert self._ray is not None
+        return self._ray.begin(self._concurrency, self._settings, self._put)
+
+    async def _or_stopped(self, task: asyncio.Future[Any]) -> None:
         stopped = asyncio.create_task(self._stopped.wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -196,6 +205,42 @@ class _Cluster:
         await self._ray.end()
 
 
+T = TypeVar("T")
+
+
+def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> asyncio.Future[T]:
+    """`work` in a thread that no end of the process waits for: Ray may hang for minutes.
+
+    The thread stays `until` then: on Linux what it has started ends with it.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: Exception | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+            future.exception()
+        else:
+            future.set_result(cast("T", value))
+
+    def run() -> None:
+        value: T | None = None
+        failure: Exception | None = None
+        try:
+            value = work()
+        except Exception as error:  # noqa: BLE001 (it is raised where the future is awaited)
+            failure = error
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(settle, value, failure)
+        if until is not None:
+            until.wait()
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
 async def _each(rows: Rows) -> AsyncGenerator[Numbered, None]:
     number = 0
     if isinstance(rows, AsyncIterable):
@@ -227,55 +272,50 @@ class _Ray:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         options: dict[str, Any] = {"address": address}
         if address is None:
-            folder = tempfile.TemporaryDirectory(prefix="g4f", ignore_cleanup_errors=True)
+            # Sockets have short names, so not where macOS has its temporary files.
+            place = "/tmp" if os.name == "posix" else None  # noqa: S108
+            folder = tempfile.TemporaryDirectory(
+                prefix="g4f-", dir=place, ignore_cleanup_errors=True
+            )
             options = {
                 "address": "local",
                 "include_dashboard": False,
-                # What is spilled and logged there is for nobody else, and goes with the run.
-                "_temp_dir": self._held.enter_context(folder),
+                # Ray opens its folder to everybody: this one is inside of one that is ours, and
+                # what is logged and spilled there goes with the run.
+                "_temp_dir": f"{self._held.enter_context(folder)}/ray",
             }
-        self._held.callback(ray.shutdown)
         try:
+            if address is not None:
+                _knock(address)
+            self._held.callback(ray.shutdown)
             with _hushed():
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL + 1)
         except Exception as error:  # noqa: BLE001 (Ray raises all kinds)
             self._held.close()
-            where = f"at {clean(address, 100)}" if address else "on this machine"
-            raise ClusterError(
-                f"Ray cannot be used {where}: {clean(str(error))}"
-                + (
-                    '\nIs the cluster running ("ray status"), and is this one of its machines?'
-                    if address
-                    else ""
+            words = f"Ray cannot be used on this machine: {clean(str(error))}"
+            if address is not None:
+                words = (
+                    f"There is no Ray cluster at {clean(address, 100)}: {clean(str(error))}\nIs it"
+                    ' running ("ray status"), and is this one of its machines?'
                 )
-            ) from None
-
-    def workers(self, concurrency: int) -> int:
-        """How many workers there are: one for each CPU, and none without a row to ask."""
-        import ray
-
-        return max(1, min(concurrency, int(ray.cluster_resources().get("CPU", 1))))
+            raise ClusterError(words) from None
 
     def begin(
-        self,
-        workers: int,
-        concurrency: int,
-        settings: Mapping[str, Any],
-        put: Callable[[Any], None],
-    ) -> None:
-        """Begin; `put` gets each block of answers, then None, or what went wrong."""
+        self, concurrency: int, settings: Mapping[str, Any], put: Callable[[Any], None]
+    ) -> int:
+        """Begin, with so many workers. `put` gets each block of answers, then None, or what went wrong."""
         import ray
         from ray.data import ActorPoolStrategy
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from .desk import Blocks, Desk, Worker
 
+        workers = max(1, min(concurrency, int(ray.cluster_resources().get("CPU", 1))))
         # It shall not outlive us, nor die before.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here)
         self._desk = desk.remote(concurrency, workers)
-        # However small the blocks are, all of them are at a worker.
-        calls = math.ceil(_AHEAD * concurrency / workers)
+        calls = min(math.ceil(_AHEAD * concurrency / workers), _CALLS)
         dataset = ray.data.read_datasource(Blocks(self._desk), override_num_blocks=1, num_cpus=0)
         dataset = dataset.map_batches(
             Worker,
@@ -296,6 +336,7 @@ class _Ray:
         # So a block stays one.
         context.target_max_block_size = 1
         threading.Thread(target=_pump, args=(dataset, put), daemon=True).start()
+        return workers
 
     async def give(self, rows: list[Numbered]) -> None:
         from ray import cloudpickle
@@ -322,6 +363,13 @@ class _Ray:
 
     def close(self) -> None:
         self._held.close()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 @contextlib.contextmanager

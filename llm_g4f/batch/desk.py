@@ -34,6 +34,9 @@ Numbered = tuple[Mapping[str, Any], int]
 
 _COLUMN = "block"
 
+_RESTARTS = 3
+"""How often every worker may die before one block has been answered: Ray would restart them for ever."""
+
 
 def pack(blocks: Iterable[bytes]) -> pyarrow.Table:
     """Blocks as a table."""
@@ -68,6 +71,7 @@ class Desk:
         self._concurrency = concurrency
         self._workers = workers
         self._places: dict[str, int] = {}
+        self._restarts = 0
         self._blocks: dict[int, bytes] = {}
         self._given = self._wanted = 0
         self._ended = False
@@ -77,8 +81,11 @@ class Desk:
     async def enlist(self, worker: str) -> int:
         """How many rows `worker` asks at once: all of them together as many as the run may.
 
-        One that was restarted has its old share.
+        One that was restarted has its old share; 0 where they are restarted and nothing comes of it.
         """
+        self._restarts += worker in self._places
+        if self._restarts > _RESTARTS * self._workers:
+            return 0
         place = self._places.setdefault(worker, len(self._places))
         share, more = divmod(self._concurrency, self._workers)
         return share + (place < more)
@@ -109,6 +116,7 @@ class Desk:
     async def forget(self, number: int) -> None:
         """Block `number` has been answered."""
         self._blocks.pop(number, None)
+        self._restarts = 0
 
     async def stop(self) -> None:
         """Give up what is under way."""
@@ -157,6 +165,10 @@ class Worker:
         self._refusal: G4FError | None = None
         found: Secret | None = None
         try:
+            if share == 0:
+                raise G4FError(
+                    "The workers of the Ray cluster die again and again; its logs say why."
+                )
             found = _stored(key) if key else None
         except G4FError as error:
             self._refusal = error
