@@ -298,6 +298,11 @@ class _Ray:
                     f"There is no Ray cluster at {clean(address, 100)}: {clean(str(error))}\nIs it"
                     ' running ("ray status"), and is this one of its machines?'
                 )
+                if "InvalidAuthToken" in str(error.__cause__):
+                    words = (
+                        f"The Ray cluster at {clean(address, 100)} wants a token: set RAY_AUTH_MODE=token,"
+                        " and RAY_AUTH_TOKEN_PATH to the file with the one that it was started with."
+                    )
             raise ClusterError(words) from None
 
     def begin(

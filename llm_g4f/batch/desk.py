@@ -23,6 +23,7 @@ from ray.data.block import BlockMetadata
 from ..client import Settings
 from ..config import find_key
 from ..errors import G4FError, NoProviderError
+from ..routing.limits import Limits
 from ..types import JSON, Secret
 from .local import Asker
 from .results import Result
@@ -173,7 +174,7 @@ class Worker:
         except G4FError as error:
             self._refusal = error
         settings = Settings(provider, found, None, None, None, None)
-        self._asker = Asker(settings, defaults, self._notices.append)
+        self._asker = Asker(settings, defaults, Limits(max(1, share)), self._notices.append)
         self._asking: set[asyncio.Task[Result]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._stopped = False
