@@ -56,6 +56,7 @@ class Cluster:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         environment = {name: value for name, value in os.environ.items() if "COV" not in name}
         environment |= {"LLM_USER_PATH": str(self.llm), "BOX_KEY": CANARY, **ACCESS}
+        environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
         port = self.address.partition(":")[2]
         command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
         command += [f"--port={port}", f"--temp-dir={self.folder}", "--num-cpus=2"]
@@ -140,20 +141,22 @@ def test_both_workers_ask_and_no_more_than_so_many_and_ctrl_c_keeps_what_was_ans
             assert time.monotonic() - began < 10
         assert process.returncode == 130
         server.wait_closed(4)
-    assert (stdout, stderr.splitlines()) == (
+    assert (stdout, stderr.splitlines()[1:]) == (
         "",
         [
             "2 answered, 0 failed, 18 tokens: out",
             "Stopped. The same command again goes on where it was.",
         ],
     )
-    assert sorted(os.listdir()) == ["in.jsonl", "out"]
+    assert {path.name for path in Path().iterdir() if path.is_file()} == {"in.jsonl", "out"}
 
 
 def test_killed_it_goes_on_with_what_is_missing_and_the_key_stays_where_it_was(
     cluster: Cluster,
 ) -> None:
-    write("in.jsonl", *prompts(40), {"id": "bad"}, {"id": "x", "prompt": "no", "model": "4o-mini"})
+    write(
+        "in.jsonl", *prompts(40), {"id": "bad"}, {"id": "x", "prompt": "no", "provider": "nobody"}
+    )
     with Server([0.1, *whole("Hello", model="llama")]) as server:
         cluster.serve(server)
         arguments = ("in.jsonl", "out", *RAY, "--ray-address", cluster.address)
@@ -200,7 +203,7 @@ def test_without_an_address_this_machine_is_the_cluster(
     for name, value in {"BOX_KEY": CANARY, **ACCESS}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    write("in.jsonl", *prompts(8), {"id": "no", "prompt": "no"})
+    write("in.jsonl", *prompts(4), {"id": "no", "prompt": "no"})
     folders = set(glob.glob("/tmp/g4f-*"))
     refused: Script = http(400, {"error": {"message": "no", "code": "x"}})
     with Server(refused, [0.3, *whole("Hello", model="llama")]) as server:
@@ -217,9 +220,9 @@ def test_without_an_address_this_machine_is_the_cluster(
     found = read()
     (error,) = (one["error"] for one in found.values() if "error" in one)
     assert (error["type"], error["status"], error["code"]) == ("BadRequestError", 400, "x")
-    assert len(found) == 9
+    assert len(found) == 5
     assert (process.returncode, stdout) == (1, "")
-    assert "\n8 answered, 1 failed, 72 tokens: out\n" in f"\n{stderr}"
+    assert "\n4 answered, 1 failed, 36 tokens: out\n" in f"\n{stderr}"
     assert not own.exists()
     assert not [line for line in processes().values() if str(own) in line]
 
