@@ -14,7 +14,8 @@ ALLOWED = {
 LOCAL = {"xllamacpp"}
 PRICES = {"genai-prices"}
 PLOT = {"matplotlib"}
-TEST = LOCAL | PRICES | PLOT
+RAY = {"ray"}
+TEST = LOCAL | PRICES | PLOT | RAY
 TEST |= {
     "coverage",
     "hatchling",
@@ -39,6 +40,7 @@ EXTRAS = {
     "local": LOCAL,
     "prices": PRICES,
     "plot": PLOT,
+    "ray": RAY,
     "bench": LOCAL,
     "test": TEST,
     "dev": DEV,

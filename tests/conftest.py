@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,9 @@ from llm_g4f.providers import weights
 from llm_g4f.providers.catalog import ROWS
 
 from .forked import AVAILABLE, LLM, Forks, without_syncing
+
+collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["test_batch_cluster.py"]
+"""A cluster needs POSIX, and Ray has no wheels for the newest Python and for musl."""
 
 KEY_VARIABLES = {
     "OPENAI_BASE_URL",

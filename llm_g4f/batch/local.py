@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
 )
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import asdict
 
@@ -34,7 +34,7 @@ from .results import Id, Result
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Results", "Rows", "run"]
+__all__ = ["CONCURRENCY", "NOTICES", "Asker", "Crew", "Results", "Rows", "id_of", "run"]
 
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
@@ -44,11 +44,11 @@ CONCURRENCY = 16
 _CURRENT = 1.0
 """Seconds for which keys and g4f.yaml are taken as they were."""
 
-_NOTICES = 100
+NOTICES = 100
 """Different notices that are told: those behind them say nothing new."""
 
 
-class _Asker:
+class Asker:
     """Asks one row after the other of the same providers."""
 
     def __init__(
@@ -115,7 +115,7 @@ class _Asker:
             notice
             and source.config.notice
             and notice not in self._told
-            and len(self._told) < _NOTICES
+            and len(self._told) < NOTICES
         ):
             self._told.add(notice)
             self._tell(notice)
@@ -149,7 +149,7 @@ def _is_writable(id: Id) -> bool:
 class _Crew:
     """The workers of one run, and what they have ready."""
 
-    def __init__(self, rows: Rows, asker: _Asker, concurrency: int) -> None:
+    def __init__(self, rows: Rows, asker: Asker, concurrency: int) -> None:
         self._next = aiter(rows) if isinstance(rows, AsyncIterable) else iter(rows)
         self._asker = asker
         self._concurrency = concurrency
@@ -224,6 +224,18 @@ class _Crew:
         return row, self._taken
 
 
+class Crew(Protocol):
+    """Whoever does the work of a run."""
+
+    def results(self) -> AsyncGenerator[Result, None]:
+        """The results, in order of completion."""
+        ...
+
+    def stop(self) -> object:
+        """Take no more rows, and give up the requests under way."""
+        ...
+
+
 class Results:
     """The results of the rows in order of completion: an async iterator.
 
@@ -231,7 +243,7 @@ class Results:
     still comes. After `aclose` nothing is left behind.
     """
 
-    def __init__(self, crew: _Crew) -> None:
+    def __init__(self, crew: Crew) -> None:
         self._crew = crew
         self._results = crew.results()
 
@@ -286,5 +298,5 @@ def run(
     # Who was named for all rows is whom api_key is for.
     named = defaults.pop("provider", None)
     settings = Settings(named, api_key, base_url, proxies, None, http_client)
-    asker = _Asker(settings, {"model": model, **defaults}, Limits(concurrency), tell)
+    asker = Asker(settings, {"model": model, **defaults}, Limits(concurrency), tell)
     return Results(_Crew(rows, asker, concurrency))

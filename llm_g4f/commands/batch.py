@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -59,6 +59,19 @@ _BLOCK = 1 << 16
     show_default=True,
     help="Prompts that are asked at once",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the asking runs: here, or over a Ray cluster",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    envvar="RAY_ADDRESS",
+    help="A running cluster for --engine ray, such as auto; without it one on this machine",
+)
 @click.option("--log", is_flag=True, help="Log prompts and responses to the database")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask no more than this many")
 @click.option("--retry-failed", is_flag=True, help="Ask only those that have failed")
@@ -77,6 +90,8 @@ def batch(
     key: str | None,
     format: Format | None,
     concurrency: int,
+    engine: str,
+    ray_address: str | None,
     log: bool,
     limit: int | None,
     retry_failed: bool,
@@ -104,6 +119,7 @@ def batch(
 
     loaded = preparation.load_templates(templates)
     defaults = preparation.defaults(model_id, options, schema_input, key, loaded)
+    ask = _engine(engine, ray_address, key)
     with _Input(source, target) as rows:
         form = rows.format(format)
         prepare = preparation.Preparation(loaded, system, table=form in ("csv", "tsv"))
@@ -118,11 +134,36 @@ def batch(
             rows.rows(form),
             rows.size,
             target,
-            defaults,
-            concurrency,
+            partial(ask, concurrency=concurrency, **defaults),
             log,
             {"prepare": prepare, "limit": limit, "retry_failed": retry_failed},
         )
+
+
+def _engine(name: str, address: str | None, key: str | None) -> Callable[..., Results]:
+    """What asks. Raises a click error, and `G4FError` where it cannot be used."""
+    if name == "local":
+        source = click.get_current_context().get_parameter_source("ray_address")
+        if address is not None and source is not click.core.ParameterSource.ENVIRONMENT:
+            raise click.UsageError("--ray-address goes with --engine ray.")
+        from ..batch import run
+
+        return run
+    from ..batch import cluster
+    from ..config import find_key
+
+    cluster.check(address)
+    if key is not None and find_key((key,), ()) is None:
+        raise click.ClickException(
+            'With --engine ray, --key takes a name of "llm keys" (llm keys set NAME): a key itself'
+            " would travel through Ray. Each worker looks the name up where it runs."
+        )
+
+    def ask(rows: Rows, **given: Any) -> Results:
+        given.pop("api_key", None)
+        return cluster.run(rows, address=address, key=key, **given)
+
+    return ask
 
 
 class _Input:
@@ -185,12 +226,10 @@ def _run(
     rows: Iterator[Row],
     size: int | None,
     target: Path,
-    defaults: JSON,
-    concurrency: int,
+    ask: Callable[..., Results],
     log: bool,
     selected: JSON,
 ) -> None:
-    from ..batch import run
     from ..batch.job import Job
     from ..batch.ledger import Ledger
     from .progress import Progress
@@ -205,7 +244,7 @@ def _run(
                 report=progress.update,
                 **selected,
             )
-            engine = partial(run, concurrency=concurrency, tell=progress.say, **defaults)
+            engine = partial(ask, tell=progress.say)
             stopped = asyncio.run(_work(job, engine, rows, waits=size is None))
             progress.finish(job.tally)
             if not stopped:
