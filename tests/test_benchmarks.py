@@ -27,6 +27,7 @@ TINY = QUICK.__class__(
     many=5,
     tokens=1,
     memory_rounds=1,
+    prompts=4,
     streams=4,
     crowd=4,
 )
@@ -51,6 +52,16 @@ def test_every_warm_row_has_a_figure_of_each_client(bench: Bench) -> None:
         for found in clients.values()
         for value in found.values()
     )
+
+
+def test_a_batch_has_a_figure_beside_a_plain_loop(bench: Bench) -> None:
+    bench.pythons["openai"] = Path(sys.executable)
+    GROUPS["batch"](bench)
+    assert bench.figures.missing == {}
+    assert {name for name, found in bench.figures.values["batch"].items() if found[0] > 0} == {
+        "ours",
+        "openai",
+    }
 
 
 def test_an_answer_that_is_not_all_that_was_sent_is_refused(bench: Bench) -> None:

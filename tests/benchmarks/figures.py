@@ -111,6 +111,14 @@ ROWS = (
         (Target(1.0, "openai"),),
     ),
     Row(
+        "batch",
+        "batch",
+        'CPU per prompt, many at once (`llm g4f batch`, its start included; "openai": `gather` and a'
+        " semaphore)",
+        "µs",
+        (Target(0.2, "openai"),),
+    ),
+    Row(
         "longer",
         "growth",
         "CPU per chunk, ten times longer streams",

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any
 
 from .figures import Figures
 from .processes import Client, environment
-from .server import HELLO, Script, word
+from .server import HELLO, WHOLE, Script, word
 from .venvs import Unavailable
 
 __all__ = ["FULL", "GROUPS", "QUICK", "SLOW", "Bench", "Scale"]
@@ -40,6 +41,7 @@ class Scale:
     many: int
     tokens: int
     memory_rounds: int
+    prompts: int
     streams: int = 64
     crowd: int = 256
     growth: int = 10
@@ -55,6 +57,7 @@ FULL = Scale(
     many=1500,
     tokens=60,
     memory_rounds=3,
+    prompts=10_000,
 )
 QUICK = Scale(
     rounds=2,
@@ -66,6 +69,7 @@ QUICK = Scale(
     many=250,
     tokens=20,
     memory_rounds=1,
+    prompts=1_000,
 )
 
 
@@ -295,6 +299,27 @@ def _child(command: list[Any], env: dict[str, str], work: Path) -> tuple[float, 
     return used.ru_utime + used.ru_stime, said
 
 
+def _batch(bench: Bench) -> None:
+    count, width, script = bench.scale.prompts, bench.scale.streams, Script("whole")
+    rows, results = bench.work / "rows.jsonl", bench.work / "results.jsonl"
+    rows.write_text((json.dumps({"prompt": script.prompt}) + "\n") * count, encoding="utf-8")
+    command: list[Any] = [bench.pythons["ours"], "-m", "llm", "g4f", "batch", rows, results]
+    command += ["-m", "gpt-4o", "--concurrency", width]
+    env = bench.llm_environments()["ours"]
+    with bench.trying("openai", "batch"), contextlib.closing(bench.client("openai")) as openai:
+        for number in range(bench.scale.memory_rounds):
+            results.unlink(missing_ok=True)
+            seconds, _ = _child(list(map(str, command)), env, bench.work)
+            with results.open(encoding="utf-8") as file:
+                texts = Counter(json.loads(line).get("text") for line in file)
+            if texts != {WHOLE: count}:
+                raise Unavailable(f"of {count} answers {texts[WHOLE]} came")
+            bench.figures.add("batch", "ours", number, seconds / count * 1e6)
+            arguments = {"requests": count, "width": width}
+            found = openai.ask("at_once", script, count, **arguments)
+            bench.figures.add("batch", "openai", number, found["cpu"] / count * 1e6)
+
+
 def _hooks(bench: Bench) -> None:
     command = [str(bench.pythons["ours"]), "-m", "benchmarks.clients.hooks"]
     with bench.trying("ours", "hooks"):
@@ -389,6 +414,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "memory": _memory,
     "sync": _sync,
     "llm": _llm,
+    "batch": _batch,
     "growth": _growth,
     "embedded": _embedded,
 }

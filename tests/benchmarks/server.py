@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["HELLO", "Script", "word"]
+__all__ = ["HELLO", "WHOLE", "Script", "word"]
 
 # No space around a text: some clients strip it.
-_WHOLE = " ".join(["Four score and seven years ago our fathers brought forth a new nation."] * 6)
+WHOLE = " ".join(["Four score and seven years ago our fathers brought forth a new nation."] * 6)
 _WANTED = re.compile(rb"bench:(\w+)/(\d+)/(\d+)").search
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)").search
 
@@ -62,7 +62,7 @@ class Script:
     @property
     def answer(self) -> str:
         """How many pieces of text a client has to get, and their hash: `COUNT:SHA256`."""
-        texts = [_WHOLE] if self.mode == "whole" else [word(i) for i in range(self.chunks)]
+        texts = [WHOLE] if self.mode == "whole" else [word(i) for i in range(self.chunks)]
         return f"{len(texts)}:{hashlib.sha256(''.join(texts).encode()).hexdigest()}"
 
 
@@ -102,7 +102,7 @@ def _joined(chunks: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _whole() -> bytes:
-    message = {"role": "assistant", "content": _WHOLE, "refusal": None}
+    message = {"role": "assistant", "content": WHOLE, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     data = {**_COMMON, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
     body = json.dumps(data, separators=(",", ":")).encode()

@@ -71,6 +71,18 @@ class _Measurements:
             await asyncio.gather(*(self.peer.stream(prompt, texts) for texts in answers))
         return {"seconds": perf_counter() - before, "cpu": process_time() - cpu}, answers
 
+    async def at_once(self, prompt: str, requests: int, width: int) -> Any:
+        """`requests` answers, at most `width` at once: what one writes where no batch is at hand."""
+        room = asyncio.Semaphore(width)
+
+        async def one() -> list[str]:
+            async with room:
+                return [await self.peer.whole(prompt)]
+
+        cpu, before = process_time(), perf_counter()
+        texts = await asyncio.gather(*(one() for _ in range(requests)))
+        return {"seconds": perf_counter() - before, "cpu": process_time() - cpu}, texts
+
     def sync(self, prompt: str) -> Any:
         """One stream without `await`."""
         from . import Texts
