@@ -20,7 +20,7 @@ import pytest
 from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.portal import portal
 from llm_g4f.providers import embedded, weights
-from llm_g4f.providers.weights import WeightsError
+from llm_g4f.providers.weights import Weights, WeightsError
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 
 MODEL = "smollm2-135m-instruct"
