@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -109,11 +109,12 @@ def cluster(running: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return running
 
 
-def processes() -> dict[int, str]:
-    """The command lines of all processes by their ids."""
-    listed = subprocess.run(["ps", "-eo", "pid=,args="], check=True, capture_output=True, text=True)
-    pairs = (line.split(None, 1) for line in listed.stdout.splitlines())
-    return {int(pid): rest[0] if rest else "" for pid, *rest in pairs}
+def processes(parent: int | None = None) -> dict[int, str]:
+    """The command lines of all processes, or of a parent's, by their ids."""
+    command = ["ps", "-eo", "pid=,ppid=,args="]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = (line.split(None, 2) for line in listed.stdout.splitlines())
+    return {int(pid): "".join(line) for pid, above, *line in found if parent in (None, int(above))}
 
 
 def tells(folder: Path, secret: str) -> list[str]:
@@ -204,7 +205,6 @@ def test_without_an_address_this_machine_is_the_cluster(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     write("in.jsonl", *prompts(4), {"id": "no", "prompt": "no"})
-    folders = set(glob.glob("/tmp/g4f-*"))
     refused: Script = http(400, {"error": {"message": "no", "code": "x"}})
     with Server(refused, [0.3, *whole("Hello", model="llama")]) as server:
         (user_path / "g4f.yaml").write_text(
@@ -213,7 +213,8 @@ def test_without_an_address_this_machine_is_the_cluster(
         )
         with started("in.jsonl", "out", *RAY, "--log", "--concurrency", "2") as process:
             wait_for(partial(has_lines, 1))
-            (own,) = (Path(name) for name in set(glob.glob("/tmp/g4f-*")) - folders)
+            started_by_it = " ".join(processes(process.pid).values())
+            (own,) = map(Path, set(re.findall(r"/tmp/g4f-ray-\w+", started_by_it)))
             assert own.stat().st_mode & 0o077 == 0
             assert tells(own, CANARY) == []
             stdout, stderr = process.communicate(timeout=60)

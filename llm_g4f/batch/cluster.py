@@ -275,7 +275,7 @@ class _Ray:
             # Sockets have short names, so not where macOS has its temporary files.
             place = "/tmp" if os.name == "posix" else None  # noqa: S108
             folder = tempfile.TemporaryDirectory(
-                prefix="g4f-", dir=place, ignore_cleanup_errors=True
+                prefix="g4f-ray-", dir=place, ignore_cleanup_errors=True
             )
             options = {
                 "address": "local",
