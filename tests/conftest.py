@@ -44,13 +44,6 @@ def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The embedded model takes every core: in parallel runs, one of its tests at a time."""
-    for item in items:
-        if "real_weights" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("embedded"))
-
-
 @pytest.fixture(autouse=True)
 def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty LLM_USER_PATH, and no keys, proxies or settings of whoever runs the tests."""

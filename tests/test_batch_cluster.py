@@ -34,8 +34,6 @@ from .test_batch import (
     write,
 )
 
-pytestmark = pytest.mark.xdist_group("cluster")
-
 CANARY = "sk-canary-7f3a91"
 
 ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -269,10 +269,9 @@ async def ready_weights() -> Weights:
         weights = find()
         if weights is None:
             return await fetch()
-        if weights.path == _runtime.path:
-            # To read the file again would take as long as the first word.
-            return weights
-        wrong = await asyncio.to_thread(weights.check)
+        # To read all of the file again would take as long as the first word.
+        whole = weights.path != _runtime.path
+        wrong = await asyncio.to_thread(weights.check, whole=whole)
         if wrong is None:
             return weights
         if weights.chosen:
