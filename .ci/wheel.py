@@ -15,7 +15,7 @@ LOCAL = {"xllamacpp"}
 PRICES = {"genai-prices"}
 PLOT = {"matplotlib"}
 RAY = {"ray"}
-TEST = LOCAL | PRICES | PLOT | RAY
+TEST = LOCAL | PRICES | PLOT
 TEST |= {
     "coverage",
     "hatchling",

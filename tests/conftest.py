@@ -26,7 +26,7 @@ from llm_g4f.providers.catalog import ROWS
 from .forked import AVAILABLE, LLM, Forks, without_syncing
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["test_batch_cluster.py"]
-"""A cluster needs POSIX, and Ray has no wheels for the newest Python and for musl."""
+"""Its half a gigabyte and its many processes are for who installs the extra `ray` beside `test`."""
 
 KEY_VARIABLES = {
     "OPENAI_BASE_URL",
