@@ -91,8 +91,8 @@ def started(*args: str, **kwargs: Any) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    limit = time.monotonic() + 20
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
+    limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.002)
