@@ -62,7 +62,9 @@ def real(kind: type[G4FError]) -> dict[str, str]:
 
 def test_the_tree_is_the_one_that_is_drawn() -> None:
     for module in pkgutil.walk_packages(llm_g4f.__path__, "llm_g4f."):
-        importlib.import_module(module.name)
+        # It needs Ray, and has no error of its own.
+        if module.name != "llm_g4f.batch.desk":
+            importlib.import_module(module.name)
     assert drawn() == {"G4FError": None} | real(G4FError)
     assert len(drawn()) == 20
     assert issubclass(G4FError, Exception)
