@@ -4,6 +4,7 @@ G4FError                       provider, model, receipt; a message a person can 
 ├── ConfigError                g4f.yaml: file and line
 ├── NoProviderError            nobody can take this request: each provider and why
 ├── LedgerError                a batch's file of results: which, and what is wrong with it
+├── ClusterError               a batch's Ray cluster: it is not there, or has stopped
 └── APIError                   partial: the text that had arrived
     ├── APIConnectionError     DNS, refused, reset, TLS, proxy
     │   └── APITimeoutError    connect, first token, idle, total; 408
@@ -37,6 +38,7 @@ __all__ = [
     "APITimeoutError",
     "AuthenticationError",
     "BadRequestError",
+    "ClusterError",
     "ConfigError",
     "ConflictError",
     "ContextLengthError",
@@ -118,6 +120,10 @@ class NoProviderError(G4FError):
 
 class LedgerError(G4FError):
     """A batch's file of results cannot be used; the message names it."""
+
+
+class ClusterError(G4FError):
+    """Ray cannot be used, or the cluster has failed; the message says what to do."""
 
 
 class APIError(G4FError):

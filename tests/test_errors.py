@@ -66,7 +66,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
         if module.name != "llm_g4f.batch.desk":
             importlib.import_module(module.name)
     assert drawn() == {"G4FError": None} | real(G4FError)
-    assert len(drawn()) == 20
+    assert len(drawn()) == 21
     assert issubclass(G4FError, Exception)
 
 

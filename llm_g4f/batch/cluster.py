@@ -29,7 +29,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..client import DEFAULT_MODEL, Settings
-from ..errors import G4FError, clean
+from ..errors import ClusterError, clean
 from ..routing.notice import announce
 from .local import CONCURRENCY, NOTICES, Results, Rows
 from .results import Result
@@ -37,7 +37,7 @@ from .results import Result
 if TYPE_CHECKING:
     from .desk import Answered, Numbered
 
-__all__ = ["ClusterError", "check", "run"]
+__all__ = ["check", "run"]
 
 _AHEAD = 4
 """How many times the rows that are asked at once may be in the cluster: a block is on its way for some tenths of a
@@ -53,10 +53,6 @@ _CALLS = 128
 
 _PATIENCE = 3.0
 """Seconds that the cluster has to give up what is under way."""
-
-
-class ClusterError(G4FError):
-    """Ray cannot be used, or the cluster has failed; the message says what to do."""
 
 
 def check(address: str | None) -> None:
