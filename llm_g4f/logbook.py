@@ -138,7 +138,7 @@ def _chunk(completion: ChatCompletion) -> ChatCompletionChunk:
             for index, call in enumerate(message.tool_calls or ())
         ]
         delta = ChoiceDelta(
-            message.role, message.content, message.reasoning, calls, message.refusal
+            message.role, message.content, message.reasoning, calls or None, message.refusal
         )
         choices.append(ChunkChoice(choice.index, delta, choice.finish_reason, choice.logprobs))
     return ChatCompletionChunk(choices=choices, **fields)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec.structs import asdict
 
 from ..client import DEFAULT_MODEL, Proxies, Settings
-from ..errors import BadRequestError, G4FError
+from ..errors import G4FError
 from ..providers.chain import Inner
 from ..routing import attempts
 from ..routing.limits import Limits
@@ -28,7 +28,7 @@ from ..routing.prices import has_table, price
 from ..routing.registry import Source
 from ..types import Accumulator, ChatCompletion, ChatRequest, Secret
 from .moment import Moment
-from .requests import to_request
+from .requests import to_request, unaskable
 from .results import Id, Result
 
 if TYPE_CHECKING:
@@ -130,12 +130,12 @@ def _price(completion: ChatCompletion, source: Source) -> float | None:
 def id_of(row: Mapping[str, Any], number: int) -> Id:
     """The id of a row, its number if it has none. Raises `BadRequestError` for a list and the like."""
     if not isinstance(row, Mapping):
-        raise BadRequestError("The row cannot be asked: it is no object.")
+        raise unaskable("it is no object")
     id = row.get("id")
     if id is None:
         return number
     if isinstance(id, bool) or not isinstance(id, (str, int)) or not _is_writable(id):
-        raise BadRequestError("The row cannot be asked: id has to be text or a whole number.")
+        raise unaskable("id has to be text or a whole number")
     return id
 
 

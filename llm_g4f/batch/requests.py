@@ -9,7 +9,7 @@ from ..client import DEFAULT_MODEL, Settings
 from ..errors import BadRequestError
 from ..types import JSON, ChatRequest
 
-__all__ = ["PARAMETERS", "ROUTING", "TEXTS", "to_request"]
+__all__ = ["PARAMETERS", "ROUTING", "TEXTS", "to_request", "unaskable"]
 
 ROUTING = frozenset({"provider", "exact", "timeout", "extra_body", "headers"})
 """What a row may say that is for the route and not for the model."""
@@ -58,7 +58,7 @@ def to_request(
     for name in ("stream", "stream_options"):
         asked.pop(name, None)
     if asked.get("n", 1) != 1:
-        raise _wrong("n has to be 1: a row has one answer")
+        raise unaskable("n has to be 1: a row has one answer")
     return settings.request(
         messages,
         model=_typed(asked, "model", str, "a name") or DEFAULT_MODEL,
@@ -72,42 +72,43 @@ def to_request(
     )
 
 
-def _wrong(words: str) -> BadRequestError:
+def unaskable(words: str) -> BadRequestError:
+    """The error for a row that is itself at fault."""
     return BadRequestError(f"The row cannot be asked: {words}.")
 
 
 def _typed(asked: JSON, name: str, kind: type | tuple[type, ...], words: str) -> Any:
     value = asked.pop(name, None)
     if value is not None and not isinstance(value, kind):
-        raise _wrong(f"{name} has to be {words}")
+        raise unaskable(f"{name} has to be {words}")
     return value
 
 
 def _seconds(asked: JSON) -> float | None:
     value = _typed(asked, "timeout", (int, float), "a number of seconds")
     if value is not None and not 0 < value < float("inf"):
-        raise _wrong("timeout has to be a number of seconds above 0")
+        raise unaskable("timeout has to be a number of seconds above 0")
     return value  # type: ignore[no-any-return]
 
 
 def _messages(row: JSON, system: str | None) -> list[JSON]:
     prompt, messages, own = row.get("prompt"), row.get("messages"), row.get("system")
     if own is not None and not isinstance(own, str):
-        raise _wrong("system has to be text")
+        raise unaskable("system has to be text")
     if (prompt is None) == (messages is None):
         both = "both prompt and messages" if prompt is not None else "neither prompt nor messages"
-        raise _wrong(f"it has {both}")
+        raise unaskable(f"it has {both}")
     if prompt is not None:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise _wrong("prompt has to be text, and not blank")
+            raise unaskable("prompt has to be text, and not blank")
         messages = [{"role": "user", "content": prompt}]
     if not isinstance(messages, list) or not all(isinstance(one, Mapping) for one in messages):
-        raise _wrong("messages has to be a list of objects")
+        raise unaskable("messages has to be a list of objects")
     if not messages:
-        raise _wrong("messages is empty")
+        raise unaskable("messages is empty")
     if any(message.get("role") in _INSTRUCTIONS for message in messages):
         if own is not None:
-            raise _wrong("it has system, and messages that have their own")
+            raise unaskable("it has system, and messages that have their own")
         return list(messages)
     system = system if own is None else own
     return [*([{"role": "system", "content": system}] if system else []), *messages]

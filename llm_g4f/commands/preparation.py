@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..batch.requests import PARAMETERS, ROUTING, TEXTS
+from ..batch.requests import PARAMETERS, ROUTING, TEXTS, unaskable
 from ..client import Settings
-from ..errors import BadRequestError, clean
+from ..errors import clean
 from ..options import Options
 from ..types import JSON
 
@@ -150,7 +150,7 @@ class Preparation:
             try:
                 asked["model"] = model_name(name)
             except click.ClickException as error:
-                raise _wrong(error.message) from None
+                raise unaskable(error.message) from None
         return self._filled(asked, variables) if self._templates else asked
 
     def _is_variable(self, name: str) -> bool:
@@ -176,21 +176,17 @@ class Preparation:
         from llm.cli import _apply_template
 
         if "messages" in asked:
-            raise _wrong("a template needs prompt, and it has messages")
+            raise unaskable("a template needs prompt, and it has messages")
         prompt, system = asked.get("prompt"), asked.get("system") or self._system
         if prompt is None and "input" in self._variables:
-            raise _wrong("the template needs prompt ($input)")
+            raise unaskable("the template needs prompt ($input)")
         filled = {name: "" if value is None else value for name, value in variables.items()}
         for template in self._templates:
             try:
                 prompt, system = _apply_template(template, prompt, dict(filled), system)
             except click.ClickException as error:
-                raise _wrong(error.message) from None
+                raise unaskable(error.message) from None
         return asked | {"prompt": prompt, "system": system}
-
-
-def _wrong(words: str) -> BadRequestError:
-    return BadRequestError(f"The row cannot be asked: {words}.")
 
 
 def _typed(name: str, cell: str) -> Any:
@@ -200,5 +196,5 @@ def _typed(name: str, cell: str) -> Any:
     try:
         value = json.loads(cell)
     except (ValueError, RecursionError):
-        raise _wrong(f"{name} cannot be {clean(cell, 40)!r}") from None
+        raise unaskable(f"{name} cannot be {clean(cell, 40)!r}") from None
     return bool(value) if name == "exact" and value in (0, 1) else value
