@@ -23,6 +23,7 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import config
+from .config import Names
 from .errors import BadRequestError, G4FError, NoProviderError
 from .portal import portal
 from .providers.base import Batch
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient", "AsyncStream", "Client", "Stream"]
 
 Messages = str | Iterable[Mapping[str, Any]]
-Names = str | Iterable[str] | None
 Proxies = str | Mapping[str, str] | None
 
 DEFAULT_MODEL = "gpt-4o"
@@ -59,18 +59,6 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*").fullmatch
 _SECRET_HEADERS = frozenset(
     {"authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"}
 )
-
-
-def provider_names(provider: Names) -> tuple[str, ...]:
-    """A name, names separated by spaces or commas, or a list of them, as names in their order.
-
-    "any" stands for the usual route.
-    """
-    if provider is None:
-        return ()
-    parts = [provider] if isinstance(provider, str) else list(provider)
-    names = [name for part in parts for name in str(part).replace(",", " ").split()]
-    return () if names == ["any"] else tuple(dict.fromkeys(names))
 
 
 def _messages(messages: Messages) -> list[JSON]:
@@ -225,7 +213,7 @@ class Settings:
         timeout: float | None,
         http_client: httpx.AsyncClient | None,
     ) -> None:
-        self.providers = provider_names(provider)
+        self.providers = config.provider_names(provider)
         self.base_url = None
         self.key: Secret | None = None
         self.timeout = timeout
@@ -268,7 +256,7 @@ class Settings:
         params: JSON,
     ) -> ChatRequest:
         """The request of one call. Raises `G4FError` for what nobody could be asked."""
-        providers = self.providers if provider is None else provider_names(provider)
+        providers = self.providers if provider is None else config.provider_names(provider)
         if self.key is not None and providers != self.providers:
             raise NoProviderError(
                 f"This client's api_key is for {self.providers[0]}; it is not sent to another"

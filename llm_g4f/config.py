@@ -10,7 +10,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "ModelEntry",
+    "Names",
     "ProviderConfig",
     "check_base_url",
     "clean_key",
@@ -31,9 +32,12 @@ __all__ = [
     "find_key",
     "load",
     "named_key",
+    "provider_names",
     "user_dir",
     "user_file",
 ]
+
+Names = str | Iterable[str] | None
 
 _NAME = r"[a-z0-9][a-z0-9_.-]*"
 _DEPTH = 100
@@ -485,6 +489,18 @@ def find_key(aliases: tuple[str, ...], variables: tuple[str, ...]) -> Secret | N
         if value := os.environ.get(variable, "").strip():
             return clean_key(value, f"the environment variable {variable}")
     return None
+
+
+def provider_names(provider: Names) -> tuple[str, ...]:
+    """A name, names separated by spaces or commas, or a list of them, as names in their order.
+
+    "any" stands for the usual route.
+    """
+    if provider is None:
+        return ()
+    parts = [provider] if isinstance(provider, str) else list(provider)
+    names = [name for part in parts for name in str(part).replace(",", " ").split()]
+    return () if names == ["any"] else tuple(dict.fromkeys(names))
 
 
 def named_key(given: str) -> Secret:

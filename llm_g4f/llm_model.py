@@ -47,32 +47,25 @@ from .types import (
     Usage,
 )
 
-__all__ = ["LLMModels", "llm_messages", "this_turn", "to_tool"]
-
-PREFIX = "llm:"
+__all__ = ["llm_messages", "member", "this_turn", "to_tool"]
 
 _APART = frozenset({"tools", "response_format", "stream_options", "n"})
 """Parameters that are no options of llm's."""
 
 
-class LLMModels:
-    """Every model that llm has, but ours: a family of providers, `llm:` and the model's id."""
-
-    name = PREFIX
-
-    def member(self, id: str) -> Provider:
-        """The provider `llm:id`; an alias will do. Raises `ConfigError`, `NoProviderError`."""
-        model = _found(id)
-        if isinstance(model, (G4F, AsyncG4F)):
-            raise ConfigError(
-                f"{PREFIX}{id} is a model of this very plugin, which would ask itself: name another"
-                " model of llm's."
-            )
-        return _Provider(f"{PREFIX}{id}", model)
+def member(name: str) -> Provider:
+    """The provider `llm:id`, the model with that id or alias. Raises `ConfigError`, `NoProviderError`."""
+    model = _found(name)
+    if isinstance(model, (G4F, AsyncG4F)):
+        raise ConfigError(
+            f"{name} is a model of this very plugin, which would ask itself: name another model of llm's."
+        )
+    return _Provider(name, model)
 
 
-def _found(id: str) -> Any:
+def _found(name: str) -> Any:
     """The asynchronous model if there is one, else the synchronous one."""
+    id = name.partition(":")[2]
     # Without a name llm finds its default model.
     for find in (llm.get_async_model, llm.get_model) if id else ():
         try:
@@ -80,7 +73,7 @@ def _found(id: str) -> Any:
         except llm.UnknownModelError:
             continue
     raise NoProviderError(
-        f'There is no model {id!r} in llm ({PREFIX}{id}): "llm models" lists what is installed.'
+        f'There is no model {id!r} in llm ({name}): "llm models" lists what is installed.'
     )
 
 

@@ -18,8 +18,7 @@ from llm.parts import (
 )
 from llm.utils import simplify_usage_dict
 
-from .client import provider_names
-from .config import named_key
+from .config import named_key, provider_names
 from .errors import BadRequestError, InvalidResponseError, clean
 from .options import Options
 from .routing.notice import announce, ending_of, notice_of

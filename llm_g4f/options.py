@@ -18,6 +18,13 @@ class Options(llm.Options):
     # llm builds every model at every start: the schema waits until somebody prompts.
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
+    def __init__(self, /, **given: Any) -> None:
+        if given:
+            super().__init__(**given)
+        else:
+            # Nothing to check: pydantic would first take 2 ms to learn how.
+            self.__setstate__(type(self).model_construct().__getstate__())
+
     temperature: float | None = Field(
         default=None,
         ge=0,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llm
 from llm.plugins import pm
 
 from . import hooks
+
+if TYPE_CHECKING:
+    from .providers.base import Provider
 
 pm.add_hookspecs(hooks)
 
@@ -30,6 +33,16 @@ def register_commands(cli: Any) -> None:
 
 @llm.hookimpl
 def register_g4f_providers(register: Any) -> None:
-    from .llm_model import LLMModels
-
     register(LLMModels())
+
+
+class LLMModels:
+    """Every model that llm has, but ours, as a family of providers: `llm:` and the model's id."""
+
+    name = "llm:"
+
+    def member(self, id: str) -> Provider:
+        """The provider `llm:id`; an alias will do. Raises `ConfigError`, `NoProviderError`."""
+        from .llm_model import member
+
+        return member(self.name + id)

@@ -13,7 +13,7 @@ from .chain import Inner
 from .chunks import ChunkReader, parse_json
 from .exchange import NetworkError, Response
 from .failures import Place, broken_off, stream_failure
-from .sse import MAX_EVENT, Decoder, Event, EventTooLong
+from .sse import MAX_EVENT, Decoder, Event, EventTooLong, whole_events
 
 __all__ = ["Answer", "Body"]
 
@@ -25,6 +25,9 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"
 
 _DRAIN = 0.2
 """Seconds to read the end of a response, so that its connection can be used again."""
+
+_ALONE = 4
+"""Events: the first text is seldom behind them."""
 
 _BEGINNING = 64 * 1024
 """Bytes of an error body that are read: what a person needs of it is shorter by far."""
@@ -106,6 +109,9 @@ class Answer:
         self._begun = False
         self._calling = False
         self._done = False
+        self._held = b""
+        self._between = False
+        self._alone = _ALONE
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """As many chunks at a time as one read of the network brings. Raises `APIError`."""
@@ -183,22 +189,45 @@ class Answer:
     def _read(self, decoder: Decoder, data: bytes) -> tuple[Batch, APIError | None]:
         """The chunks in `data`, and the error behind them: what came before it still counts."""
         batch: Batch = []
-        piece = self._reader.piece
+        data = self._held + data
+        end = whole_events(data)
+        data, self._held = data[:end], data[end:]
         try:
-            for event in decoder.feed(data):
-                chunk = piece(event.data) if event.name == "message" else None
-                if chunk is None:
-                    if event.data.startswith(b"[DONE]"):
-                        self._done = True
-                        break
-                    chunk = self._event(event)
-                batch.append(chunk)
+            while data and not self._done:
+                if self._between:
+                    pieces, data = self._reader.pieces(data)
+                    batch += pieces
+                part, data = self._part(data)
+                self._decode(decoder, part, batch)
         except EventTooLong:
             return batch, self._body.too_long()
         except APIError as error:
             return batch, error
         self._begun = self._begun or bool(batch)
         return batch, None
+
+    def _part(self, data: bytes) -> tuple[bytes, bytes]:
+        """How much of `data` to decode next, and the rest: the first events one by one, for what they
+        tell of the others."""
+        if self._alone and (end := data.find(b"\n\n") + 2) > 1:
+            self._alone -= 1
+            return data[:end], data[end:]
+        return data, b""
+
+    def _decode(self, decoder: Decoder, data: bytes, batch: Batch) -> None:
+        """Add the chunks of the events in `data`. Raises `APIError` and `EventTooLong`."""
+        if not data:
+            return
+        self._between = data.endswith(b"\n\n")
+        piece = self._reader.piece
+        for event in decoder.feed(data):
+            chunk = piece(event.data) if event.name == "message" else None
+            if chunk is None:
+                if event.data.startswith(b"[DONE]"):
+                    self._done = True
+                    break
+                chunk = self._event(event)
+            batch.append(chunk)
 
     def _event(self, event: Event) -> ChatCompletionChunk:
         """The chunk of an event that is more than a piece of text. Raises `APIError`."""
@@ -227,6 +256,7 @@ class Answer:
     def _last(self, decoder: Decoder) -> ChatCompletionChunk | None:
         """The chunk in what stands open at the end: a server may forget the last blank line."""
         try:
+            decoder.feed(self._held)
             last = decoder.end()
         except EventTooLong:
             raise self._body.too_long() from None

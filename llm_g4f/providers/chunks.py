@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from msgspec import DecodeError, Struct
@@ -30,6 +29,7 @@ from ..types import (
     ToolCallDelta,
     Usage,
 )
+from .template import Template
 from .thinking import Thinking
 
 __all__ = ["ChunkReader", "parse_json", "text_of"]
@@ -98,26 +98,30 @@ def _usage(value: Any) -> Usage | None:
     if prompt is None or completion is None:
         return None
     total = _integer(value.get("total_tokens"))
-    numbers = _numbers(value)
+    extra = _numbers(value)
     for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        numbers.pop(name, None)
-    details = {name: _numbers(given) for name, given in _plain(value) if isinstance(given, dict)}
+        extra.pop(name, None)
+    details = {}
+    for name, given in _plain(value):
+        if isinstance(given, dict):
+            details[name] = _numbers(given)
     of_prompt = details.pop("prompt_tokens_details", None)
     of_completion = details.pop("completion_tokens_details", None)
+    extra.update((name, given) for name, given in details.items() if given)
     return Usage(
         prompt,
         completion,
         prompt + completion if total is None else total,
         of_prompt,
         of_completion,
-        {**numbers, **{name: given for name, given in details.items() if given}},
+        extra,
     )
 
 
-def _plain(value: JSON) -> Iterator[tuple[str, Any]]:
+def _plain(value: JSON) -> list[tuple[str, Any]]:
     """The first of an object's items that have names as a field has."""
-    items = ((name, given) for name, given in value.items() if name.isidentifier())
-    return islice(((name, given) for name, given in items if len(name) <= 64), 50)
+    items = [item for item in value.items() if len(item[0]) <= 64 and item[0].isidentifier()]
+    return items[:50]
 
 
 def _numbers(value: JSON) -> JSON:
@@ -177,6 +181,13 @@ class _Piece(Struct, forbid_unknown_fields=True, gc=False):
 _decode_piece = Decoder(_Piece).decode
 
 
+def _text_of_piece(data: bytes) -> str | None:
+    try:
+        return _decode_piece(data).choices[0].delta.content
+    except (DecodeError, UnicodeDecodeError):
+        return None
+
+
 class ChunkReader:
     """Chunks of one answer: remembers what later pieces leave out (ids, model, tool calls)."""
 
@@ -200,6 +211,31 @@ class ChunkReader:
         self._calls: dict[int, _Calls] = {}
         self._thinking: dict[int, Thinking] = {}
         self._plain: set[int] = set()
+        self._template: Template | None = None
+        self._sample: ChatCompletionChunk | None = None
+
+    def pieces(self, data: bytes) -> tuple[list[ChatCompletionChunk], bytes]:
+        """The chunks of the events with which `data` begins, as far as they are like the first
+        piece of text, and the bytes behind them. `data` begins with an event."""
+        if self._template is None or self._sample is None:
+            return [], data
+        texts, rest = self._template.texts(data)
+        like = self._sample
+        id, created, model, fingerprint = like.id, like.created, like.model, like.system_fingerprint
+        tier, provider, role = like.service_tier, like.provider, like.choices[0].delta.role
+        return [
+            ChatCompletionChunk(
+                id,
+                created,
+                model,
+                [ChunkChoice(0, ChoiceDelta(role, text))],
+                None,
+                fingerprint,
+                tier,
+                provider,
+            )
+            for text in texts
+        ], rest
 
     def piece(self, data: bytes) -> ChatCompletionChunk | None:
         """The chunk in `data` if it is a mere piece of text, at a quarter of the time; None for
@@ -220,7 +256,7 @@ class ChunkReader:
             self._names = names
             self._model = self._label(piece.model) or self._model
             self._fingerprint = self._label(piece.system_fingerprint)
-        return ChatCompletionChunk(
+        chunk = ChatCompletionChunk(
             self._id,
             self._created,
             self._model,
@@ -230,6 +266,10 @@ class ChunkReader:
             piece.service_tier,
             self._provider,
         )
+        if delta.content and self._sample is None:
+            self._sample = chunk
+            self._template = Template.of(data, _text_of_piece)
+        return chunk
 
     def read(self, data: Any) -> ChatCompletionChunk:
         """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["MAX_EVENT", "Decoder", "Event", "EventTooLong"]
+__all__ = ["MAX_EVENT", "Decoder", "Event", "EventTooLong", "whole_events"]
 
 MAX_EVENT = 32 * 1024 * 1024
 """Bytes that one event may have; more is an error, not an answer."""
+
+_SHORT = 4 * 1024
+"""Bytes that are worth copying once more when the rest of their event comes."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -25,6 +28,15 @@ class Event(Struct, frozen=True):
 
 class EventTooLong(ValueError):
     """An event is longer than `MAX_EVENT`."""
+
+
+def whole_events(data: bytes) -> int:
+    """How many bytes of `data` are whole events, or all of them where that is not plain to see. A
+    `Decoder` may get the others later: they end none."""
+    end = data.rfind(b"\n\n") + 2
+    if end < 2 or len(data) - end > _SHORT or b"\r" in data[end:]:
+        return len(data)
+    return end
 
 
 class Decoder:

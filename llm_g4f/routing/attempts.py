@@ -336,6 +336,8 @@ class _Run:
         found = Inner(_asked(provider, self._request, serving))
         held: Batch = []
         text = StringIO()
+        # A long answer has many chunks.
+        name, receipt, write = provider.name, self.receipt, text.write
         committed = False
         try:
             while True:
@@ -346,11 +348,12 @@ class _Run:
                 failure = None
                 speaks: ChatCompletionChunk | None = None
                 for place, chunk in enumerate(batch):
-                    chunk.provider = provider.name
-                    chunk.receipt = self.receipt
+                    chunk.provider = name
+                    chunk.receipt = receipt
                     for choice in chunk.choices:
-                        if choice.delta.content and choice.index == 0:
-                            text.write(choice.delta.content)
+                        content = choice.delta.content
+                        if content and choice.index == 0:
+                            write(content)
                         if choice.finish_reason == "error":
                             failure = StreamError(
                                 f"{provider.name} broke off its answer with an error.",
