@@ -28,8 +28,8 @@ EVENT = 10
 """A refusal weighs at least as much as so many requests, however short its pause is: it may be
 that many which are refused."""
 
-PATIENCE = 20
-"""Pauses until the pace is back at what was taken before the refusal: so they take at most 5 % of the
+PATIENCE = 40
+"""Pauses until the pace is back at what was taken before the refusal: so they take at most 2.5 % of the
 time."""
 
 HASTE = 6
