@@ -210,11 +210,23 @@ def test_a_worker_that_dies_costs_no_row(cluster: Cluster) -> None:
     assert (process.returncode, texts()) == (0, dict.fromkeys(range(30), "Hello")), stderr
 
 
+def refused_at(address: str) -> bool:
+    """Whether a cluster lets nobody in who has no token for it."""
+    stranger = (
+        f"import ray; ray.init('{address}', log_to_driver=False); print(ray.cluster_resources())"
+    )
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(
+        [sys.executable, "-c", stranger], env=environment, check=False, capture_output=True
+    )
+    return done.returncode != 0 and b"InvalidAuthToken" in done.stderr
+
+
 def test_without_an_address_this_machine_is_the_cluster(
     user_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, value in {"BOX_KEY": CANARY, **ACCESS}.items():
+    for name, value in {"BOX_KEY": CANARY, "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     write("in.jsonl", *prompts(8))
@@ -229,6 +241,10 @@ def test_without_an_address_this_machine_is_the_cluster(
             (own,) = set(re.findall(r"/tmp/g4f-ray-\w+", " ".join(below(process.pid).values())))
             assert Path(own).stat().st_mode & 0o077 == 0
             assert tells(Path(own), CANARY) == []
+            (address,) = set(
+                re.findall(r"--gcs-address=(\S+)", " ".join(below(process.pid).values()))
+            )
+            assert refused_at(address)
             process.send_signal(signal.SIGINT)
             stdout, stderr = process.communicate(timeout=PATIENCE)
     (error,) = (one["error"] for one in read().values() if "error" in one)
@@ -236,6 +252,7 @@ def test_without_an_address_this_machine_is_the_cluster(
     assert (process.returncode, stdout) == (130, "")
     assert "3 answered, 1 failed, 27 tokens: out" in stderr.splitlines()
     assert len(logged(user_path)) == 3
+    assert not (tmp_path / ".ray").exists()
     assert not Path(own).exists()
     assert not [line for _, line in processes().values() if own in line]
 

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import math
 import os
+import secrets
 import socket
 import tempfile
 import threading
@@ -255,14 +256,17 @@ class _Ray:
     def __init__(self, address: str | None) -> None:
         # Ray reports how it is used to its makers unless this is said before its import.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self._held = contextlib.ExitStack()
+        if address is None:
+            _set_token(self._held)
         import ray
         import ray.data
 
-        self._held = contextlib.ExitStack()
         self._desk: Any = None
         self._rows: dict[int, int] = {}
         self._given = 0
         if ray.is_initialized():
+            self._held.close()
             return
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -364,6 +368,17 @@ class _Ray:
 
     def close(self) -> None:
         self._held.close()
+
+
+def _set_token(held: contextlib.ExitStack) -> None:
+    """Let nobody but us use the cluster of this run: who may use one may run programs on it.
+
+    Ray by itself keeps one token for ever, in a file that other users can often read.
+    """
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        held.callback(lambda: [os.environ.pop(name, None) for name in ours])
+        os.environ.update(ours)
 
 
 def _knock(address: str) -> None:
