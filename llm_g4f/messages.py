@@ -22,7 +22,6 @@ from .config import named_key, provider_names
 from .errors import BadRequestError, InvalidResponseError, clean
 from .options import Options
 from .routing.notice import announce, ending_of, notice_of
-from .routing.prices import price
 from .routing.registry import Source
 from .types import JSON, Accumulator, ChatCompletionChunk, ChatRequest, Receipt, ToolCall
 
@@ -268,6 +267,8 @@ class Turn:
 
     def find_price(self) -> None:
         """Find out what the answer cost, before `finish`. May load a table, which takes a while."""
+        from .routing.prices import price
+
         answer = self._whole.completion()
         if answer.receipt is not None and answer.usage is not None:
             self._price = price(answer.receipt, answer.usage, answer.service_tier, self._source)

@@ -368,7 +368,8 @@ def _embedded(bench: Bench) -> None:
         done = subprocess.run(
             [
                 *(str(python), "-m", "benchmarks.clients.embedded"),
-                *(str(scale.tokens), str(scale.rounds)),
+                # A turn is short, and a busy moment hits one of two.
+                *(str(scale.tokens), str(4 * scale.rounds)),
             ],
             env=env,
             cwd=bench.work,
