@@ -102,6 +102,13 @@ def test_what_llms_own_options_refuse_ours_refuse(name: str, value: Any) -> None
     assert caught.value.errors()[0]["loc"][0] == name
 
 
+def test_without_any_they_are_what_pydantic_makes_of_none() -> None:
+    none, checked = Options(), Options.model_validate({})
+    assert none == checked
+    assert (dict(none), none.model_fields_set) == (dict(checked), set())
+    assert none.model_dump() == checked.model_dump()
+
+
 @pytest.mark.parametrize("value", ["[1]", "5", '"a"', '{"1": null}', '{"1": [2]}'])
 def test_a_logit_bias_of_another_shape_is_refused_in_words(value: str) -> None:
     with pytest.raises(pydantic.ValidationError, match="logit_bias maps token ids to numbers"):

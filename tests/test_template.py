@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +19,14 @@ from llm_g4f.providers.template import Template
 from llm_g4f.types import ChatCompletionChunk
 
 from .server import chunk
+
+
+@pytest.fixture(autouse=True, scope="module")
+def always() -> Iterator[None]:
+    """Two events are many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llm_g4f.providers.answer._MANY", 0)
+        yield
 
 
 def framed(*values: Any) -> bytes:
@@ -86,27 +95,38 @@ def test_other_events_are_left_to_those_who_understand_them(data: bytes) -> None
         # The last one of two counts.
         b'{"content": "a", "content": "b"}',
         b'{"other": {"content": "a"}, "content": null}',
+        event("a" * 5_000),
     ],
 )
-def test_an_event_whose_text_stands_elsewhere_makes_no_template(data: bytes) -> None:
+def test_an_event_that_is_long_or_has_its_text_elsewhere_makes_no_template(data: bytes) -> None:
     assert Template.of(data, content) is None
 
 
-def test_a_stream_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("many", "read"),
+    [
+        # The first text might have been the beginning of <think>; the second is as all others are.
+        (4096, ["role", "word 0", "word 1", "[DONE]"]),
+        (100_000, ["role", *["word"] * 50, "[DONE]"]),
+    ],
+)
+def test_many_events_at_once_take_the_short_way(
+    many: int, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.providers.answer._MANY", many)
     texts = [f"word {i}" for i in range(50)]
     data = framed(chunk("", role="assistant"), *map(chunk, texts), b"[DONE]")
-    read = ChunkReader.piece
+    usual = ChunkReader.piece
     seen: list[bytes] = []
 
     def piece(self: ChunkReader, one: bytes) -> ChatCompletionChunk | None:
         seen.append(one)
-        return read(self, one)
+        return usual(self, one)
 
     monkeypatch.setattr(ChunkReader, "piece", piece)
     chunks = answer(data)
     assert [one.choices[0].delta.content for one in chunks] == ["", *texts]
-    # The first text might have been the beginning of <think>; the second is as all others are.
-    assert len(seen) == len(["role", "word 0", "word 1", "[DONE]"])
+    assert len(seen) == len(read)
 
 
 class Reads:

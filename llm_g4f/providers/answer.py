@@ -26,6 +26,9 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"
 _DRAIN = 0.2
 """Seconds to read the end of a response, so that its connection can be used again."""
 
+_MANY = 4 * 1024
+"""Bytes at once from which on it is worth while to look at how events are alike."""
+
 _ALONE = 4
 """Events: the first text is seldom behind them."""
 
@@ -194,11 +197,14 @@ class Answer:
         data, self._held = data[:end], data[end:]
         try:
             while data and not self._done:
-                if self._between:
-                    pieces, data = self._reader.pieces(data)
-                    batch += pieces
-                part, data = self._part(data)
+                part = data
+                if len(data) > _MANY:
+                    if self._between:
+                        pieces, data = self._reader.pieces(data)
+                        batch += pieces
+                    part = self._part(data)
                 self._decode(decoder, part, batch)
+                data = data[len(part) :]
         except EventTooLong:
             return batch, self._body.too_long()
         except APIError as error:
@@ -206,13 +212,13 @@ class Answer:
         self._begun = self._begun or bool(batch)
         return batch, None
 
-    def _part(self, data: bytes) -> tuple[bytes, bytes]:
-        """How much of `data` to decode next, and the rest: the first events one by one, for what they
-        tell of the others."""
+    def _part(self, data: bytes) -> bytes:
+        """How much of `data` to decode next: the first events one by one, for what they tell of the
+        others."""
         if self._alone and (end := data.find(b"\n\n") + 2) > 1:
             self._alone -= 1
-            return data[:end], data[end:]
-        return data, b""
+            return data[:end]
+        return data
 
     def _decode(self, decoder: Decoder, data: bytes, batch: Batch) -> None:
         """Add the chunks of the events in `data`. Raises `APIError` and `EventTooLong`."""

@@ -205,22 +205,25 @@ class ChunkReader:
         self._without_key = without_key
         self._id = ""
         self._labels: dict[str, str] = {}
-        self._names: tuple[str, str | None] | None = None
-        self._fingerprint: str | None = None
         self._created = 0
         self._calls: dict[int, _Calls] = {}
         self._thinking: dict[int, Thinking] = {}
         self._plain: set[int] = set()
+        self._sample: tuple[bytes | None, ChatCompletionChunk] | None = None
         self._template: Template | None = None
-        self._sample: ChatCompletionChunk | None = None
 
     def pieces(self, data: bytes) -> tuple[list[ChatCompletionChunk], bytes]:
         """The chunks of the events with which `data` begins, as far as they are like the first
         piece of text, and the bytes behind them. `data` begins with an event."""
-        if self._template is None or self._sample is None:
+        if self._sample is None:
+            return [], data
+        first, like = self._sample
+        if first is not None:
+            self._template = Template.of(first, _text_of_piece)
+            self._sample = None, like
+        if self._template is None:
             return [], data
         texts, rest = self._template.texts(data)
-        like = self._sample
         id, created, model, fingerprint = like.id, like.created, like.model, like.system_fingerprint
         tier, provider, role = like.service_tier, like.provider, like.choices[0].delta.role
         return [
@@ -250,25 +253,19 @@ class ChunkReader:
             return None
         if not self._id:
             self._begin(piece.id, piece.created)
-        names = (piece.model, piece.system_fingerprint)
-        if names != self._names:
-            # Chunk after chunk says the same.
-            self._names = names
-            self._model = self._label(piece.model) or self._model
-            self._fingerprint = self._label(piece.system_fingerprint)
+        self._model = self._label(piece.model) or self._model
         chunk = ChatCompletionChunk(
             self._id,
             self._created,
             self._model,
             [ChunkChoice(0, ChoiceDelta(delta.role, delta.content))],
             None,
-            self._fingerprint,
+            self._label(piece.system_fingerprint),
             piece.service_tier,
             self._provider,
         )
         if delta.content and self._sample is None:
-            self._sample = chunk
-            self._template = Template.of(data, _text_of_piece)
+            self._sample = data, chunk
         return chunk
 
     def read(self, data: Any) -> ChatCompletionChunk:
@@ -282,7 +279,6 @@ class ChunkReader:
             )
         if not self._id:
             self._begin(data.get("id"), data.get("created"))
-        self._names = None
         self._model = self._label(data.get("model")) or self._model
         choices = data.get("choices")
         usage = data.get("usage")

@@ -15,6 +15,9 @@ from msgspec.json import Decoder
 __all__ = ["Template"]
 
 _TEXT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)*)"').search
+_LARGEST = 4 * 1024
+"""Bytes of an event that has a template: larger ones are few."""
+
 _KEY = 16
 """Bytes."""
 
@@ -36,15 +39,14 @@ class Template:
 
     @classmethod
     def of(cls, data: bytes, text_of: Callable[[bytes], str | None]) -> Template | None:
-        """The template of an event's `data`, whose text `text_of` gives; None if it has none."""
-        found = _TEXT(data)
-        if found is None:
-            return None
-        head, tail = data[: found.start(1)], data[found.end(1) :]
-        # A name may occur twice in an object, and only one of its values is the text.
-        if text_of(head + _PROBE.encode() + tail) != _PROBE:
-            return None
-        return cls(head, tail)
+        """The template of an event's `data`, whose text `text_of` gives; None if it is not found."""
+        found = _TEXT(data) if len(data) <= _LARGEST else None
+        if found is not None:
+            head, tail = data[: found.start(1)], data[found.end(1) :]
+            # A name may occur twice in an object, and only one of its values is the text.
+            if text_of(head + _PROBE.encode() + tail) == _PROBE:
+                return cls(head, tail)
+        return None
 
     def texts(self, data: bytes) -> tuple[list[str], bytes]:
         """The texts of the events of this form with which `data` begins, and the bytes behind them.
