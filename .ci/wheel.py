@@ -24,6 +24,7 @@ TEST |= {
     "openai",
     "pytest",
     "pytest-cov",
+    "pytest-timeout",
     "pytest-xdist",
     "trustme",
 }

@@ -15,11 +15,12 @@ from msgspec.json import Decoder
 __all__ = ["Template"]
 
 _TEXT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)*)"').search
+
 _LARGEST = 4 * 1024
 """Bytes of an event that has a template: larger ones are few."""
 
 _KEY = 16
-"""Bytes."""
+"""Bytes by which the end of one event and the beginning of the next are found."""
 
 _PROBE = "the text"
 
