@@ -66,11 +66,18 @@ def _messages(messages: Messages) -> list[JSON]:
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}] if messages.strip() else []
     try:
-        return [copy.deepcopy(dict(message)) for message in messages]
+        copied: list[JSON] = [copy.deepcopy(dict(message)) for message in messages]
     except (TypeError, ValueError):
         raise BadRequestError(
             'messages must be a text, or a list of {"role": …, "content": …}.', status_code=400
         ) from None
+    for message in copied:
+        calls = message.get("tool_calls")
+        if calls is not None and not (
+            isinstance(calls, list) and all(isinstance(call, dict) for call in calls)
+        ):
+            raise BadRequestError("tool_calls must be a list of objects.", status_code=400)
+    return copied
 
 
 def _network(proxies: Proxies) -> Network:
@@ -274,17 +281,23 @@ class Settings:
                     f"The header {name} would go to every provider of the route: name the one"
                     " provider it is for, or give the key as api_key."
                 )
+        try:
+            own = _messages(messages)
+            params = copy.deepcopy({k: v for k, v in params.items() if v is not None})
+            more = copy.deepcopy(dict(extra_body or {}))
+        except RecursionError:
+            raise BadRequestError("The request is nested too deeply.", status_code=400) from None
         return ChatRequest(
             model=model or DEFAULT_MODEL,
-            messages=_messages(messages),
-            params=copy.deepcopy({k: v for k, v in params.items() if v is not None}),
+            messages=own,
+            params=params,
             stream=stream,
             providers=providers,
             exact=exact,
             timeout=self.timeout if timeout is None else timeout,
             key=self.key,
             headers=dict(headers or {}),
-            extra_body=copy.deepcopy(dict(extra_body or {})),
+            extra_body=more,
         )
 
 

@@ -101,10 +101,17 @@ def _prompt(model: G4F, request: ChatRequest) -> llm.Prompt:
         model=model,
         messages=history,
         tools=tools,
-        schema=(form or {})["json_schema"]["schema"] if kind == "json_schema" else None,
+        schema=_schema(form or {}) if kind == "json_schema" else None,
         options=_options(request, json_object=kind == "json_object"),
         **{"prompt": None, **turn},
     )
+
+
+def _schema(form: JSON) -> JSON | None:
+    """The schema in a response_format, if it has one that llm can log."""
+    given = form.get("json_schema")
+    schema = given.get("schema") if isinstance(given, dict) else None
+    return schema if isinstance(schema, dict) else None
 
 
 def _options(request: ChatRequest, *, json_object: bool) -> Options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -249,15 +251,39 @@ def test_a_row_that_a_template_cannot_take_fails_alone(
     [
         ("prompt,colour\na,red\n", "Nobody knows what the column colour is for"),
         ("name,age\na,7\n", "There is no column prompt or messages, but name, age"),
+        ("prompt\na\n".encode("utf-16").decode("latin-1"), "in.csv is no text in UTF-8"),
     ],
 )
 def test_columns_that_nobody_understands(rows: str, said: str, endpoints: Endpoints) -> None:
-    Path("in.csv").write_text(rows)
+    Path("in.csv").write_bytes(rows.encode("latin-1"))
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         result = batch("in.csv", "out", "-m", "gpt-4o", code=1)
     assert said in result.stderr
     assert server.requests == []
+
+
+def test_columns_of_one_name_make_no_row(endpoints: Endpoints) -> None:
+    Path("in.csv").write_text("id,prompt,prompt\na,x,y\n")
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.csv", "out", "-m", "gpt-4o", code=1)
+    (error,) = (one["error"] for one in read().values())
+    assert (error["message"], error["line"]) == (
+        "The row cannot be read: two columns have the same name.",
+        1,
+    )
+    assert server.requests == []
+
+
+def test_elements_of_an_array_may_share_a_line(endpoints: Endpoints) -> None:
+    Path("in.json").write_text('[5, 6, {"prompt": "a"}, {"prompt": "b"}]')
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        for count in (2, 0):
+            result = batch("in.json", "out", "-m", "gpt-4o", code=1)
+            assert f"{count} answered, 2 failed" in result.stderr
+            assert texts() == {"row 1": None, "row 2": None, 3: "Hello", 4: "Hello"}
 
 
 def test_cells_have_the_type_of_their_parameter(endpoints: Endpoints) -> None:
@@ -316,6 +342,16 @@ def test_a_mended_row_takes_its_error_with_it(endpoints: Endpoints) -> None:
         write("in.jsonl", {"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"})
         batch("in.jsonl", "out", "-m", "4o")
     assert texts() == {"a": "Hello", "b": "Hello"}
+
+
+def test_an_error_is_the_one_that_the_row_has_now(endpoints: Endpoints) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch(write("in.jsonl", {"id": "s", "prompt": ""}), "out", "-m", "4o", code=1)
+        write("in.jsonl", {"id": "k", "prompt": "k"}, {"id": "s", "prompt": "x", "n": 2})
+        batch("in.jsonl", "out", "-m", "4o", code=1)
+    error = read()["s"]["error"]
+    assert ("n has to be 1" in error["message"], error["line"]) == (True, 2)
 
 
 def test_an_id_that_occurs_twice_ends_the_reading(endpoints: Endpoints) -> None:
@@ -384,6 +420,9 @@ def test_the_file_of_results_is_no_other_file(endpoints: Endpoints) -> None:
         assert "is IN and OUT" in batch("in.jsonl", "in.jsonl", "-m", "4o", code=1).stderr
         assert "cannot be read" in batch("none", "out", "-m", "4o", code=1).stderr
         assert "no result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr
+        for dry in ((), ("--dry-run",)):
+            result = batch("in.jsonl", "o" * 300, "-m", "4o", *dry, code=1)
+            assert re.search(r"o cannot be (written|read): File name too long", result.stderr)
     assert (server.requests, Path("notes").read_text()) == ([], "mine\n")
 
 
@@ -430,6 +469,22 @@ def test_a_template_that_brings_what_a_row_has_no_place_for(
     name = template(user_path, "tools", "prompt: $input\ntools: [llm_time]\n")
     result = batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name, code=1)
     assert "The template tools has tools, which a batch has no place for" in result.stderr
+
+
+def test_a_template_with_a_dollar_that_means_nothing(endpoints: Endpoints, user_path: Path) -> None:
+    write("in.jsonl", *prompts(1))
+    name = template(user_path, "shop", "prompt: 'Costs $5: $input'\n")
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name, code=1)
+    assert "The template shop has a $ that begins no variable: write $$ for it." in result.stderr
+
+
+def test_a_template_may_name_what_every_row_has(endpoints: Endpoints, user_path: Path) -> None:
+    write("in.jsonl", {"id": "a", "question": "why"})
+    name = template(user_path, "ids", "prompt: 'Row $id asks $question'\n")
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name)
+    assert asked(server) == ["Row a asks why"]
 
 
 def test_a_key_goes_to_its_provider_alone(endpoints: Endpoints) -> None:
@@ -507,6 +562,43 @@ def test_log_takes_what_llm_has_no_form_for(endpoints: Endpoints, run_llm: Run) 
     assert entry["response"] == "Hello"
 
 
+@pytest.mark.parametrize(
+    "form", [{}, {"json_schema": 5}, {"json_schema": {}}, {"json_schema": {"schema": 5}}]
+)
+def test_log_takes_an_answer_without_its_schema(
+    form: Any, endpoints: Endpoints, user_path: Path
+) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        write("in.jsonl", {"prompt": "a", "response_format": {"type": "json_schema"} | form})
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    assert len(logged(user_path)) == 1
+
+
+def test_what_cannot_be_logged_is_said_and_ends_nothing(
+    endpoints: Endpoints, user_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        write("in.jsonl", '{"id": "odd", "prompt": "a \\ud800 b"}', *prompts(2))
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    assert "An answer is not in llm's logs: " in caplog.text
+    assert len(logged(user_path)) == 2
+    assert len(texts()) == 3
+
+
+def test_logs_that_are_no_database(endpoints: Endpoints, user_path: Path) -> None:
+    (user_path / "logs.db").write_text("mine")
+    write("in.jsonl", *prompts(1))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        told = batch("in.jsonl", "out", "-m", "gpt-4o", "--log", code=1).stderr
+        assert "llm's logs cannot be written: file is not a database" in told
+        told = batch("in.jsonl", "out", "-m", "gpt-4o", "--schema", "name", code=1).stderr
+        assert "logs.db cannot be read, which is where llm keeps its schemas" in told
+    assert server.requests == []
+
+
 def test_dry_run_sends_nothing_and_says_what_would_be_sent(
     endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,6 +644,16 @@ def test_dry_run_heeds_the_other_options(endpoints: Endpoints) -> None:
     assert "gpt-4o (-o provider box), 5 prompts:\n1. box: gpt-4o, exact" in told
     assert server.requests == []
     assert not Path("out").exists()
+
+
+def test_dry_run_knows_who_will_not_do(user_path: Path) -> None:
+    write("in.jsonl", *prompts(1), {"id": "any", "prompt": "a", "exact": False})
+    (user_path / "g4f.yaml").write_text(
+        "providers: {box: {base_url: 'http://127.0.0.1:9/v1', models: {gpt-4o: llama}}}"
+    )
+    told = batch("in.jsonl", "out", "-m", "gpt-4o", "-o", "exact", "1", "--dry-run").stdout
+    assert told.count("1. box: llama, a substitute") == 1
+    assert "only gpt-4o will do" in told
 
 
 def test_dry_run_without_prices_says_how_to_get_them(
@@ -602,6 +704,26 @@ def test_interrupted_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
             assert process.wait(20) == 130
             assert process.stderr is not None
             assert "Traceback" not in process.stderr.read()
+
+
+def is_taken(pipe: int) -> bool:
+    """Whether the other side has read all that was written."""
+    waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return not int.from_bytes(waiting, sys.byteorder)
+
+
+def test_interrupted_before_anything_is_known(endpoints: Endpoints) -> None:
+    with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        # One byte has been taken, and no row is there yet.
+        process.stdin.write("{")
+        process.stdin.flush()
+        wait_for(partial(is_taken, process.stdin.fileno()))
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stderr == "Stopped. The same command again goes on where it was.\n"
+    assert os.listdir() == []
 
 
 @pytest.mark.long

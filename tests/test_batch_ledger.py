@@ -92,6 +92,10 @@ def test_an_answer_that_lacks_its_lines_end_is_kept(path: Path) -> None:
         written(ANSWER) + b"my notes",
         written(ANSWER) + b'{"id": "b", "te\n' + written(FAILURE),
         b"\0" * 10,
+        # What has an id is not yet a result: rows, other people's JSON.
+        b'{"id": "a", "prompt": "mine"}\n',
+        b'{"id":null,"jsonrpc":"2.0"}',
+        b'{"id":1.5,"text":"x"}',
     ],
 )
 def test_a_file_that_is_something_else_is_left_as_it_is(path: Path, other: bytes) -> None:
@@ -100,6 +104,16 @@ def test_a_file_that_is_something_else_is_left_as_it_is(path: Path, other: bytes
         Ledger(path)
     assert path.read_bytes() == other
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
+
+
+def test_it_knows_what_it_says_of_an_id(path: Path) -> None:
+    other = {**UNASKABLE, "error": {"type": "BadRequestError", "line": 4}}
+    with opened(path) as ledger:
+        assert not ledger.says(UNASKABLE)
+        for result in (UNASKABLE, ANSWER, other):
+            ledger.append(result)
+            assert ledger.says(result)
+        assert not ledger.says(UNASKABLE)
 
 
 def test_what_was_made_up_for_is_taken_out(path: Path) -> None:

@@ -32,6 +32,11 @@ def sent(server: Server) -> list[Any]:
     return [request.json for request in server.requests]
 
 
+DEEP: Any = []
+for _ in range(5_000):
+    DEEP = [DEEP]
+
+
 async def hanging(server: Server, count: int) -> None:
     """Wait until `count` requests hang."""
     for _ in range(1_000):
@@ -148,6 +153,17 @@ def test_a_failure_is_in_its_result(endpoints: Endpoints) -> None:
         ({"prompt": "a", "id": "\ud800"}, "id has to be"),
         ({"prompt": "a", "id": 1 << 64}, "id has to be"),
         ("a", "no object"),
+        *[
+            (
+                {"messages": [{"role": "assistant", "content": "a", "tool_calls": calls}]},
+                "tool_calls",
+            )
+            for calls in (5, "a", {"a": 1}, [5])
+        ],
+        ({"prompt": "a", "metadata": DEEP}, "nested too deeply"),
+        ({"messages": [{"role": "user", "content": DEEP}]}, "nested too deeply"),
+        ({"prompt": "a", "api_key": "sk-canary"}, "api_key is nothing that a row may say"),
+        ({"prompt": "a", "base_url": "http://a"}, "base_url is nothing that a row may say"),
     ],
 )
 def test_a_row_that_cannot_be_asked_fails_alone(row: Any, said: str, endpoints: Endpoints) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 import statistics
@@ -504,6 +505,15 @@ def test_the_tables_fit_a_terminal(log: sqlite3.Connection) -> None:
     assert lines[3].startswith("together/")
     assert "…" in lines[3]
     assert "x-Turbo  " in lines[3]
+
+
+def test_a_chart_where_there_are_no_bars(log: sqlite3.Connection) -> None:
+    add(log, {}, {})
+    command = [sys.executable, "-m", "llm", "g4f", "stats", "--chart"]
+    env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, env=env, capture_output=True, check=True)
+    assert b"first token over time" in done.stdout
+    assert b"?" in done.stdout
 
 
 def test_without_answers(log: sqlite3.Connection, user_path: Path) -> None:

@@ -101,7 +101,8 @@ class Selection:
     def _choose(self, row: Row) -> JSON | None:
         self._tally.read = row.end
         self._tally.taken += 1
-        unread = f"line {row.line}"
+        # Elements of an array may share a line.
+        unread = f"line {row.line}" if row.alone else f"row {row.number}"
         data = row.data
         id: Id = unread
         wrong: BadRequestError | None = None
@@ -193,7 +194,7 @@ class Job:
         data = result.to_dict()
         if result.error is not None and result.request is None:
             # The row is at fault: this is where to look. Once is enough.
-            if self._ledger.survey.state(result.id) is State.UNASKABLE:
-                return
             data["error"]["line"] = line
+            if self._ledger.says(data):
+                return
         self._ledger.append(data)

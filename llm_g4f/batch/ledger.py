@@ -46,6 +46,11 @@ class _Head(Struct):
 
     id: Id
     error: _Error | UnsetType = UNSET
+    text: msgspec.Raw | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.error is UNSET and self.text is UNSET:
+            raise ValueError("neither an answer nor an error")
 
     @property
     def state(self) -> State:
@@ -142,8 +147,9 @@ def scan(file: BinaryIO, path: Path, survey: Survey) -> tuple[int, bool]:
     for number, line in enumerate(lines, 1):
         try:
             head = _head.decode(line)
-        except msgspec.MsgspecError:
-            if line and not line.endswith(b"\n") and line.startswith(_BEGIN[: len(line)]):
+        except msgspec.MsgspecError as error:
+            torn = not isinstance(error, msgspec.ValidationError)
+            if torn and line and not line.endswith(b"\n") and line.startswith(_BEGIN[: len(line)]):
                 return end, True
             raise LedgerError(
                 f"{path}, line {number}: this is no result of a batch, so the file is left as it is."
@@ -218,6 +224,16 @@ class Ledger:
     def _opened(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         return os.open(self._path, flags, 0o666)
+
+    def says(self, result: JSON) -> bool:
+        """Whether this very result is what counts for its id."""
+        place = self.survey.place(result["id"])
+        if place is None:
+            return False
+        line = _encoded(result) + b"\n"
+        with self._said(), self._path.open("rb") as file:
+            file.seek(place)
+            return file.read(len(line)) == line
 
     def append(self, result: JSON) -> None:
         """Write a result, in one piece. Raises `LedgerError`, and nothing is written then."""

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Literal, cast, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import clean
 from ..providers.worker import Worker
@@ -58,6 +59,8 @@ class Row(Struct, frozen=True):
     end: int
     data: JSON | None = None
     wrong: str | None = None
+    alone: bool = True
+    """Whether no other row can begin in its line."""
 
 
 def detect(name: str, head: bytes) -> Format:
@@ -221,7 +224,8 @@ class _Array:
     def rows(self) -> Iterator[Row]:
         """See `read`."""
         for number, (line, found) in enumerate(self._elements(), 1):
-            yield _row(number, line, self._end, found if isinstance(found, str) else _object(found))
+            element = found if isinstance(found, str) else _object(found)
+            yield replace(_row(number, line, self._end, element), alone=False)
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -319,7 +323,12 @@ def _table_rows(lines: _Lines, separator: str) -> Iterator[Row]:
                 continue
             if titles is None:
                 titles = [cell.strip() for cell in cells]
-                continue
+                named = [title for title in titles if title]
+                if len(set(named)) == len(named):
+                    continue
+                number += 1
+                yield _row(number, begun, lines.end, "two columns have the same name")
+                return
             found = _TOO_LONG if broken else _record(titles, cells)
         number += 1
         yield _row(number, begun, lines.end, found)

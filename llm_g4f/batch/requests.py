@@ -41,6 +41,9 @@ PARAMETERS = (
 )
 """The parameters of chat completions (OpenAI's API reference), and ours."""
 
+_NEVER = frozenset({"api_key", "base_url", "http_client", "proxies"})
+"""Arguments of a client: as a parameter, a key would go to whoever is asked."""
+
 _INSTRUCTIONS = ("system", "developer")
 
 
@@ -57,6 +60,8 @@ def to_request(
     # An answer that nobody watches need not come in pieces.
     for name in ("stream", "stream_options"):
         asked.pop(name, None)
+    if named := sorted(_NEVER.intersection(said)):
+        raise unaskable(f"{named[0]} is nothing that a row may say, but the run")
     if asked.get("n", 1) != 1:
         raise unaskable("n has to be 1: a row has one answer")
     return settings.request(

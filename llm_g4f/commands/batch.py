@@ -30,6 +30,8 @@ __all__ = ["batch"]
 
 _BLOCK = 1 << 16
 
+_STOPPED = "Stopped. The same command again goes on where it was."
+
 
 @click.command()
 @click.argument("source", metavar="IN", type=click.Path(dir_okay=False, allow_dash=True))
@@ -120,7 +122,7 @@ def batch(
     loaded = preparation.load_templates(templates)
     defaults = preparation.defaults(model_id, options, schema_input, key, loaded)
     ask = _engine(engine, ray_address, key)
-    with _Input(source, target) as rows:
+    with _resumable(), _Input(source, target) as rows:
         form = rows.format(format)
         prepare = preparation.Preparation(loaded, system, table=form in ("csv", "tsv"))
         if system is not None:
@@ -138,6 +140,16 @@ def batch(
             log,
             {"prepare": prepare, "limit": limit, "retry_failed": retry_failed},
         )
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C before anything is asked ends as it does later."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(_STOPPED, err=True)
+        raise click.exceptions.Exit(130) from None
 
 
 def _engine(name: str, address: str | None, key: str | None) -> Callable[..., Results]:
@@ -178,7 +190,11 @@ class _Input:
             raise click.ClickException(f"{source} cannot be read: {error.strerror}.") from None
         found = os.fstat(self._file.fileno())
         self.size = found.st_size if stat.S_ISREG(found.st_mode) else None
-        if target.exists() and os.path.samestat(found, target.stat()):
+        try:
+            same = os.path.samestat(found, target.stat())
+        except OSError:
+            same = False  # What is wrong with OUT is said where it is opened.
+        if same:
             self._file.close()
             raise click.ClickException(
                 f"{source} is IN and OUT: the answers need a file of their own."
@@ -209,11 +225,15 @@ class _Input:
 
         if given is not None:
             return given
-        name = "" if self._name == "-" else self._name
         while (block := self._read()) and b"\n" not in block and len(self._head) < 16:
             self._head.append(block)
         self._head.append(block)
-        return detect(name, b"".join(self._head))
+        head = b"".join(self._head)
+        if b"\0" in head:
+            raise click.ClickException(
+                f"{self._name} is no text in UTF-8: save it as that, and try again."
+            )
+        return detect("" if self._name == "-" else self._name, head)
 
     def rows(self, format: Format) -> Iterator[Row]:
         """What it has, read as it is needed."""
@@ -291,14 +311,20 @@ def _log(stack: contextlib.ExitStack, progress: Progress) -> Callable[[Result], 
     """What writes an answer to llm's logs."""
     from ..logbook import Logbook
 
-    book = stack.enter_context(contextlib.closing(Logbook()))
+    try:
+        book = stack.enter_context(contextlib.closing(Logbook()))
+    except (sqlite3.Error, OSError) as error:
+        raise click.ClickException(
+            f'llm\'s logs cannot be written: {error}. "llm logs path" says where they are;'
+            " leave --log out to go on without them."
+        ) from None
 
     def write(result: Result) -> None:
         assert result.request is not None
         assert result.completion is not None
         try:
             book.write(result.request, result.completion)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             progress.say(f"An answer is not in llm's logs: {error}.")
 
     return write
@@ -314,7 +340,7 @@ def _conclude(job: Job, target: Path, stopped: bool) -> None:
         words.append(f"{tally.left:,} not asked yet")
     click.echo(f"{', '.join(words)}: {target}", err=True)
     if stopped:
-        click.echo("Stopped. The same command again goes on where it was.", err=True)
+        click.echo(_STOPPED, err=True)
         raise click.exceptions.Exit(130)
     if twice is not None:
         raise click.ClickException(

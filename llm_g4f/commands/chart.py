@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from array import array
 from collections.abc import Callable
 from math import isnan
@@ -27,6 +29,9 @@ def echo(stats: Stats) -> None:
     """Print two panels with a line of bars for each provider: medians over time, of which the
     highest fills its line. Needs an answer."""
     assert stats.span is not None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Windows writes to a file in a code page that has no bars.
+        sys.stdout.reconfigure(errors="replace")
     first, last = (moment.timestamp() for moment in stats.span)
     width = (last - first) / COLUMNS or 1.0
     providers = stats.by_provider()

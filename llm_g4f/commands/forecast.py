@@ -16,7 +16,7 @@ from ..batch.job import Selection, Tally
 from ..batch.ledger import State, Survey, scan
 from ..batch.requests import to_request
 from ..client import Settings
-from ..errors import G4FError
+from ..errors import G4FError, LedgerError
 from ..providers.chunks import text_of
 from ..routing.prices import has_table, price
 from ..routing.registry import Source
@@ -38,8 +38,8 @@ class _Forecast(Struct):
 
     tally: Tally = field(default_factory=Tally)
     before: Counter[State] = field(default_factory=Counter)
-    prompts: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
-    letters: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
+    prompts: Counter[tuple[str, tuple[str, ...], bool]] = field(default_factory=Counter)
+    letters: Counter[tuple[str, tuple[str, ...], bool]] = field(default_factory=Counter)
 
 
 def forecast(
@@ -56,9 +56,13 @@ def forecast(
     )
     found = _Forecast()
     with closing(Survey()) as survey:
-        if target.exists():
+        try:
             with target.open("rb") as file:
                 scan(file, target, survey)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise LedgerError(f"{target} cannot be read: {error.strerror}.") from None
         selection = Selection(
             survey,
             found.tally,
@@ -85,13 +89,15 @@ def forecast(
                 f"The id {selection.twice.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: that is where a run ends."
             )
     source = settings.source()
-    for (model, providers), prompts in found.prompts.most_common():
+    for (model, providers, exact), prompts in found.prompts.most_common():
         named = f" (-o provider {','.join(providers)})" if providers else ""
         click.echo(f"\n{model}{named}, {prompts:,} prompts:")
-        request = ChatRequest(model=model, messages=[], providers=providers, key=settings.key)
+        request = ChatRequest(
+            model=model, messages=[], providers=providers, exact=exact, key=settings.key
+        )
         route = asyncio.run(plan(request, source))
         echo(route, model)
-        tokens = found.letters[model, providers] // _LETTERS
+        tokens = found.letters[model, providers, exact] // _LETTERS
         about = f"Input: about {tokens:,} tokens ({_LETTERS} characters each)"
         if route.candidates:
             about += _cost(
@@ -117,7 +123,7 @@ async def _count(
             continue
         state = survey.state(row["id"])
         found.before[State.MISSING if state is State.MISSING else State.FAILED] += 1
-        whose = (request.model, request.providers)
+        whose = (request.model, request.providers, request.exact)
         found.prompts[whose] += 1
         found.letters[whose] += sum(
             len(text_of(one.get("content")) or "") for one in request.messages

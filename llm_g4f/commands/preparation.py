@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
+import string
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -65,6 +67,11 @@ def load_templates(names: Sequence[str]) -> list[Template]:
             raise click.ClickException(
                 f"The template {name} has {', '.join(brings)}, which a batch has no place for."
             )
+        for text in filter(None, (template.prompt, template.system)):
+            if not string.Template(text).is_valid():
+                raise click.ClickException(
+                    f"The template {name} has a $ that begins no variable: write $$ for it."
+                )
         loaded.append(template)
     return loaded
 
@@ -116,12 +123,17 @@ def _schema(given: str | None, templates: Sequence[Template]) -> JSON | None:
     schema: JSON | None = None
     if given:
         path = logs_db_path()
-        # An id of a schema is looked up there.
-        with contextlib.closing(
-            Database(path) if path.exists() else Database(memory=True)
-        ) as known:
-            migrate(known)
-            schema = resolve_schema_input(known, given, load_template)
+        try:
+            # An id of a schema is looked up there.
+            with contextlib.closing(
+                Database(path) if path.exists() else Database(memory=True)
+            ) as known:
+                migrate(known)
+                schema = resolve_schema_input(known, given, load_template)
+        except sqlite3.Error as error:
+            raise click.ClickException(
+                f"{path} cannot be read, which is where llm keeps its schemas: {error}."
+            ) from None
     for template in templates:
         schema = template.schema_object or schema
     return schema
@@ -180,7 +192,8 @@ class Preparation:
         prompt, system = asked.get("prompt"), asked.get("system") or self._system
         if prompt is None and "input" in self._variables:
             raise unaskable("the template needs prompt ($input)")
-        filled = {name: "" if value is None else value for name, value in variables.items()}
+        own = {name: asked[name] for name in self._variables & _OWN if name in asked}
+        filled = {name: "" if value is None else value for name, value in (variables | own).items()}
         for template in self._templates:
             try:
                 prompt, system = _apply_template(template, prompt, dict(filled), system)
