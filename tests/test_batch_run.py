@@ -162,8 +162,8 @@ def test_a_failure_is_in_its_result(endpoints: Endpoints) -> None:
         ],
         ({"prompt": "a", "metadata": DEEP}, "nested too deeply"),
         ({"messages": [{"role": "user", "content": DEEP}]}, "nested too deeply"),
-        ({"prompt": "a", "api_key": "sk-canary"}, "api_key is nothing that a row may say"),
-        ({"prompt": "a", "base_url": "http://a"}, "base_url is nothing that a row may say"),
+        ({"prompt": "a", "api_key": "sk-canary"}, "api_key is for a whole run"),
+        ({"prompt": "a", "base_url": "http://a"}, "base_url is for a whole run"),
     ],
 )
 def test_a_row_that_cannot_be_asked_fails_alone(row: Any, said: str, endpoints: Endpoints) -> None:

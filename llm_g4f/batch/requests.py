@@ -61,7 +61,7 @@ def to_request(
     for name in ("stream", "stream_options"):
         asked.pop(name, None)
     if named := sorted(_NEVER.intersection(said)):
-        raise unaskable(f"{named[0]} is nothing that a row may say, but the run")
+        raise unaskable(f"{named[0]} is for a whole run, and not for one row")
     if asked.get("n", 1) != 1:
         raise unaskable("n has to be 1: a row has one answer")
     return settings.request(
