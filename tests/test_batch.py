@@ -855,7 +855,10 @@ def test_progress_of_a_pipe_knows_no_end(endpoints: Endpoints) -> None:
 @pytest.mark.long
 def test_real_answers(real_weights: Path, run_llm: Run) -> None:
     count = 100 if LONG else 2
-    rows = [{"id": n, "prompt": f"What is {n} plus one?", "max_tokens": 8} for n in range(count)]
+    rows = [
+        {"id": n, "prompt": f"What is {n} plus one?", "max_tokens": 8, "temperature": 0}
+        for n in range(count)
+    ]
     write("in.jsonl", *rows)
     done = run_llm("g4f", "batch", "in.jsonl", "out", "-m", "gpt-4o", timeout=600)
     assert done.returncode == 0, done.stderr

@@ -343,7 +343,7 @@ def test_the_notice_can_be_silenced(
     run_llm: Run, real_weights: Path, write_config: Callable[[str], Path]
 ) -> None:
     write_config("notice: false")
-    done = run_llm("-m", "gpt-4o", "Say hello.", "-o", "max_tokens", "2", "--async")
+    done = run_llm("-m", "gpt-4o", "Say hello.", "-o", "temperature", "0", "--async")
     assert re.search(r"\w", ok(done))
 
 
