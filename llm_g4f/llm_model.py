@@ -47,7 +47,7 @@ from .types import (
     Usage,
 )
 
-__all__ = ["llm_messages", "member", "this_turn", "to_tool"]
+__all__ = ["llm_messages", "member", "this_turn", "to_schema", "to_tool"]
 
 _APART = frozenset({"tools", "response_format", "stream_options", "n"})
 """Parameters that are no options of llm's."""
@@ -165,9 +165,8 @@ class _Provider:
         form = request.params.get("response_format")
         schema = None
         if isinstance(form, dict) and form.get("type") == "json_schema":
-            given = form.get("json_schema")
-            schema = given.get("schema") if isinstance(given, dict) else None
-            if not isinstance(schema, dict):
+            schema = to_schema(form)
+            if schema is None:
                 raise self._refusal("response_format has no schema")
         options, _ = self._options(request)
         try:
@@ -283,6 +282,13 @@ def to_tool(tool: JSON) -> llm.Tool:
         description=function.get("description"),
         input_schema=function.get("parameters") or {},
     )
+
+
+def to_schema(form: JSON) -> JSON | None:
+    """The schema in a response_format, if it has one that llm takes."""
+    given = form.get("json_schema")
+    schema = given.get("schema") if isinstance(given, dict) else None
+    return schema if isinstance(schema, dict) else None
 
 
 def llm_messages(messages: Iterable[JSON]) -> list[Message]:

@@ -16,7 +16,7 @@ from llm.parts import StreamEvent
 from sqlite_utils import Database
 
 from . import config
-from .llm_model import llm_messages, this_turn, to_tool
+from .llm_model import llm_messages, this_turn, to_schema, to_tool
 from .messages import Turn
 from .models import G4F
 from .options import Options
@@ -101,17 +101,10 @@ def _prompt(model: G4F, request: ChatRequest) -> llm.Prompt:
         model=model,
         messages=history,
         tools=tools,
-        schema=_schema(form or {}) if kind == "json_schema" else None,
+        schema=to_schema(form or {}) if kind == "json_schema" else None,
         options=_options(request, json_object=kind == "json_object"),
         **{"prompt": None, **turn},
     )
-
-
-def _schema(form: JSON) -> JSON | None:
-    """The schema in a response_format, if it has one that llm can log."""
-    given = form.get("json_schema")
-    schema = given.get("schema") if isinstance(given, dict) else None
-    return schema if isinstance(schema, dict) else None
 
 
 def _options(request: ChatRequest, *, json_object: bool) -> Options:

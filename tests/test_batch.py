@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import random
@@ -11,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -708,6 +706,9 @@ def test_interrupted_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
 
 def is_taken(pipe: int) -> bool:
     """Whether the other side has read all that was written."""
+    import fcntl
+    import termios
+
     waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
     return not int.from_bytes(waiting, sys.byteorder)
 

@@ -18,7 +18,7 @@ from llm_g4f.providers.failures import Place
 from llm_g4f.providers.template import Template
 from llm_g4f.types import ChatCompletionChunk
 
-from .server import chunk
+from .server import chunk, event, split
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,12 +31,11 @@ def always() -> Iterator[None]:
 
 def framed(*values: Any) -> bytes:
     return b"".join(
-        b"data: %b\n\n" % (value if isinstance(value, bytes) else json.dumps(value).encode())
-        for value in values
+        b"data: %b\n\n" % value if isinstance(value, bytes) else event(value) for value in values
     )
 
 
-def event(text: str, **fields: Any) -> bytes:
+def said(text: str, **fields: Any) -> bytes:
     return json.dumps({"content": text, **fields}).encode()
 
 
@@ -45,7 +44,7 @@ def content(data: bytes) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def template(data: bytes = event("x", id=1)) -> Template:
+def template(data: bytes = said("x", id=1)) -> Template:
     found = Template.of(data, content)
     assert found is not None
     return found
@@ -55,13 +54,13 @@ TEXTS = ["", "plain", "ü €", "\n", '"', "\\", '\\"', '","', '"content": "', "
 
 
 def test_the_texts_of_events_of_one_form() -> None:
-    data = framed(*(event(text, id=1) for text in TEXTS))
+    data = framed(*(said(text, id=1) for text in TEXTS))
     assert template().texts(data) == (TEXTS, b"")
 
 
 def test_what_is_behind_them_is_given_back() -> None:
-    data = framed(event("a", id=1), event("b", id=1))
-    rest = framed(event("c", id=2))
+    data = framed(said("a", id=1), said("b", id=1))
+    rest = framed(said("c", id=2))
     assert template().texts(data + rest) == (["a", "b"], rest)
 
 
@@ -69,13 +68,13 @@ def test_what_is_behind_them_is_given_back() -> None:
     "data",
     [
         b"",
-        framed(event("a", id=1))[:-1],
-        framed(event("a", id=2)),
+        framed(said("a", id=1))[:-1],
+        framed(said("a", id=2)),
         framed(b'{"kontent": "a", "id": 1}'),
-        b": comment\n\n" + framed(event("a", id=1)),
-        framed(event("a", id=1), event("b", id=2), event("c", id=1)),
-        framed(event("a", id=1), b"[DONE]", event("c", id=1)),
-        framed(event("a", id=1)) + b"event: error\n" + framed(event("c", id=1)),
+        b": comment\n\n" + framed(said("a", id=1)),
+        framed(said("a", id=1), said("b", id=2), said("c", id=1)),
+        framed(said("a", id=1), b"[DONE]", said("c", id=1)),
+        framed(said("a", id=1)) + b"event: error\n" + framed(said("c", id=1)),
         # Neither JSON nor UTF-8.
         framed(b'{"content": "\n", "id": 1}'),
         framed(b'{"content": "\xff", "id": 1}'),
@@ -95,7 +94,7 @@ def test_other_events_are_left_to_those_who_understand_them(data: bytes) -> None
         # The last one of two counts.
         b'{"content": "a", "content": "b"}',
         b'{"other": {"content": "a"}, "content": null}',
-        event("a" * 5_000),
+        said("a" * 5_000),
     ],
 )
 def test_an_event_that_is_long_or_has_its_text_elsewhere_makes_no_template(data: bytes) -> None:
@@ -162,10 +161,6 @@ def answer(*pieces: bytes) -> list[Any]:
     return [one for batch in batches(*pieces) for one in batch]
 
 
-def cut(data: bytes, size: int) -> list[bytes]:
-    return [data[at : at + size] for at in range(0, len(data), size)]
-
-
 def test_an_event_that_began_in_an_earlier_read_is_read_whole() -> None:
     begun = framed(*map(chunk, "abc"))
     *chunks, error = answer(begun, b"event: error\n", framed(chunk("d")))
@@ -183,13 +178,6 @@ def test_no_event_waits_for_the_next_read() -> None:
     last = framed(chunk("d")).replace(b"\n", b"\r\n")
     batch = batches(framed(*map(chunk, "abc")) + last, b"data: [DONE]\n\n")[0]
     assert [one.choices[0].delta.content for one in batch] == [*"abcd"]
-
-
-class Long(ChunkReader):
-    """Reads every event by itself."""
-
-    def pieces(self, data: bytes) -> tuple[list[ChatCompletionChunk], bytes]:
-        return [], data
 
 
 TEXT = st.text(max_size=6) | st.sampled_from(TEXTS)
@@ -251,8 +239,8 @@ EVENTS = st.lists(
 def test_however_a_stream_comes_it_is_what_every_event_by_itself_would_be(
     data: bytes, size: int
 ) -> None:
-    short = answer(*cut(data, size))
+    short = answer(*split(data, size))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ChunkReader, "pieces", Long.pieces)
+        patch.setattr(ChunkReader, "pieces", lambda _, data: ([], data))
         patch.setattr("llm_g4f.providers.answer.whole_events", len)
         assert short == answer(data)

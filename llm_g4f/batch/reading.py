@@ -15,7 +15,6 @@ from itertools import zip_longest
 from typing import Literal, cast, get_args
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ..errors import clean
 from ..providers.worker import Worker
@@ -202,10 +201,10 @@ def _plain_rows(lines: _Lines) -> Iterator[Row]:
         yield _row(lines.number, lines.number, lines.end, found)
 
 
-def _row(number: int, line: int, end: int, found: JSON | str) -> Row:
+def _row(number: int, line: int, end: int, found: JSON | str, *, alone: bool = True) -> Row:
     if isinstance(found, str):
-        return Row(number, line, end, wrong=found)
-    return Row(number, line, end, found)
+        return Row(number, line, end, wrong=found, alone=alone)
+    return Row(number, line, end, found, alone=alone)
 
 
 _MARK = re.compile(rb'["\\\[\]{},\n]')
@@ -225,7 +224,7 @@ class _Array:
         """See `read`."""
         for number, (line, found) in enumerate(self._elements(), 1):
             element = found if isinstance(found, str) else _object(found)
-            yield replace(_row(number, line, self._end, element), alone=False)
+            yield _row(number, line, self._end, element, alone=False)
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)

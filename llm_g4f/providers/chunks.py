@@ -101,10 +101,7 @@ def _usage(value: Any) -> Usage | None:
     extra = _numbers(value)
     for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
         extra.pop(name, None)
-    details = {}
-    for name, given in _plain(value):
-        if isinstance(given, dict):
-            details[name] = _numbers(given)
+    details = {name: _numbers(given) for name, given in _plain(value) if isinstance(given, dict)}
     of_prompt = details.pop("prompt_tokens_details", None)
     of_completion = details.pop("completion_tokens_details", None)
     extra.update((name, given) for name, given in details.items() if given)
