@@ -29,7 +29,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .types import Receipt
+    from .receipt import Receipt
 
 __all__ = [
     "APIConnectionError",

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 import llm
 from llm.plugins import pm
 
-from . import hooks
+from .providers import hookspecs
 
 if TYPE_CHECKING:
     from .providers.base import Provider
 
-pm.add_hookspecs(hooks)
+pm.add_hookspecs(hookspecs)
 
 __all__ = ["register_commands", "register_g4f_providers", "register_models"]
 
 
 @llm.hookimpl(trylast=True)  # after llm's own models, whose places ours take
 def register_models(register: Any, model_aliases: Any) -> None:
-    from .takeover import register_all
+    from .adapter.registration import register_all
 
     register_all(register, model_aliases)
 
 
 @llm.hookimpl
 def register_commands(cli: Any) -> None:
-    from .commands import g4f
+    from .cli import g4f
 
     cli.add_command(g4f)
 
@@ -43,6 +43,6 @@ class LLMModels:
 
     def member(self, id: str) -> Provider:
         """The provider `llm:id`; an alias will do. Raises `ConfigError`, `NoProviderError`."""
-        from .llm_model import member
+        from .adapter.llm_models import member
 
         return member(self.name + id)

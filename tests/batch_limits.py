@@ -25,10 +25,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from llm_g4f import config
-from llm_g4f.routing.attempts import stream
-from llm_g4f.routing.limits import Limits
-from llm_g4f.routing.registry import Source
-from llm_g4f.types import ChatRequest
+from llm_g4f.batch.provider_limits import BatchAdmission
+from llm_g4f.config import yaml_reader
+from llm_g4f.request import ChatRequest
+from llm_g4f.routing.fallback import stream
+from llm_g4f.routing.registry import Registry
 
 from .server import completion, http
 
@@ -189,7 +190,9 @@ class Result:
         )
 
 
-async def _ask(request: ChatRequest, source: Source, limits: Limits, result: Result) -> None:
+async def _ask(
+    request: ChatRequest, source: Registry, limits: BatchAdmission, result: Result
+) -> None:
     try:
         async for batch in stream(request, source, limits):
             receipt = batch[0].receipt
@@ -206,13 +209,13 @@ def run(scenario: Scenario, prompts: int, at_once: int) -> Result:
         names = {f"p{port}": chr(ord("a") + place) for place, port in enumerate(ports)}
         lines = [f"  {name}: {{base_url: 'http://127.0.0.1:{name[1:]}/v1'}}" for name in names]
         (config.user_dir() / "g4f.yaml").write_text("\n".join(["providers:", *lines]))
-        config._loaded = None
+        yaml_reader._loaded = None
         request = ChatRequest(
             model="gpt-4o", messages=[{"role": "user", "content": "hi"}], providers=tuple(names)
         )
 
         async def main() -> None:
-            source, limits = Source(config.load()), Limits(at_once)
+            source, limits = Registry(config.load()), BatchAdmission(at_once)
             left = iter(range(prompts))
 
             async def work() -> None:

@@ -18,10 +18,10 @@ import llm
 import pytest
 from llm.plugins import pm
 
-from llm_g4f import config
-from llm_g4f.config import is_loopback
-from llm_g4f.providers import weights
-from llm_g4f.providers.catalog import ROWS
+from llm_g4f.config import yaml_reader
+from llm_g4f.config.urls import is_loopback
+from llm_g4f.local import weights
+from llm_g4f.providers.catalogue import PROVIDERS
 
 from .forked import AVAILABLE, LLM, Forks, without_syncing
 
@@ -30,7 +30,7 @@ collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["test_batch
 
 KEY_VARIABLES = {
     "OPENAI_BASE_URL",
-    *(name for row in ROWS.values() for name in (*row.variables, *row.parameters)),
+    *(name for row in PROVIDERS.values() for name in (*row.env_vars, *row.url_env_vars)),
 }
 
 without_syncing()
@@ -86,7 +86,8 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if httptools were not installed: httpx's own transport is used."""
     monkeypatch.setitem(sys.modules, "httptools", None)
-    monkeypatch.delitem(sys.modules, "llm_g4f.providers.wire", raising=False)
+    for name in ("llm_g4f.http.http11", "llm_g4f.http.pool"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def write_config(user_path: Path) -> Callable[[str], Path]:
     def write(text: str) -> Path:
         path = user_path / "g4f.yaml"
         path.write_text(text, encoding="utf-8")
-        config._loaded = None
+        yaml_reader._loaded = None
         return path
 
     return write
@@ -121,7 +122,7 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given)
     path = tmp_path_factory.mktemp("weights")
     environment = {**os.environ, "LLM_USER_PATH": str(path)}
-    command = "import asyncio; from llm_g4f.providers import weights; asyncio.run(weights.fetch())"
+    command = "import asyncio; from llm_g4f.local import weights; asyncio.run(weights.fetch())"
     subprocess.run([sys.executable, "-c", command], env=environment, check=True)
     return path / "g4f" / weights.FILE
 

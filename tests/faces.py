@@ -82,7 +82,7 @@ def _pieces(call: JSON) -> list[JSON]:
     ]
 
 
-def says(*pieces: str, **how: Any) -> Reply:
+def is_current(*pieces: str, **how: Any) -> Reply:
     return Reply(pieces, **how)
 
 

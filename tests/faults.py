@@ -25,12 +25,13 @@ import pytest
 import trustme
 
 from llm_g4f import AsyncClient
+from llm_g4f.accumulator import Accumulator
+from llm_g4f.decoding import response
 from llm_g4f.errors import APIError, APIStatusError, G4FError
-from llm_g4f.providers import answer
-from llm_g4f.providers import transport as connections
-from llm_g4f.routing import attempts
-from llm_g4f.routing.health import Health
-from llm_g4f.types import Accumulator, ChatCompletion, ChatCompletionChunk
+from llm_g4f.http import connect as connections
+from llm_g4f.routing import fallback
+from llm_g4f.routing.cooldowns import Health
+from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 
 from .server import Script, Server, http, stream
 
@@ -201,7 +202,7 @@ async def outcomes(row: Row, folder: Path) -> dict[Way, Seen]:
     ways = [way for way in WAYS if row.leave != "closed" or way.streamed]
     folders = [folder / str(number) for number in range(len(ways))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answer, "_AFTER_FINISH", row.after_finish)
+        patch.setattr(response, "_AFTER_FINISH", row.after_finish)
         async with asyncio.timeout(4 * WITHIN):
             seen = await asyncio.gather(
                 *(_try(row, way, path) for way, path in zip(ways, folders, strict=True))
@@ -360,7 +361,7 @@ def typical(message: str) -> str:
 
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds takes parts of them."""
-    monkeypatch.setattr(attempts, "BACKOFF", (0.01, 0.02))
+    monkeypatch.setattr(fallback, "BACKOFF", (0.01, 0.02))
     monkeypatch.setattr(connections, "CONNECT_TIMEOUT", 2.0)
 
 

@@ -11,10 +11,11 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["llm_g4f"]):
+    from llm_g4f.accumulator import Accumulator
+    from llm_g4f.decoding.chunks import ChunkReader
+    from llm_g4f.decoding.sse import Decoder, Event, EventTooLong
+    from llm_g4f.decoding.text import parse_json
     from llm_g4f.errors import APIError
-    from llm_g4f.providers.chunks import ChunkReader, parse_json
-    from llm_g4f.providers.sse import Decoder, Event, EventTooLong
-    from llm_g4f.types import Accumulator
 
 
 def decoded(data: bytes, cut: int, limit: int) -> list[Event] | None:

@@ -14,17 +14,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import live_at, without_httptools
-from .faults import (
-    ALONE,
-    FOLLOWED,
-    TRANSPORTS,
-    Row,
-    Seen,
-    expected,
-    outcomes,
-    short_waits,
-    typical,
-)
+from .faults import ALONE, FOLLOWED, TRANSPORTS, Row, Seen, expected, outcomes, short_waits, typical
 from .refusals import REFUSALS, refused
 from .rows import SECTIONS
 from .server import End, Endless, Script

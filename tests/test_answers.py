@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import APIError, TruncatedStreamError
-from llm_g4f.routing import attempts
+from llm_g4f.routing import fallback
 from llm_g4f.types import ChatCompletion
 
 from .server import CLOSE, END, RESET, SSE_HEAD, Script, Server, chunk, event, events, framed, http
@@ -23,7 +23,7 @@ from .test_chunks import chunks_like, fragmented, tool_chunk, values
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "BACKOFF", (0.0, 0.0))
+    monkeypatch.setattr(fallback, "BACKOFF", (0.0, 0.0))
 
 
 class Teller:

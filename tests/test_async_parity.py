@@ -16,9 +16,9 @@ import sqlite_utils
 from llm.cli import load_conversation
 from pydantic import BaseModel
 
-from llm_g4f.models import G4F, AsyncG4F
+from llm_g4f.adapter.models import G4F, AsyncG4F
 
-from .faces import Face, asks_for, now, play, says
+from .faces import Face, asks_for, is_current, now, play
 from .server import USAGE, Server, call
 
 
@@ -33,7 +33,7 @@ def face(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def hello(endpoints: Callable[..., Path]) -> Iterator[Server]:
-    with Server(says("Hel", "lo").script(streamed=True)) as server:
+    with Server(is_current("Hel", "lo").script(streamed=True)) as server:
         endpoints(mybox=server)
         yield server
 
@@ -158,7 +158,7 @@ def test_the_rounds_of_a_chain_have_the_whole_history(
         assert await now(chain.text()) == "Ten"
         return [[message.role for message in one.prompt.messages] for one in chain._responses]
 
-    script = (asks_for(call("double", '{"x": 5}', "call_a")), says("Ten"))
+    script = (asks_for(call("double", '{"x": 5}', "call_a")), is_current("Ten"))
     with Server(*(reply.script(streamed=True) for reply in script)) as server:
         endpoints(mybox=server)
         roles, _ = play(scene, model(face))
@@ -186,7 +186,7 @@ def test_an_async_response_becomes_a_sync_one_with_all_that_it_has(
     endpoints: Callable[..., Path],
 ) -> None:
     usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
-    reply = says("Hello", usage=usage, deltas={"reasoning_content": "Hm."})
+    reply = is_current("Hello", usage=usage, deltas={"reasoning_content": "Hm."})
 
     async def main() -> tuple[Any, Any]:
         response = model("async").prompt("hi")

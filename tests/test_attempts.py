@@ -35,7 +35,7 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     UnprocessableEntityError,
 )
-from llm_g4f.routing import attempts
+from llm_g4f.routing import fallback
 from llm_g4f.types import ChatCompletion
 
 from .server import (
@@ -62,7 +62,7 @@ Endpoints = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "BACKOFF", (0.01, 0.02))
+    monkeypatch.setattr(fallback, "BACKOFF", (0.01, 0.02))
 
 
 def ask(provider: str | None = "a,b", **params: Any) -> ChatCompletion:
@@ -478,7 +478,7 @@ def test_the_total_timeout_is_for_the_whole_answer(endpoints: Endpoints) -> None
 def test_the_total_timeout_cuts_the_pause_before_a_second_try(
     endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "BACKOFF", (60.0, 60.0))
+    monkeypatch.setattr(fallback, "BACKOFF", (60.0, 60.0))
     with Server(no(503)) as a:
         endpoints(a=a)
         began = time.monotonic()
@@ -557,8 +557,8 @@ def test_a_slow_reader_is_not_the_providers_silence(write_config: Callable[[str]
 
 
 def test_the_usual_limits() -> None:
-    assert (attempts.TRIES_PER_PROVIDER, attempts.TRIES_PER_CALL) == (2, 5)
-    assert attempts.FIRST_TOKEN == 120
+    assert (fallback.TRIES_PER_PROVIDER, fallback.TRIES_PER_CALL) == (2, 5)
+    assert fallback.FIRST_TOKEN == 120
 
 
 def arrived(server: Server) -> None:

@@ -21,7 +21,7 @@ import pytest
 import sqlite_utils
 from click.testing import Result
 
-from llm_g4f.batch.ledger import Ledger
+from llm_g4f.batch.results_file import ResultsFile
 
 from .conftest import Run
 from .server import HANG, Server, http, whole
@@ -428,7 +428,7 @@ def test_two_runs_at_once(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(1))
     with Server(whole("Hello")) as server:
         endpoints(box=server)
-        with contextlib.closing(Ledger(Path("out"))):
+        with contextlib.closing(ResultsFile(Path("out"))):
             result = batch("in.jsonl", "out", "-m", "gpt-4o", code=1)
         assert "out is being written by another run" in result.stderr
         assert server.requests == []
@@ -657,7 +657,7 @@ def test_dry_run_knows_who_will_not_do(user_path: Path) -> None:
 def test_dry_run_without_prices_says_how_to_get_them(
     endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.commands.forecast.has_table", lambda: False)
+    monkeypatch.setattr("llm_g4f.cli.dry_run.has_table", lambda: False)
     monkeypatch.setattr("llm_g4f.routing.prices.has_table", lambda: False)
     write("in.jsonl", *prompts(1))
     told = batch("in.jsonl", "out", "-m", "gpt-4o", "--dry-run").stdout
@@ -791,7 +791,7 @@ def test_memory_does_not_grow_with_the_rows(endpoints: Endpoints) -> None:
 def test_progress_where_there_is_no_terminal(
     endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.commands.progress._LINE", 0.0)
+    monkeypatch.setattr("llm_g4f.cli.progress._LINE", 0.0)
     write("in.jsonl", *prompts(4))
     with Server([0.05, *whole("Hello")]) as server:
         endpoints(box=server)

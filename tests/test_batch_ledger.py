@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from llm_g4f.batch.ledger import Ledger, State
+from llm_g4f.batch.results_file import ResultsFile, State
 from llm_g4f.errors import LedgerError
 
 ANSWER = {"id": "a", "text": "yes"}
 FAILURE = {"id": "b", "error": {"type": "RateLimitError"}}
-UNASKABLE = {"id": "line 3", "error": {"type": "BadRequestError", "line": 3}}
+INVALID = {"id": "line 3", "error": {"type": "BadRequestError", "line": 3}}
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def results(path: Path) -> list[Any]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(path)) as ledger:
+def opened(path: Path) -> Iterator[ResultsFile]:
+    with closing(ResultsFile(path)) as ledger:
         yield ledger
 
 
@@ -53,13 +53,13 @@ def test_a_result_is_in_the_file_once_it_is_written(path: Path) -> None:
     [
         ("a", State.ANSWERED),
         ("b", State.FAILED),
-        ("line 3", State.UNASKABLE),
+        ("line 3", State.INVALID),
         (1, State.ANSWERED),
         ("1", State.MISSING),
     ],
 )
 def test_the_file_says_what_became_of_an_id(path: Path, id: str | int, state: State) -> None:
-    path.write_bytes(written(ANSWER, FAILURE, UNASKABLE, {"id": 1, "text": ""}))
+    path.write_bytes(written(ANSWER, FAILURE, INVALID, {"id": 1, "text": ""}))
     with opened(path) as ledger:
         assert ledger.survey.state(id) is state
 
@@ -101,28 +101,28 @@ def test_an_answer_that_lacks_its_lines_end_is_kept(path: Path) -> None:
 def test_a_file_that_is_something_else_is_left_as_it_is(path: Path, other: bytes) -> None:
     path.write_bytes(other)
     with pytest.raises(LedgerError, match=r"out\.jsonl, line \d: this is no result of a batch"):
-        Ledger(path)
+        ResultsFile(path)
     assert path.read_bytes() == other
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
 
 
 def test_it_knows_what_it_says_of_an_id(path: Path) -> None:
-    other = {**UNASKABLE, "error": {"type": "BadRequestError", "line": 4}}
+    other = {**INVALID, "error": {"type": "BadRequestError", "line": 4}}
     with opened(path) as ledger:
-        assert not ledger.says(UNASKABLE)
-        for result in (UNASKABLE, ANSWER, other):
+        assert not ledger.is_current(INVALID)
+        for result in (INVALID, ANSWER, other):
             ledger.append(result)
-            assert ledger.says(result)
-        assert not ledger.says(UNASKABLE)
+            assert ledger.is_current(result)
+        assert not ledger.is_current(INVALID)
 
 
 def test_what_was_made_up_for_is_taken_out(path: Path) -> None:
-    path.write_bytes(written(FAILURE, ANSWER, UNASKABLE))
+    path.write_bytes(written(FAILURE, ANSWER, INVALID))
     with opened(path) as ledger:
         ledger.append({"id": "b", "text": "at last"})
         assert len(results(path)) == 4
-        ledger.tidy()
-        assert results(path) == [ANSWER, UNASKABLE, {"id": "b", "text": "at last"}]
+        ledger.compact()
+        assert results(path) == [ANSWER, INVALID, {"id": "b", "text": "at last"}]
         ledger.append({"id": "c", "text": "and on"})
     assert [one["id"] for one in results(path)] == ["a", "line 3", "b", "c"]
 
@@ -171,15 +171,15 @@ def test_a_link_stays_a_link(path: Path) -> None:
 
 def test_what_is_no_file_is_refused(path: Path) -> None:
     with pytest.raises(LedgerError, match="is no file"):
-        Ledger(Path(os.devnull))
+        ResultsFile(Path(os.devnull))
     with pytest.raises(LedgerError, match="cannot be written: No such file"):
-        Ledger(path.parent / "nowhere" / "out")
+        ResultsFile(path.parent / "nowhere" / "out")
 
 
 def test_one_run_at_a_time(path: Path) -> None:
     with opened(path):
         with pytest.raises(LedgerError, match=r"out\.jsonl is being written by another run"):
-            Ledger(path)
+            ResultsFile(path)
     with opened(path):
         pass
 
@@ -198,7 +198,7 @@ def test_a_run_that_was_killed_holds_nothing(path: Path) -> None:
     other.start()
     assert ready.wait(30)
     with pytest.raises(LedgerError, match="another run"):
-        Ledger(path)
+        ResultsFile(path)
     other.kill()
     other.join()
     other.close()

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_g4f.batch import reading
-from llm_g4f.batch.reading import FORMATS, Format, Row, apart, detect, read
+from llm_g4f.batch import readers
+from llm_g4f.batch.readers import FORMATS, Format, Row, detect, read, read_in_thread
 
 from .server import split
 
@@ -107,7 +107,7 @@ def test_a_bad_row_is_said_with_its_line(
 def test_a_row_that_is_too_long_spoils_no_other(
     format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "LARGEST", 1_000)
+    monkeypatch.setattr(readers, "LARGEST", 1_000)
     long = "x" * 2_000
     good = {"prompt": "good"}
     data = {
@@ -223,7 +223,7 @@ def test_a_pipe_is_read_no_further_than_needed() -> None:
 
     async def few() -> list[int]:
         found = []
-        ahead = apart(endless())
+        ahead = read_in_thread(endless())
         async for row in ahead:
             found.append(row.number)
             if len(found) == 10:
@@ -234,7 +234,7 @@ def test_a_pipe_is_read_no_further_than_needed() -> None:
         return found
 
     assert asyncio.run(few()) == list(range(1, 11))
-    assert 10 <= asked <= 10 + reading._AHEAD + 1
+    assert 10 <= asked <= 10 + readers._AHEAD + 1
 
 
 def test_what_reading_raises_is_raised_where_the_rows_are_taken() -> None:
@@ -243,7 +243,7 @@ def test_what_reading_raises_is_raised_where_the_rows_are_taken() -> None:
         raise OSError("gone")
 
     async def every() -> list[Row]:
-        return [row async for row in apart(broken())]
+        return [row async for row in read_in_thread(broken())]
 
     with pytest.raises(OSError, match="gone"):
         asyncio.run(every())

@@ -10,38 +10,40 @@ from pathlib import Path
 import openai.types.shared.chat_model as oracle
 import pytest
 
-from llm_g4f.config import Config, check_base_url
-from llm_g4f.providers.catalog import CHECKED, MODELS, ROWS, abilities
+from llm_g4f.config.settings import Config
+from llm_g4f.config.urls import check_base_url
+from llm_g4f.providers.capabilities import MODELS, capabilities_of
+from llm_g4f.providers.catalogue import CHECKED, PROVIDERS
 from llm_g4f.providers.quirks import QUIRKS
-from llm_g4f.routing.registry import Source
-from llm_g4f.routing.route import Route, plan
-from llm_g4f.types import ChatRequest
+from llm_g4f.request import ChatRequest
+from llm_g4f.routing.registry import Registry
+from llm_g4f.routing.route import Route, resolve_route
 
 
 def route(model: str, day: dt.date) -> Route:
-    source = Source(Config(Path("g4f.yaml")), today=lambda: day)
-    return asyncio.run(plan(ChatRequest(model=model, messages=[]), source))
+    source = Registry(Config(Path("g4f.yaml")), today=lambda: day)
+    return asyncio.run(resolve_route(ChatRequest(model=model, messages=[]), source))
 
 
 def test_every_row_is_whole() -> None:
-    for row in ROWS.values():
+    for row in PROVIDERS.values():
         url = row.base_url
-        for variable in row.parameters:
+        for variable in row.url_env_vars:
             assert f"{{{variable}}}" in url
             url = url.replace(f"{{{variable}}}", "x")
         assert check_base_url(url) == url
         assert row.evidence, row.name
         assert set(row.quirks) <= set(QUIRKS), row.name
-        assert row.kind != "keyed" or row.variables, row.name
+        assert row.kind != "keyed" or row.env_vars, row.name
         assert row.kind == "local" or url.startswith("https://"), row.name
         for ids in row.models.values():
             assert ids, row.name
-        assert set(row.ends) <= set(ROWS["openai"].models), row.name
+        assert set(row.retires) <= set(PROVIDERS["openai"].models), row.name
     assert dt.date(2026, 1, 1) < CHECKED
 
 
 def test_what_is_retired_is_not_shipped() -> None:
-    text = " ".join(row.base_url for row in ROWS.values())
+    text = " ".join(row.base_url for row in PROVIDERS.values())
     assert "models.github.ai" not in text
     assert "githubcopilot" not in text
 
@@ -62,15 +64,15 @@ def announced() -> dict[str, dt.date]:
 def test_retirement_dates_are_openais() -> None:
     dates = announced()
     assert dates["gpt-4o"] == dt.date(2027, 1, 14)
-    row = ROWS["openai"]
+    row = PROVIDERS["openai"]
     for model in row.models:
-        assert row.ends.get(model) == dates.get(model), model
+        assert row.retires.get(model) == dates.get(model), model
 
 
-@pytest.mark.parametrize("model", sorted(ROWS["openai"].models))
+@pytest.mark.parametrize("model", sorted(PROVIDERS["openai"].models))
 def test_the_successor_steps_in_on_the_day(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    day = ROWS["openai"].ends[model]
+    day = PROVIDERS["openai"].retires[model]
     before = route(model, day - dt.timedelta(days=1)).candidates[0]
     assert (before.serving.model, before.serving.exact) == (model, True)
     after = route(model, day).candidates[0]
@@ -92,12 +94,12 @@ def test_the_model_itself_elsewhere_comes_before_the_successor(
 
 
 def test_abilities_are_known_with_and_without_prefix() -> None:
-    assert abilities("openai/gpt-4o") is MODELS["gpt-4o"]
-    assert abilities("@cf/openai/gpt-oss-120b") is MODELS["gpt-oss-120b"]
-    assert abilities("nobody/knows") is None
-    for row in ROWS.values():
+    assert capabilities_of("openai/gpt-4o") is MODELS["gpt-4o"]
+    assert capabilities_of("@cf/openai/gpt-oss-120b") is MODELS["gpt-oss-120b"]
+    assert capabilities_of("nobody/knows") is None
+    for row in PROVIDERS.values():
         if row.name in ("kilo", "llm7", "pollinations"):
             continue  # they name an alias, not a model
         for ids in row.models.values():
             for id in ids:
-                assert abilities(id) is not None, (row.name, id)
+                assert capabilities_of(id) is not None, (row.name, id)

@@ -7,7 +7,7 @@ import gc
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from llm_g4f.providers.chain import Inner
+from llm_g4f.asyncgen import ManagedAsyncGen
 
 
 async def numbers(closed: list[str]) -> AsyncGenerator[int, None]:
@@ -21,7 +21,7 @@ async def numbers(closed: list[str]) -> AsyncGenerator[int, None]:
 
 
 async def outer(closed: list[str], keep: list[Any]) -> AsyncGenerator[int, None]:
-    inner = Inner(numbers(closed))
+    inner = ManagedAsyncGen(numbers(closed))
     # A cycle, so that both are collected at once and in any order.
     keep.append(inner)
     cycle = [inner]
@@ -84,7 +84,7 @@ def test_an_iterator_that_cannot_be_closed() -> None:
             return 1
 
     async def main() -> int:
-        inner = Inner(Items())
+        inner = ManagedAsyncGen(Items())
         first = await anext(inner)
         await inner.aclose()
         return first

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from llm_g4f.accumulator import Accumulator
+from llm_g4f.decoding.chunks import ChunkReader
+from llm_g4f.decoding.text import parse_json, text_of, whole
 from llm_g4f.errors import InvalidResponseError
-from llm_g4f.providers.chunks import ChunkReader, parse_json, text_of, whole
-from llm_g4f.types import Accumulator, ChatCompletionChunk, ChoiceDelta, ToolCall
+from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ToolCall
 
 from .server import chunk, completion
 

@@ -20,8 +20,8 @@ from openai.types.chat import completion_create_params
 
 import llm_g4f
 from llm_g4f import AsyncClient, Client, errors
-from llm_g4f.client import AsyncStream, Stream
-from llm_g4f.config import provider_names
+from llm_g4f.config.settings import provider_names
+from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 
 from .server import (

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from llm.cli import cli
 
-from llm_g4f.providers import weights
-from llm_g4f.providers.catalog import ROWS
+from llm_g4f.local import weights
+from llm_g4f.providers.catalogue import PROVIDERS
 
 from .conftest import Run
 from .server import Server, http, stream
@@ -39,7 +39,7 @@ def ok(result: Result) -> list[str]:
 
 def told(result: Result) -> list[str]:
     """`ok`, without the lines of the catalogue's rows but openai: nobody has set those up."""
-    rest = [f"-  {name}: " for name in ROWS if name != "openai"]
+    rest = [f"-  {name}: " for name in PROVIDERS if name != "openai"]
     return [line for line in ok(result) if not line.startswith(tuple(rest))]
 
 
@@ -262,7 +262,7 @@ def test_status_of_damaged_weights(user_path: Path, content: bytes, wrong: str) 
 
 
 def test_status_without_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_g4f.providers.embedded.is_installed", lambda: False)
+    monkeypatch.setattr("llm_g4f.local.runtime.is_installed", lambda: False)
     assert ok(g4f("local", "status"))[0] == (
         "runtime: it is not installed: llm install 'llm-g4f[local]'"
     )
@@ -271,7 +271,7 @@ def test_status_without_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_install_without_the_runtime_says_so(
     monkeypatch: pytest.MonkeyPatch, real_weights: Path
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.embedded.is_installed", lambda: False)
+    monkeypatch.setattr("llm_g4f.local.runtime.is_installed", lambda: False)
     result = g4f("local", "install")
     assert result.stdout == f"Already there: {real_weights}\n"
     assert "llm install 'llm-g4f[local]'" in failed(result)
@@ -337,7 +337,7 @@ def test_a_file_that_is_no_model_is_not_chosen(
 
 
 def test_use_without_the_runtime_says_so(monkeypatch: pytest.MonkeyPatch, own_model: Path) -> None:
-    monkeypatch.setattr("llm_g4f.providers.embedded.is_installed", lambda: False)
+    monkeypatch.setattr("llm_g4f.local.runtime.is_installed", lambda: False)
     assert "llm install 'llm-g4f[local]'" in failed(g4f("local", "use", str(own_model)))
 
 

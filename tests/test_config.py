@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_g4f import config
-from llm_g4f.config import Config, ModelEntry, ProviderConfig, check_base_url
+from llm_g4f.config.settings import Config, ModelEntry, ProviderConfig
+from llm_g4f.config.urls import check_base_url
 from llm_g4f.errors import ConfigError, NoProviderError
 
 Write = Callable[[str], Path]

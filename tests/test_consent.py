@@ -16,13 +16,14 @@ import pytest
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import G4FError, NoProviderError
-from llm_g4f.providers.catalog import ROWS
-from tests.server import RESET, Script, Server, events, http, stream, whole
+from llm_g4f.providers.catalogue import PROVIDERS
+
+from .server import RESET, Script, Server, events, http, stream, whole
 
 Write = Callable[[str], Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-KEYED = [row for row in ROWS.values() if row.variables]
+KEYED = [row for row in PROVIDERS.values() if row.env_vars]
 
 
 def canary(name: str) -> str:
@@ -67,7 +68,7 @@ def test_each_key_is_seen_by_its_own_server_only(
         for row in KEYED:
             script = ANSWERS[answer](canary(row.name))
             servers[row.name] = stack.enter_context(Server(script))
-            variable = row.variables[0]
+            variable = row.env_vars[0]
             monkeypatch.setenv(variable, canary(row.name))
             lines.append(
                 f"  {row.name}: {{enabled: true, base_url: '{servers[row.name].url}',"
@@ -136,7 +137,7 @@ def test_enabled_without_its_key_is_an_error_that_names_the_key(
     assert "GROQ_API_KEY" in answer.stderr
 
 
-@pytest.mark.parametrize("name", [row.name for row in ROWS.values() if row.kind != "keyed"])
+@pytest.mark.parametrize("name", [row.name for row in PROVIDERS.values() if row.kind != "keyed"])
 def test_local_and_public_ones_must_be_enabled(name: str) -> None:
     with pytest.raises(NoProviderError, match=rf'{name}: not enabled.*llm g4f enable {name}"'):
         Client(name).chat.completions.create("hi")
@@ -147,7 +148,7 @@ def test_tokens_that_serve_other_ends_count_only_when_enabled(
     name: str, write_config: Write, monkeypatch: pytest.MonkeyPatch, run_llm: Run
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "abc")
-    monkeypatch.setenv(ROWS[name].variables[0], "token")
+    monkeypatch.setenv(PROVIDERS[name].env_vars[0], "token")
     assert f"-  {name}: no key" in run_llm("g4f", "route", "gpt-4o").stdout
     run_llm("g4f", "enable", name)
     assert f"1. {name}: " in run_llm("g4f", "route", "gpt-4o").stdout

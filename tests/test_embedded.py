@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from llm_g4f import AsyncClient, Client, errors
-from llm_g4f.portal import portal
-from llm_g4f.providers import embedded, weights
-from llm_g4f.providers.weights import WeightsError
+from llm_g4f.local import runtime, weights
+from llm_g4f.local.weights import WeightsError
+from llm_g4f.sync import loop_thread
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 
 MODEL = "smollm2-135m-instruct"
@@ -35,7 +35,7 @@ ENDLESS = "Count: 1, 2, 3, 4 and so on up to one thousand."
 def _own_weights(real_weights: Path) -> Iterator[None]:
     """The server is kept for a path; every test has another one."""
     yield
-    embedded._runtime.forget()
+    runtime._runtime.forget()
 
 
 def ask(messages: Any = "Name a colour.", **options: Any) -> ChatCompletion:
@@ -254,29 +254,29 @@ def test_two_loops_and_many_threads_are_served() -> None:
 def test_an_own_file_answers_under_its_own_name(tmp_path: Path, real_weights: Path) -> None:
     own = tmp_path / "Mine.gguf"
     own.symlink_to(real_weights)
-    weights.use(own, embedded.try_out)
+    weights.use(own, runtime.try_out)
     answer = ask()
     assert (answer.provider, answer.model) == ("embedded", "mine")
     assert text_of(answer)
     assert Client().models.list() == ["embedded/mine"]
     weights.remove()
     with pytest.raises(WeightsError, match=r"No such file|There is no"):
-        weights.use(own, embedded.try_out)
+        weights.use(own, runtime.try_out)
 
 
 def test_a_file_that_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
     own = tmp_path / "bad.gguf"
     own.write_bytes(b"GGUF" + b"\x03\0\0\0" + b"\xff" * 200)
     with pytest.raises(WeightsError, match="cannot load"):
-        weights.use(own, embedded.try_out)
+        weights.use(own, runtime.try_out)
     assert text_of(ask())
 
 
 def test_a_chosen_file_that_went_bad_is_a_clear_error(tmp_path: Path, real_weights: Path) -> None:
     own = tmp_path / "own.gguf"
     own.symlink_to(real_weights)
-    weights.use(own, embedded.try_out)
-    embedded._runtime.forget()
+    weights.use(own, runtime.try_out)
+    runtime._runtime.forget()
     own.unlink()
     own.write_bytes(b"GGUF" + b"\x03\0\0\0" + b"\xff" * 200)
     with pytest.raises(errors.APIConnectionError, match="cannot load") as caught:
@@ -290,9 +290,9 @@ def test_a_chosen_file_that_went_bad_is_a_clear_error(tmp_path: Path, real_weigh
 def test_try_out_needs_the_runtime(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_weights: Path
 ) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+    monkeypatch.setattr(runtime, "find_spec", lambda _: None)
     with pytest.raises(WeightsError, match=r"llm install 'llm-g4f\[local\]'"):
-        weights.use(real_weights, embedded.try_out)
+        weights.use(real_weights, runtime.try_out)
 
 
 # What it leaves open.
@@ -335,7 +335,7 @@ def test_where_there_are_no_unix_sockets_a_port_on_loopback_wants_a_key(
 ) -> None:
     import httpx
 
-    portal()  # a new loop makes a pair of Unix sockets
+    loop_thread()  # a new loop makes a pair of Unix sockets
     before = listening()
     monkeypatch.delattr(socket, "AF_UNIX")
     assert text_of(ask())
@@ -347,7 +347,7 @@ def test_where_there_are_no_unix_sockets_a_port_on_loopback_wants_a_key(
     body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
     for headers in ({}, {"Authorization": "Bearer x"}):
         assert httpx.post(url, json=body, headers=headers, trust_env=False).status_code == 401
-    embedded._runtime.forget()
+    runtime._runtime.forget()
     limit = time.monotonic() + 5
     while listening() != before:
         assert time.monotonic() < limit

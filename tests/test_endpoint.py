@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from llm_g4f.accumulator import Accumulator
 from llm_g4f.errors import (
     APIConnectionError,
     APIError,
@@ -31,10 +32,12 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     UnprocessableEntityError,
 )
-from llm_g4f.providers.base import Serving, Unable
-from llm_g4f.providers.catalog import Model, Offer
+from llm_g4f.providers.base import Ineligible, Serving
+from llm_g4f.providers.capabilities import Capabilities
+from llm_g4f.providers.catalogue import Offer
 from llm_g4f.providers.endpoint import Endpoint, is_same_model
-from llm_g4f.types import Accumulator, ChatCompletion, ChatRequest, Secret
+from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.types import ChatCompletion
 from llm_g4f.version import __version__
 
 from .server import (
@@ -215,8 +218,8 @@ def test_usage_after_the_finish_is_waited_for() -> None:
 def test_a_connection_left_open_after_the_finish_is_closed_by_us(
     tail: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.answer._AFTER_FINISH", 0.05)
-    monkeypatch.setattr("llm_g4f.providers.answer._DRAIN", 0.05)
+    monkeypatch.setattr("llm_g4f.decoding.response._AFTER_FINISH", 0.05)
+    monkeypatch.setattr("llm_g4f.decoding.response._DRAIN", 0.05)
     script: list[Any] = [SSE_HEAD, *(framed(event(one)) for one in [*HELLO, *tail]), HANG]
     with Server(script) as server:
 
@@ -231,7 +234,7 @@ def test_a_connection_left_open_after_the_finish_is_closed_by_us(
 def test_comments_after_the_finish_do_not_keep_the_answer_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.answer._AFTER_FINISH", 0.1)
+    monkeypatch.setattr("llm_g4f.decoding.response._AFTER_FINISH", 0.1)
     pings: list[Any] = [framed(b": ping\n\n"), 0.02] * 500
     script = [SSE_HEAD, *(framed(event(one)) for one in HELLO), *pings, HANG]
     with Server(script) as server:
@@ -358,8 +361,8 @@ def test_an_error_that_is_none_is_none(nothing: Any) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_piece_beyond_the_cap_is_refused(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_g4f.providers.answer.MAX_EVENT", 2**20)
-    monkeypatch.setattr("llm_g4f.providers.sse.Decoder.__init__.__defaults__", (2**20,))
+    monkeypatch.setattr("llm_g4f.decoding.response.MAX_EVENT", 2**20)
+    monkeypatch.setattr("llm_g4f.decoding.sse.Decoder.__init__.__defaults__", (2**20,))
     piece = framed(b"x" * 2**18)
     first = b'data: {"choices": "' if stream else b'{"choices": "'
     error, _ = failing([SSE_HEAD, framed(first), *[piece] * 5, HANG])
@@ -368,7 +371,7 @@ def test_a_piece_beyond_the_cap_is_refused(stream: bool, monkeypatch: pytest.Mon
 
 
 def test_blank_lines_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_g4f.providers.answer.MAX_EVENT", 2**16)
+    monkeypatch.setattr("llm_g4f.decoding.response.MAX_EVENT", 2**16)
     blank = framed(b"\n" * 2**14)
     error, _ = failing([SSE_HEAD, *[blank] * 8, framed(GOOD), END])
     assert type(error) is InvalidResponseError
@@ -388,7 +391,7 @@ def test_a_broken_compressed_answer_is_truncated() -> None:
 def test_a_compressed_answer_that_unpacks_to_gigabytes_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.answer.MAX_EVENT", 2**20)
+    monkeypatch.setattr("llm_g4f.decoding.response.MAX_EVENT", 2**20)
     packed = gzip.compress(b"{" + b" " * 2**28)
     tracemalloc.start()
     try:
@@ -810,32 +813,34 @@ def test_a_need_that_is_not_met_is_the_reason(need: str) -> None:
     asked = request(**NEEDS[need])
     assert isinstance(asyncio.run(place.serves(asked)), Serving)
     for unmet in NEEDS:
-        able = replace(Model(images=True, files=True, audio=True), **{unmet: False})
+        able = replace(Capabilities(images=True, files=True, audio=True), **{unmet: False})
         limited = replace(place, offers=(Offer("gpt-4o", True, able),))
         answer = asyncio.run(limited.serves(asked))
         if unmet == need == "schema":
             assert answer == Serving("gpt-4o", True, schema_in_prompt=True)
         else:
-            assert isinstance(answer, Unable if unmet == need else Serving)
+            assert isinstance(answer, Ineligible if unmet == need else Serving)
 
 
 def test_the_first_offer_that_can_take_the_request() -> None:
-    text, sight = Model(tools=False, context=8192), Model(images=True, tools=False)
+    text, sight = Capabilities(tools=False, context=8192), Capabilities(images=True, tools=False)
     place = Endpoint(
         name="a",
         base_url="http://127.0.0.1:9/v1",
         offers=(Offer("small", True, text, verify=True), Offer("seeing", False, sight)),
-        nothing="it has nothing",
+        no_model_reason="it has nothing",
     )
 
-    def serves(place: Endpoint, **fields: Any) -> Serving | Unable:
+    def serves(place: Endpoint, **fields: Any) -> Serving | Ineligible:
         return asyncio.run(place.serves(request(**fields)))
 
     assert serves(place) == Serving("small", True, True, context=8192)
     image = {"type": "image_url", "image_url": {"url": "data:"}}
     looks = [{"role": "user", "content": [image]}]
     assert serves(place, messages=looks) == Serving("seeing", False)
-    assert serves(place, params={"tools": [{}]}) == Unable("small calls no tools")
-    knowing = replace(place, offers=(Offer("small", True, Model(schema=False)), *place.offers[1:]))
+    assert serves(place, params={"tools": [{}]}) == Ineligible("small calls no tools")
+    knowing = replace(
+        place, offers=(Offer("small", True, Capabilities(schema=False)), *place.offers[1:])
+    )
     assert serves(knowing, params=SCHEMA) == Serving("seeing", False)
-    assert serves(replace(place, offers=())) == Unable("it has nothing")
+    assert serves(replace(place, offers=())) == Ineligible("it has nothing")

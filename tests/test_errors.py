@@ -34,7 +34,7 @@ from llm_g4f.errors import (
     clean,
     status_error,
 )
-from llm_g4f.types import Attempt, Receipt
+from llm_g4f.receipt import Attempt, Receipt
 
 
 def drawn() -> dict[str, str | None]:
@@ -63,7 +63,7 @@ def real(kind: type[G4FError]) -> dict[str, str]:
 def test_the_tree_is_the_one_that_is_drawn() -> None:
     for module in pkgutil.walk_packages(llm_g4f.__path__, "llm_g4f."):
         # It needs Ray, and has no error of its own.
-        if module.name != "llm_g4f.batch.desk":
+        if module.name != "llm_g4f.batch.ray_actors":
             importlib.import_module(module.name)
     assert drawn() == {"G4FError": None} | real(G4FError)
     assert len(drawn()) == 21

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_g4f.config import check_base_url
-from llm_g4f.providers.exchange import target
+from llm_g4f.config.urls import check_base_url
+from llm_g4f.http.types import target
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_pieces_are_those_of_httpx(scheme: str, host: str, port: int, path: 
 
 def test_an_ordinary_url_needs_no_httpx() -> None:
     code = (
-        "import sys; from llm_g4f.providers.exchange import target;"
+        "import sys; from llm_g4f.http.types import target;"
         "target('https://api.openai.com/v1/chat/completions'); assert 'httpx' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

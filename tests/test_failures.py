@@ -21,6 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_g4f.client import AsyncClient
+from llm_g4f.decoding.error_bodies import detail_of
+from llm_g4f.decoding.error_context import ErrorContext
+from llm_g4f.decoding.error_messages import http_error, stream_failure
+from llm_g4f.decoding.retry_after import retry_after
 from llm_g4f.errors import (
     APIConnectionError,
     APIStatusError,
@@ -29,18 +33,11 @@ from llm_g4f.errors import (
     InternalServerError,
     RateLimitError,
 )
-from llm_g4f.providers.failures import (
-    Place,
-    detail_of,
-    http_error,
-    retry_after,
-    stream_failure,
-)
-from llm_g4f.providers.transport import Network
+from llm_g4f.http.connect import Network
 
 from .server import Server, http, stream
 
-PLACE = Place("a", "m", "https://a.example", 'set it with "llm keys set a"')
+PLACE = ErrorContext("a", "m", "https://a.example", 'set it with "llm keys set a"')
 
 
 @pytest.mark.parametrize(
@@ -364,7 +361,7 @@ def test_a_name_that_does_not_resolve() -> None:
 
 
 def test_a_connection_that_is_not_accepted_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_g4f.providers.transport.CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr("llm_g4f.http.connect.CONNECT_TIMEOUT", 0.05)
     with socket.socket() as full:
         # A queue that is full: the kernel lets further connections wait.
         full.bind(("127.0.0.1", 0))

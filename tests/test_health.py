@@ -24,8 +24,9 @@ from llm_g4f.errors import (
     NotFoundError,
     RateLimitError,
 )
-from llm_g4f.routing.health import Health, cooldown_of, key_of
-from tests.server import Server, http, stream, whole
+from llm_g4f.routing.cooldowns import Health, cooldown_of, key_of
+
+from .server import Server, http, stream, whole
 
 FILE = "g4f-health.json"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")

@@ -18,23 +18,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_g4f.config import Config
+from llm_g4f.batch.adaptive_rate import BEGIN, LONGEST_PAUSE, AdaptiveRate
+from llm_g4f.batch.provider_limits import BatchAdmission
+from llm_g4f.config.settings import Config
 from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, status_error
-from llm_g4f.providers.base import Kind, Provider, Scope, Serving, Unable
-from llm_g4f.routing import attempts
-from llm_g4f.routing.health import LONGEST, Health
-from llm_g4f.routing.limits import Limits
-from llm_g4f.routing.pace import BEGIN, LONGEST_PAUSE, Pace
-from llm_g4f.routing.registry import Source
+from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
+from llm_g4f.receipt import Receipt
+from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.routing import fallback
+from llm_g4f.routing.cooldowns import LONGEST, Health
+from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Candidate, equally_exact
-from llm_g4f.types import (
-    ChatCompletionChunk,
-    ChatRequest,
-    ChoiceDelta,
-    ChunkChoice,
-    Receipt,
-    Secret,
-)
+from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
 
 from . import batch_limits, clock
 from .batch_limits import Bucket, Scenario
@@ -53,9 +48,9 @@ class Run:
 
 
 def simulated(bucket: Bucket, told: str, takes: float, at_once: int, prompts: int) -> Run:
-    """All prompts through one `Pace` against `bucket`, which tells when to come back (in "whole"
+    """All prompts through one `AdaptiveRate` against `bucket`, which tells when to come back (in "whole"
     seconds, "exactly", "never") and takes so many seconds for an answer; the client 1 ms for a request."""
-    run, pace = Run(), Pace(at_once, 0.0)
+    run, pace = Run(), AdaptiveRate(at_once, 0.0)
     events: list[tuple[float, int, float | None, bool, float | None]] = []
     now = free = 0.0
     left, answered, number = prompts, 0, 0
@@ -125,7 +120,7 @@ def test_without_refusals_nothing_is_held_back() -> None:
     assert run.seconds < 1.2 * 2_000 / 64
 
 
-def full(pace: Pace, now: float) -> int:
+def full(pace: AdaptiveRate, now: float) -> int:
     """Begin as many requests as there is room for."""
     count = 0
     while pace.delay(now) == 0:
@@ -135,7 +130,7 @@ def full(pace: Pace, now: float) -> int:
 
 
 def test_the_window_doubles_until_something_is_refused_and_then_grows_by_steps() -> None:
-    pace = Pace(40, 0.0)
+    pace = AdaptiveRate(40, 0.0)
     begun = []
     for now in range(5):
         begun.append(full(pace, now))
@@ -156,7 +151,7 @@ def test_the_window_doubles_until_something_is_refused_and_then_grows_by_steps()
 
 def test_the_window_falls_to_what_is_carried_but_at_most_by_half() -> None:
     for refused, window in ((1, 7), (3, 5), (4, 4), (8, 4)):
-        pace = Pace(8, 0.0)
+        pace = AdaptiveRate(8, 0.0)
         for _ in range(full(pace, 0.0)):
             pace.answered(0.0)
         assert full(pace, 1.0) == 8
@@ -165,7 +160,7 @@ def test_the_window_falls_to_what_is_carried_but_at_most_by_half() -> None:
 
 
 def test_nobody_begins_before_the_time_that_was_named() -> None:
-    pace = Pace(8, 0.0)
+    pace = AdaptiveRate(8, 0.0)
     full(pace, 0.0)
     pace.refused(0.0, 1.0, 7.0)
     pace.refused(0.0, 2.0, 9.0)
@@ -176,7 +171,7 @@ def test_nobody_begins_before_the_time_that_was_named() -> None:
 
 
 def test_a_pause_that_nobody_named_doubles_while_nothing_is_answered() -> None:
-    pace, now, pauses = Pace(8, 0.0), 0.0, []
+    pace, now, pauses = AdaptiveRate(8, 0.0), 0.0, []
     for _ in range(9):
         pace.begin(now)
         pace.refused(now, now, None)
@@ -207,7 +202,7 @@ def test_a_pause_that_nobody_named_doubles_while_nothing_is_answered() -> None:
 def test_whatever_happens_there_is_room_sooner_or_later(
     most: int, steps: list[tuple[str, float, float | None]]
 ) -> None:
-    pace, now = Pace(most, 0.0), 0.0
+    pace, now = AdaptiveRate(most, 0.0), 0.0
     flying: list[float] = []
     for what, passes, wait in steps:
         now += passes
@@ -315,7 +310,7 @@ class Hosts(Given, frozen=True):
         key: Secret | None = None,
         upstream: str | None = None,
         named: bool = False,
-    ) -> Provider | Unable:
+    ) -> Provider | Ineligible:
         return next(host for host in self.hosts if host.name == name)
 
 
@@ -333,7 +328,7 @@ class Row:
         return [(one.provider, one.outcome) for one in self.receipt.attempts]
 
 
-async def row(source: Source, limits: Limits, timeout: float | None = None) -> Row:
+async def row(source: Registry, limits: BatchAdmission, timeout: float | None = None) -> Row:
     names = tuple(source.names())
     request = ChatRequest(
         model="gpt-4o",
@@ -343,7 +338,7 @@ async def row(source: Source, limits: Limits, timeout: float | None = None) -> R
     )
     receipt = error = None
     try:
-        async for batch in attempts.stream(request, source, limits):
+        async for batch in fallback.stream(request, source, limits):
             receipt = batch[0].receipt
     except G4FError as raised:
         error, receipt = raised, raised.receipt
@@ -364,11 +359,11 @@ def hosts(tmp_path: Path) -> Callable[..., Hosts]:
     return made
 
 
-def rows(source: Source, count: int, most: int = 64, timeout: float | None = None) -> list[Row]:
+def rows(source: Registry, count: int, most: int = 64, timeout: float | None = None) -> list[Row]:
     """So many requests at once, in made-up time."""
 
     async def main() -> list[Row]:
-        limits = Limits(most)
+        limits = BatchAdmission(most)
         found = await asyncio.gather(*(row(source, limits, timeout) for _ in range(count)))
         assert_all_back(limits)
         return found
@@ -376,7 +371,7 @@ def rows(source: Source, count: int, most: int = 64, timeout: float | None = Non
     return clock.run(main())
 
 
-def assert_all_back(limits: Limits) -> None:
+def assert_all_back(limits: BatchAdmission) -> None:
     """Nobody holds a slot, waits for one, or will be called."""
     assert not limits._queues
     assert limits._timer is None
@@ -421,7 +416,7 @@ def test_who_is_refused_is_asked_before_all_that_wait(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 5.0)])
 
     async def main() -> list[Row]:
-        source, limits = hosts(a), Limits(1)
+        source, limits = hosts(a), BatchAdmission(1)
         first = asyncio.create_task(row(source, limits))
         others = [asyncio.create_task(row(source, limits)) for _ in range(3)]
         return [await first, *[await other for other in others]]
@@ -481,7 +476,7 @@ def test_who_has_recovered_is_asked_first_again(hosts: Make) -> None:
     a, b = Host("a", fails=[down, 0.0, down]), Host("b", exact=False)
 
     async def main() -> list[str | None]:
-        source, limits, served = hosts(a, b), Limits(8), []
+        source, limits, served = hosts(a, b), BatchAdmission(8), []
         for pause in (0.0, 5.0, 1.0, 5.0):
             await asyncio.sleep(pause)
             found = await row(source, limits)
@@ -512,7 +507,7 @@ def test_who_is_refused_for_ever_is_told_so(hosts: Make) -> None:
     (only,) = rows(hosts(a), 1)
     assert isinstance(only.error, RateLimitError)
     assert only.attempts == [("a", "RateLimitError")] * 2
-    assert attempts.REFUSED_FOR <= only.seconds <= attempts.REFUSED_FOR + LONGEST
+    assert fallback.REFUSED_FOR <= only.seconds <= fallback.REFUSED_FOR + LONGEST
 
 
 def test_time_outs_halve_what_is_asked_at_once(hosts: Make) -> None:
@@ -528,7 +523,7 @@ def test_who_goes_away_gives_its_place_back(when: float, hosts: Make) -> None:
     a = Host("a")
 
     async def main() -> None:
-        source, limits = hosts(a), Limits(1)
+        source, limits = hosts(a), BatchAdmission(1)
         tasks = [asyncio.create_task(row(source, limits)) for _ in range(4)]
         await asyncio.sleep(when)
         for task in tasks[:3]:
@@ -545,7 +540,7 @@ def test_who_goes_away_in_the_moment_of_its_turn_gives_it_back(hosts: Make) -> N
     a = Host("a")
 
     async def main() -> None:
-        source, limits = hosts(a), Limits(1)
+        source, limits = hosts(a), BatchAdmission(1)
 
         async def then_cancel() -> None:
             # In one step: the place is given to the second, which is cancelled before it knows.
@@ -597,7 +592,7 @@ def test_a_cooldown_of_another_process_is_waited_out(hosts: Make) -> None:
 
     async def main() -> Row:
         source.health.failed("a", refusal("a", 20.0))
-        return await row(source, Limits(4))
+        return await row(source, BatchAdmission(4))
 
     assert clock.run(main()).attempts == [("a", "ok")]
     assert a.asked == [20.0]
@@ -659,8 +654,8 @@ def test_every_request_ends_and_every_slot_comes_back(
         for name, (exact, kind, fails, takes) in zip("abcd", made, strict=False)
     ]
 
-    async def main(source: Source) -> None:
-        limits = Limits(most)
+    async def main(source: Registry) -> None:
+        limits = BatchAdmission(most)
         loop = asyncio.get_running_loop()
         tasks = []
         for timeout, leaves in calls:
@@ -673,7 +668,7 @@ def test_every_request_ends_and_every_slot_comes_back(
                 continue
             found = task.result()
             assert found.receipt is not None
-            assert len(found.attempts) <= 3 * attempts.TRIES_PER_CALL
+            assert len(found.attempts) <= 3 * fallback.TRIES_PER_CALL
             assert timeout is None or found.seconds <= timeout + 1e-6
         assert_all_back(limits)
         for host in given_hosts:

@@ -28,8 +28,8 @@ from llm_g4f.errors import (
     NoProviderError,
     StreamError,
 )
-from llm_g4f.routing import attempts
-from llm_g4f.routing.health import Health
+from llm_g4f.routing import fallback
+from llm_g4f.routing.cooldowns import Health
 from llm_g4f.types import ChatCompletion, ChatCompletionMessage, ToolCall
 
 from .conftest import Run
@@ -537,7 +537,7 @@ def test_one_that_is_silent_gives_way(
         time.sleep(1)
         yield "late"
 
-    monkeypatch.setattr(attempts, "FIRST_TOKEN", 0.2)
+    monkeypatch.setattr(fallback, "FIRST_TOKEN", 0.2)
     other_plugin(lambda register: register(Theirs("vendor/theirs", silent, [])))
     with Server(stream("from a")) as a:
         endpoints(a=a)
@@ -726,13 +726,13 @@ def test_a_model_that_knows_schemas_gets_it(install: Install) -> None:
 def test_a_model_that_knows_none_is_told_in_words_and_checked(
     install: Install, endpoints: Callable[..., Path]
 ) -> None:
-    def says(prompt: Any, response: Any) -> Pieces:
+    def is_current(prompt: Any, response: Any) -> Pieces:
         yield "```json\n"
         yield answers.pop(0)
         yield "\n```"
 
     answers = ['{"a": 1}', '{"a": "one"}']
-    seen = install(says)
+    seen = install(is_current)
     assert text_of(create(response_format=FORM)) == '{"a": 1}'
     assert seen[0].schema is None
     assert json.dumps(SCHEMA) in seen[0].system

@@ -14,7 +14,7 @@ import llm
 import pytest
 from llm.parts import ReasoningPart, StreamEvent
 
-from llm_g4f.models import G4F, AsyncG4F
+from llm_g4f.adapter.models import G4F, AsyncG4F
 
 from .server import (
     CLOSE,
@@ -531,7 +531,7 @@ def test_failures_are_model_errors_with_words(
     words: str,
     streamed: bool,
 ) -> None:
-    monkeypatch.setattr("llm_g4f.routing.attempts.BACKOFF", (0.0, 0.0))
+    monkeypatch.setattr("llm_g4f.routing.fallback.BACKOFF", (0.0, 0.0))
     serve(script)
     with pytest.raises(llm.ModelError, match=words):
         ask(stream=streamed)
@@ -540,7 +540,7 @@ def test_failures_are_model_errors_with_words(
 def test_a_refused_connection_is_a_model_error(
     ask: Ask, endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.routing.attempts.BACKOFF", (0.0, 0.0))
+    monkeypatch.setattr("llm_g4f.routing.fallback.BACKOFF", (0.0, 0.0))
     with Server(stream()) as server:
         pass
     endpoints(mybox=server)

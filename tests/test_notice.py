@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llm_g4f.client import AsyncClient
-from llm_g4f.routing.notice import announce, ending_of, notice_of
-from llm_g4f.types import Attempt, Receipt
+from llm_g4f.receipt import Attempt, Receipt
+from llm_g4f.routing.notices import announce, ending_of, notice_of
 
 from .server import Server, http, stream, whole
 

@@ -9,7 +9,7 @@ import llm
 import pydantic
 import pytest
 
-from llm_g4f.options import Options
+from llm_g4f.adapter.options import Options
 
 from .builtin import builtin
 from .conftest import Run

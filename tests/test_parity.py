@@ -18,7 +18,7 @@ import trustme
 from pydantic import BaseModel
 
 from .builtin import builtin
-from .faces import JSON, Face, Reply, Scene, asks_for, now, play, says
+from .faces import JSON, Face, Reply, Scene, asks_for, is_current, now, play
 from .media import GIF, JPEG, PDF, PNG, WEBP
 from .parity import as_ours_tells, comparable, shared_json
 from .server import USAGE, Script, Server, call, chunk, completion, events, http
@@ -229,7 +229,7 @@ EVERY: dict[str, Any] = {
 PARIS = call("weather", '{"city": "Paris"}', "call_a")
 ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
 OSLO = call("weather", '{"city": "Oslo"}', "call_c")
-HELLO = says("Hel", "lo")
+HELLO = is_current("Hel", "lo")
 ROUND = (asks_for(PARIS, ROME), HELLO)
 
 
@@ -254,7 +254,7 @@ REASONED = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
 
 CASES: dict[str, Case] = {
     "plain": Case(prompt("hi")),
-    "not ASCII": Case(prompt("Grüße 🌍 \u2028"), (says("Grüße", " 🌍"),)),
+    "not ASCII": Case(prompt("Grüße 🌍 \u2028"), (is_current("Grüße", " 🌍"),)),
     "system": Case(prompt("hi", system="Be brief.")),
     "fragments": Case(
         prompt("hi", fragments=["one", "two"], system="S", system_fragments=["three"])
@@ -289,20 +289,23 @@ CASES: dict[str, Case] = {
     "option off": Case(prompt("hi", json_object=False, temperature=0)),
     "logit_bias by token": Case(prompt("hi", logit_bias={1712: -100})),
     "options in a chain": Case(chain(weather, options=EVERY), ROUND, 2, ("no content",)),
-    "schema": Case(prompt("a dog", schema=FREE), (says(DOG),)),
-    "schema of pydantic": Case(prompt("a dog", schema=Dog), (says(DOG),)),
+    "schema": Case(prompt("a dog", schema=FREE), (is_current(DOG),)),
+    "schema of pydantic": Case(prompt("a dog", schema=Dog), (is_current(DOG),)),
     "schema in short": Case(
-        prompt("a dog", schema=llm.schema_dsl("name: its name, age int")), (says(DOG),)
+        prompt("a dog", schema=llm.schema_dsl("name: its name, age int")), (is_current(DOG),)
     ),
     "schema of many": Case(
-        prompt("dogs", schema=llm.schema_dsl("name, age int, good bool", multi=True)), (says(DOG),)
+        prompt("dogs", schema=llm.schema_dsl("name, age int, good bool", multi=True)),
+        (is_current(DOG),),
     ),
-    "schema over json_object": Case(prompt("a dog", schema=FREE, json_object=True), (says(DOG),)),
+    "schema over json_object": Case(
+        prompt("a dog", schema=FREE, json_object=True), (is_current(DOG),)
+    ),
     "schema, then words": Case(
-        talk({"prompt": "a dog", "schema": FREE}, {"prompt": "and?"}), (says(DOG), HELLO), 2
+        talk({"prompt": "a dog", "schema": FREE}, {"prompt": "and?"}), (is_current(DOG), HELLO), 2
     ),
     "schema and tools": Case(
-        chain(weather, schema=FREE), (asks_for(PARIS), says(DOG)), 2, ("no content",)
+        chain(weather, schema=FREE), (asks_for(PARIS), is_current(DOG)), 2, ("no content",)
     ),
     "png": Case(images(PNG)),
     "jpeg": Case(images(JPEG)),
@@ -383,23 +386,25 @@ CASES: dict[str, Case] = {
     "words and tools": Case(
         chain(weather), (asks_for(PARIS, pieces=("Let me ", "see.")), HELLO), 2, ("words first",)
     ),
-    "usage in detail": Case(prompt("hi"), (says("Hello", usage=DETAILS),)),
-    "usage with more": Case(prompt("hi"), (says("Hello", usage={**USAGE, "cost": 0.5}),)),
-    "withheld reasoning": Case(prompt("hi"), (says("Hello", usage=REASONED),)),
-    "hidden reasoning": Case(prompt("hi", hide_reasoning=True), (says("Hello", usage=REASONED),)),
+    "usage in detail": Case(prompt("hi"), (is_current("Hello", usage=DETAILS),)),
+    "usage with more": Case(prompt("hi"), (is_current("Hello", usage={**USAGE, "cost": 0.5}),)),
+    "withheld reasoning": Case(prompt("hi"), (is_current("Hello", usage=REASONED),)),
+    "hidden reasoning": Case(
+        prompt("hi", hide_reasoning=True), (is_current("Hello", usage=REASONED),)
+    ),
     "reasoning": Case(
         talk({"prompt": "one"}, {"prompt": "two"}),
-        (says("Hello", deltas={"reasoning_content": "Hm."}),),
+        (is_current("Hello", deltas={"reasoning_content": "Hm."}),),
         2,
         ("reasoning",),
     ),
-    "refusal": Case(prompt("hi"), (says(deltas={"refusal": "I can't."}),), 1, ("refusal",)),
-    "cut at its limit": Case(prompt("hi"), (says("Hel", finish="length"),)),
-    "filtered": Case(prompt("hi"), (says("Hel", finish="content_filter"),)),
-    "empty": Case(prompt("hi"), (says("", finish="length"),), 1, ("empty text",)),
+    "refusal": Case(prompt("hi"), (is_current(deltas={"refusal": "I can't."}),), 1, ("refusal",)),
+    "cut at its limit": Case(prompt("hi"), (is_current("Hel", finish="length"),)),
+    "filtered": Case(prompt("hi"), (is_current("Hel", finish="content_filter"),)),
+    "empty": Case(prompt("hi"), (is_current("", finish="length"),), 1, ("empty text",)),
     "fingerprint and tier": Case(
         prompt("hi", service_tier="flex"),
-        (says("Hello", extra={"system_fingerprint": "fp_1", "service_tier": "flex"}),),
+        (is_current("Hello", extra={"system_fingerprint": "fp_1", "service_tier": "flex"}),),
     ),
 }
 

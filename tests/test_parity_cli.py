@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from llm.cli import cli
 
 from .conftest import Run
-from .faces import JSON, Reply, asks_for, says
+from .faces import JSON, Reply, asks_for, is_current
 from .media import PDF, PNG
 from .parity import as_ours_tells, comparable_log, shared_json
 from .server import USAGE, Server, call, http
@@ -55,14 +55,14 @@ IMAGE = http(200, kind="image/png")
 
 CACHED = {**USAGE, "prompt_tokens_details": {"cached_tokens": 3}}
 REASONED = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
-HELLO = says("Hel", "lo")
+HELLO = is_current("Hel", "lo")
 PARIS = call("weather", '{"city": "Paris"}', "call_a")
 ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
-CODE = says("One:\n```py\n1\n```\nTwo:\n```py\n2\n```\n")
+CODE = is_current("One:\n```py\n1\n```\nTwo:\n```py\n2\n```\n")
 
 
 @dataclass(frozen=True)
-class Row:
+class ProviderSpec:
     """Command lines, one after the other in one user directory, and what the server answers.
     `typed` is what stands on stdin, for the last one; a name of FILES stands for its bytes."""
 
@@ -80,52 +80,52 @@ OPTIONS = (
     " -o image_detail low -o service_tier flex"
 )
 
-ROWS: dict[str, Row] = {
-    "system, stdin and usage": Row(
+PROVIDERS: dict[str, ProviderSpec] = {
+    "system, stdin and usage": ProviderSpec(
         ("llm -m gpt-4o -s 'Be brief.' 'what is this?' -u",),
-        (says("Grüße", " 🌍", usage=CACHED),),
+        (is_current("Grüße", " 🌍", usage=CACHED),),
         typed="a text",
     ),
-    "whole": Row(("llm -m 4o hi --no-stream -u --key sk-2",), streamed=False),
-    "extracted": Row(("llm -m gpt-4o x --xl",), (CODE,), streamed=False),
-    "async": Row(("llm -m gpt-4o hi --async -u",), (says("Hello", usage=REASONED),)),
-    "options": Row((f"llm -m gpt-4o JSON {OPTIONS}",)),
-    "bad options": Row(("llm -m gpt-4o hi -o temperature 3 -o nosuch 1",), count=0),
-    "stored options": Row(
+    "whole": ProviderSpec(("llm -m 4o hi --no-stream -u --key sk-2",), streamed=False),
+    "extracted": ProviderSpec(("llm -m gpt-4o x --xl",), (CODE,), streamed=False),
+    "async": ProviderSpec(("llm -m gpt-4o hi --async -u",), (is_current("Hello", usage=REASONED),)),
+    "options": ProviderSpec((f"llm -m gpt-4o JSON {OPTIONS}",)),
+    "bad options": ProviderSpec(("llm -m gpt-4o hi -o temperature 3 -o nosuch 1",), count=0),
+    "stored options": ProviderSpec(
         (
             "llm models options set gpt-4o temperature 0.5",
             "llm -m 4o hi -o seed 1",
         ),
     ),
-    "schema": Row(
+    "schema": ProviderSpec(
         ("llm -m gpt-4o --schema-multi 'name: of the dog, age int' dogs",),
-        (says('{"items": [{"name": "Rex", "age": 3}]}'),),
+        (is_current('{"items": [{"name": "Rex", "age": 3}]}'),),
         differs=("strict",),
     ),
-    "tools": Row(
+    "tools": ProviderSpec(
         ("llm -m gpt-4o 'weather?' -T llm_version --functions {files}/tools.py --td -u",),
         (asks_for(PARIS, ROME), asks_for(call("llm_version", "{}", "call_c")), HELLO),
         3,
         differs=("no content",),
     ),
-    "tools, async and whole": Row(
+    "tools, async and whole": ProviderSpec(
         ("llm -m gpt-4o 'weather?' --functions {files}/tools.py --async --no-stream",),
         (asks_for(PARIS, ROME), HELLO),
         2,
         streamed=False,
     ),
-    "chain limit": Row(
+    "chain limit": ProviderSpec(
         ("llm -m gpt-4o 'weather?' --functions {files}/tools.py --cl 1",),
         (asks_for(PARIS),),
     ),
-    "tools approved": Row(
+    "tools approved": ProviderSpec(
         ("llm chat -m gpt-4o --functions {files}/tools.py --ta",),
         (asks_for(PARIS, ROME), HELLO),
         2,
         typed="weather?\ny\nn\nexit\n",
         differs=("no content",),
     ),
-    "attachments": Row(
+    "attachments": ProviderSpec(
         (
             "llm -m gpt-4o look -a {files}/a.png -a {files}/b.pdf -o image_detail low",
             "llm -c -a - --at {files}/image image/png -a {images}/c.png",
@@ -133,16 +133,18 @@ ROWS: dict[str, Row] = {
         count=2,
         typed="a.png",
     ),
-    "fragments": Row(
+    "fragments": ProviderSpec(
         ("llm -m gpt-4o hi -f {files}/one.txt -f {files}/two.txt --sf {files}/one.txt",)
     ),
-    "template": Row(("llm -t {files}/dog.yaml small -o seed 2",), (says('{"name": "Rex"}'),)),
-    "chat": Row(
+    "template": ProviderSpec(
+        ("llm -t {files}/dog.yaml small -o seed 2",), (is_current('{"name": "Rex"}'),)
+    ),
+    "chat": ProviderSpec(
         ("llm chat -m gpt-4o -s S -o temperature 0",),
         count=3,
         typed="one\n!multi\ntwo\nthree\n!end\n!multi 8\nfour\n!end 8\nquit\n",
     ),
-    "continued": Row(
+    "continued": ProviderSpec(
         (
             "llm -m gpt-4o one -s S -o seed 1",
             "llm -c two --async",
@@ -152,16 +154,16 @@ ROWS: dict[str, Row] = {
         count=3,
         differs=("resolved",),
     ),
-    "reasoning": Row(
+    "reasoning": ProviderSpec(
         ("llm -m gpt-4o hi", "llm -c hi -R"),
-        (says("42", deltas={"reasoning_content": "Hm."}),),
+        (is_current("42", deltas={"reasoning_content": "Hm."}),),
         2,
         differs=("reasoning",),
     ),
-    "cut, not logged": Row(
-        ("llm -m gpt-4o hi -n",), (says("Hel", finish="length"),), differs=("ending",)
+    "cut, not logged": ProviderSpec(
+        ("llm -m gpt-4o hi -n",), (is_current("Hel", finish="length"),), differs=("ending",)
     ),
-    "keys": Row(
+    "keys": ProviderSpec(
         ("llm keys set openai --value sk-3", "llm -m gpt-4o hi"),
     ),
 }
@@ -260,7 +262,9 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def perform(row: Row, home: Path, config: str, files: Path, images: str, run_llm: Run) -> JSON:
+def perform(
+    row: ProviderSpec, home: Path, config: str, files: Path, images: str, run_llm: Run
+) -> JSON:
     """Run the command lines of a row in `home`; what they said, asked for and logged."""
     home.mkdir()
     (home / "g4f.yaml").write_text(config, encoding="utf-8")
@@ -294,9 +298,9 @@ def perform(row: Row, home: Path, config: str, files: Path, images: str, run_llm
     return {"said": said, "asked": asked, "logs": logs_of(home)}
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("row", PROVIDERS.values(), ids=PROVIDERS)
 def test_a_command_line_does_what_it_did(
-    row: Row, tmp_path: Path, files: Path, run_llm: Run
+    row: ProviderSpec, tmp_path: Path, files: Path, run_llm: Run
 ) -> None:
     with Server(IMAGE) as server, ThreadPoolExecutor(2) as pool:
         theirs, ours = pool.map(

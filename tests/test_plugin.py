@@ -15,9 +15,9 @@ from llm.default_plugins.openai_models import AsyncChat, Chat
 from llm.models import ModelWithAliases
 from llm.plugins import load_plugins, pm
 
-from llm_g4f.models import G4F, AsyncG4F
-from llm_g4f.providers.names import MODELS, OPEN_MODELS
-from llm_g4f.takeover import register_all
+from llm_g4f.adapter.models import G4F, AsyncG4F
+from llm_g4f.adapter.registration import register_all
+from llm_g4f.providers.model_ids import MODELS, OPEN_MODELS
 
 from .conftest import Run
 from .server import Server, stream
@@ -327,12 +327,24 @@ def test_hooks_import_nothing_heavy_and_touch_no_network(
     extra = modules - without
     ours = {name for name in extra if name.startswith("llm_g4f")}
     expected = {
-        *("llm_g4f", "llm_g4f.version", "llm_g4f.plugin", "llm_g4f.takeover", "llm_g4f.models"),
-        "llm_g4f.hooks",
-        *("llm_g4f.commands", "llm_g4f.providers", "llm_g4f.providers.names"),
+        *(
+            "llm_g4f",
+            "llm_g4f.version",
+            "llm_g4f.plugin",
+            "llm_g4f.adapter",
+            "llm_g4f.adapter.registration",
+            "llm_g4f.adapter.models",
+        ),
+        "llm_g4f.providers.hookspecs",
+        *("llm_g4f.cli", "llm_g4f.providers", "llm_g4f.providers.model_ids"),
     }
     if config:
-        expected |= {"llm_g4f.config", "llm_g4f.errors"}
+        parts = ("files", "keys", "settings", "urls", "yaml_reader")
+        expected |= {
+            "llm_g4f.config",
+            "llm_g4f.errors",
+            *(f"llm_g4f.config.{one}" for one in parts),
+        }
     assert ours == expected
     # Not httpx, not xllamacpp, nothing: an editable install has a finder of its own.
     assert {name for name in extra - ours if "llm_g4f" not in name} == set()

@@ -14,19 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llm_g4f import portal as portal_module
-from llm_g4f.portal import Portal, portal
+from llm_g4f import sync as portal_module
+from llm_g4f.sync import LoopThread, loop_thread
 
 
 @pytest.fixture
-def mine() -> Iterator[Portal]:
+def mine() -> Iterator[LoopThread]:
     """A portal of the test's own, closed behind it."""
-    made = Portal()
+    made = LoopThread()
     yield made
     made.close()
 
 
-class Source:
+class Registry:
     """An async generator of `count` numbers that records what happens to it."""
 
     def __init__(self, count: int = 1_000_000) -> None:
@@ -63,7 +63,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def test_run_gives_the_result_from_the_portals_thread(mine: Portal) -> None:
+def test_run_gives_the_result_from_the_portals_thread(mine: LoopThread) -> None:
     async def work() -> str:
         await asyncio.sleep(0)
         return threading.current_thread().name
@@ -71,24 +71,24 @@ def test_run_gives_the_result_from_the_portals_thread(mine: Portal) -> None:
     assert mine.run(work) == "g4f-portal"
 
 
-def test_stream_gives_the_items_in_order(mine: Portal) -> None:
-    source = Source(5_000)
+def test_stream_gives_the_items_in_order(mine: LoopThread) -> None:
+    source = Registry(5_000)
     assert list(mine.stream(source)) == list(range(5_000))
     assert source.ended == "all given"
 
 
-def test_an_empty_source_gives_nothing(mine: Portal) -> None:
-    assert list(mine.stream(Source(0))) == []
+def test_an_empty_source_gives_nothing(mine: LoopThread) -> None:
+    assert list(mine.stream(Registry(0))) == []
 
 
-def test_nothing_happens_before_the_first_item_is_asked_for(mine: Portal) -> None:
-    source = Source()
+def test_nothing_happens_before_the_first_item_is_asked_for(mine: LoopThread) -> None:
+    source = Registry()
     mine.stream(source).close()
     mine.run(lambda: asyncio.sleep(0))
     assert source.given == 0
 
 
-def test_items_come_as_they_are_made(mine: Portal) -> None:
+def test_items_come_as_they_are_made(mine: LoopThread) -> None:
     items = mine.stream(hang)
     assert next(items) == 1
     items.close()
@@ -99,7 +99,7 @@ class OddError(BaseException):
 
 
 @pytest.mark.parametrize("kind", [ValueError, OddError, asyncio.CancelledError, RuntimeError])
-def test_exceptions_come_out_as_they_are(mine: Portal, kind: type[BaseException]) -> None:
+def test_exceptions_come_out_as_they_are(mine: LoopThread, kind: type[BaseException]) -> None:
     error = kind("so")
 
     async def work() -> None:
@@ -125,7 +125,7 @@ def test_exceptions_come_out_as_they_are(mine: Portal, kind: type[BaseException]
     assert mine.run(fine) == 7
 
 
-def test_an_exception_comes_behind_the_items_before_it(mine: Portal) -> None:
+def test_an_exception_comes_behind_the_items_before_it(mine: LoopThread) -> None:
     async def source() -> AsyncGenerator[int, None]:
         yield 1
         yield 2
@@ -138,8 +138,8 @@ def test_an_exception_comes_behind_the_items_before_it(mine: Portal) -> None:
     assert list(items) == []
 
 
-def test_closing_early_ends_the_source_before_close_returns(mine: Portal) -> None:
-    source = Source()
+def test_closing_early_ends_the_source_before_close_returns(mine: LoopThread) -> None:
+    source = Registry()
     items = mine.stream(source)
     assert next(items) == 0
     items.close()
@@ -147,8 +147,8 @@ def test_closing_early_ends_the_source_before_close_returns(mine: Portal) -> Non
     assert source.ended in ("CancelledError", "GeneratorExit")
 
 
-def test_forgetting_a_stream_ends_its_source(mine: Portal) -> None:
-    source = Source()
+def test_forgetting_a_stream_ends_its_source(mine: LoopThread) -> None:
+    source = Registry()
     for item in mine.stream(source):
         if item == 3:
             break
@@ -156,7 +156,7 @@ def test_forgetting_a_stream_ends_its_source(mine: Portal) -> None:
 
 
 def test_a_source_that_will_not_end_does_not_hold_up_close_for_long(
-    mine: Portal, monkeypatch: pytest.MonkeyPatch
+    mine: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(portal_module, "_GOODBYE", 0.05)
     release = asyncio.Event()
@@ -180,8 +180,8 @@ def test_a_source_that_will_not_end_does_not_hold_up_close_for_long(
     mine.run(let_go)
 
 
-def test_a_slow_consumer_holds_the_source_back(mine: Portal) -> None:
-    source = Source(10_000)
+def test_a_slow_consumer_holds_the_source_back(mine: LoopThread) -> None:
+    source = Registry(10_000)
     items = mine.stream(source)
     assert next(items) == 0
     assert eventually(lambda: source.given > portal_module._AHEAD)
@@ -193,9 +193,9 @@ def test_a_slow_consumer_holds_the_source_back(mine: Portal) -> None:
     assert list(items) == list(range(1, 10_000))
 
 
-def test_many_threads_stream_at_once(mine: Portal) -> None:
+def test_many_threads_stream_at_once(mine: LoopThread) -> None:
     def consume(number: int) -> int:
-        return sum(mine.stream(Source(3_000 + number)))
+        return sum(mine.stream(Registry(3_000 + number)))
 
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(consume, range(32))) == [
@@ -203,24 +203,24 @@ def test_many_threads_stream_at_once(mine: Portal) -> None:
         ]
 
 
-def test_it_works_inside_a_running_loop(mine: Portal) -> None:
+def test_it_works_inside_a_running_loop(mine: LoopThread) -> None:
     async def inside() -> int:
         async def work() -> int:
             return 5
 
-        return mine.run(work) + sum(mine.stream(Source(4)))
+        return mine.run(work) + sum(mine.stream(Registry(4)))
 
     assert asyncio.run(inside()) == 5 + 6
 
 
-def test_a_stream_may_be_consumed_by_another_thread(mine: Portal) -> None:
-    items = mine.stream(Source(2_000))
+def test_a_stream_may_be_consumed_by_another_thread(mine: LoopThread) -> None:
+    items = mine.stream(Registry(2_000))
     assert next(items) == 0
     with ThreadPoolExecutor(1) as other:
         assert other.submit(list, items).result() == list(range(1, 2_000))
 
 
-def test_close_ends_all_work_and_frees_the_waiting(mine: Portal) -> None:
+def test_close_ends_all_work_and_frees_the_waiting(mine: LoopThread) -> None:
     begun = threading.Event()
     cleaned = threading.Event()
 
@@ -247,7 +247,7 @@ def test_close_ends_all_work_and_frees_the_waiting(mine: Portal) -> None:
     mine.close()
 
 
-def test_a_stream_can_be_closed_after_its_portal(mine: Portal) -> None:
+def test_a_stream_can_be_closed_after_its_portal(mine: LoopThread) -> None:
     items = mine.stream(hang)
     next(items)
     mine.close()
@@ -256,7 +256,7 @@ def test_a_stream_can_be_closed_after_its_portal(mine: Portal) -> None:
 
 def test_there_is_one_portal() -> None:
     with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(lambda _: portal(), range(32))) == {portal()}
+        assert set(threads.map(lambda _: loop_thread(), range(32))) == {loop_thread()}
 
 
 # What concerns the whole process is tried in one of its own.
@@ -274,7 +274,7 @@ def run_python(code: str, *, timeout: float = 30) -> subprocess.CompletedProcess
 
 PRELUDE = """
 import asyncio, os, signal, sys, threading, time
-from llm_g4f.portal import portal
+from llm_g4f.sync import loop_thread
 
 async def hang():
     try:
@@ -290,7 +290,7 @@ async def wait():
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
-@pytest.mark.parametrize("what", ["list(portal().stream(hang))", "portal().run(wait)"])
+@pytest.mark.parametrize("what", ["list(loop_thread().stream(hang))", "loop_thread().run(wait)"])
 def test_ctrl_c_interrupts_a_waiting_consumer_and_ends_the_source(what: str) -> None:
     done = run_python(
         PRELUDE
@@ -305,7 +305,7 @@ except KeyboardInterrupt:
 
 async def fine():
     return "goes on"
-print(portal().run(fine))
+print(loop_thread().run(fine))
 """
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -323,7 +323,9 @@ print(portal().run(fine))
     ],
 )
 def test_the_interpreter_exits_cleanly_with_an_open_stream(end: str) -> None:
-    done = run_python(PRELUDE + f"items = portal().stream(hang)\nassert next(items) == 1\n{end}\n")
+    done = run_python(
+        PRELUDE + f"items = loop_thread().stream(hang)\nassert next(items) == 1\n{end}\n"
+    )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
 
@@ -334,7 +336,7 @@ def test_the_interpreter_exits_cleanly_while_a_daemon_thread_waits() -> None:
 seen = threading.Event()
 def consume():
     try:
-        for _ in portal().stream(hang):
+        for _ in loop_thread().stream(hang):
             seen.set()
     except asyncio.CancelledError:
         pass
@@ -353,16 +355,16 @@ def test_after_a_fork_the_child_has_a_portal_of_its_own() -> None:
 async def name():
     return os.getpid()
 
-parent = portal().run(name)
+parent = loop_thread().run(name)
 child = os.fork()
 if child == 0:
     signal.alarm(10)
-    assert portal().run(name) == os.getpid() != parent
-    items = portal().stream(hang)
+    assert loop_thread().run(name) == os.getpid() != parent
+    items = loop_thread().stream(hang)
     assert next(items) == 1
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0, "the child failed"
-assert portal().run(name) == parent == os.getpid()
+assert loop_thread().run(name) == parent == os.getpid()
 """
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
@@ -373,7 +375,7 @@ def test_a_stream_of_the_parent_is_forgotten_at_once_in_the_child() -> None:
     done = run_python(
         PRELUDE
         + """
-items = portal().stream(hang)
+items = loop_thread().stream(hang)
 next(items)
 child = os.fork()
 if child == 0:
@@ -392,14 +394,14 @@ def test_a_fork_while_a_portal_starts_leaves_no_lock_behind() -> None:
     done = run_python(
         PRELUDE
         + """
-from llm_g4f import portal as module
+from llm_g4f import sync as module
 async def five():
     return 5
 with module._lock:
     child = os.fork()
     if child == 0:
         signal.alarm(10)
-        assert portal().run(five) == 5
+        assert loop_thread().run(five) == 5
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 """

@@ -15,10 +15,11 @@ from genai_prices import Usage as Tokens
 from genai_prices import calc_price
 
 from llm_g4f import config
-from llm_g4f.providers.catalog import ROWS
+from llm_g4f.providers.catalogue import PROVIDERS
+from llm_g4f.receipt import Receipt
 from llm_g4f.routing.prices import has_table, price
-from llm_g4f.routing.registry import Source
-from llm_g4f.types import Receipt, Usage
+from llm_g4f.routing.registry import Registry
+from llm_g4f.types import Usage
 
 from .conftest import Run
 from .server import Server, chunk, events
@@ -39,7 +40,7 @@ def priced(
     tier: str | None = None,
 ) -> float | None:
     receipt = Receipt("gpt-4o", provider, model)
-    return price(receipt, usage, tier, Source(config.load()))
+    return price(receipt, usage, tier, Registry(config.load()))
 
 
 def of_table(table: str, model: str, **tokens: int) -> float:
@@ -139,8 +140,8 @@ def test_openrouters_own_figure_is_taken(cost: float) -> None:
 def test_others_figures_are_no_dollars(write_config: Write) -> None:
     usage = Usage(1_000, 100, 1_100, extra={"cost": 0.25})
     assert priced(usage=usage) == priced(usage=Usage(1_000, 100, 1_100))
-    for row in ROWS.values():
-        if not row.tells_cost:
+    for row in PROVIDERS.values():
+        if not row.reports_cost:
             assert priced(row.name, "nobodys-model", usage) is None
     write_config("providers: {openrouter: {base_url: 'http://127.0.0.1:1/v1', key_env: MINE}}")
     assert priced("openrouter", "openai/gpt-4o", usage) is None
@@ -192,8 +193,8 @@ def standing_in(
 ) -> Iterator[Server]:
     """A server that stands for `host`; the last chunk of its answer says `said`."""
     write_config(f"providers: {{{provider}: {{ca_file: '{ca_file}'}}}}")
-    monkeypatch.setenv(ROWS[provider].variables[0], "sk-test")
-    model = ROWS[provider].models["gpt-4o"][0]
+    monkeypatch.setenv(PROVIDERS[provider].env_vars[0], "sk-test")
+    model = PROVIDERS[provider].models["gpt-4o"][0]
     last = chunk(usage=TOKENS | said.pop("usage", {}), model=model) | said
     script = events(chunk("Hello", model=model), chunk(finish="stop", model=model), last, "[DONE]")
     with Server(script, tls=tls(authority, host)) as server:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_g4f.providers.catalog import ROWS
-from tests.server import Server, http, stream
+from llm_g4f.providers.catalogue import PROVIDERS
+
+from .server import Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[[str], Path]
@@ -94,7 +95,7 @@ def test_plain_http(run_llm: Run, user_path: Path) -> None:
 
 def test_consent_is_told_where_prompts_go(run_llm: Run) -> None:
     said = run_llm("g4f", "enable", "kilo").stdout
-    assert f"your prompts will go to {ROWS['kilo'].base_url}." in said
+    assert f"your prompts will go to {PROVIDERS['kilo'].base_url}." in said
     assert "may be used for training" in said
 
 
@@ -136,7 +137,7 @@ def test_providers(run_llm: Run, write_config: Write) -> None:
     assert table.splitlines()[1].split() == ["box", "own", "yes", "-", "-", "llama"]
     assert "\x1b" not in table
     rows = json.loads(run_llm("g4f", "providers", "--json").stdout)
-    assert [row["provider"] for row in rows] == ["box", *ROWS, "embedded"]
+    assert [row["provider"] for row in rows] == ["box", *PROVIDERS, "embedded"]
     assert rows[0]["model"] == "llama"
     assert rows[1]["key"] is False
 
@@ -174,7 +175,11 @@ ROUTES: dict[str, tuple[dict[str, str], list[str]]] = {
     "no key": ({}, ["1. embedded: smollm2-135m-instruct, a substitute"]),
     "one": ({"OPENAI_API_KEY": "x"}, ["1. openai: gpt-4o, exact"]),
     "all": (
-        {name: "x" for row in ROWS.values() for name in (*row.variables[:1], *row.parameters)},
+        {
+            name: "x"
+            for row in PROVIDERS.values()
+            for name in (*row.env_vars[:1], *row.url_env_vars)
+        },
         [
             "1. openai: gpt-4o, exact",
             "2. openrouter: openai/gpt-4o, exact",
@@ -198,6 +203,6 @@ def test_routes(run_llm: Run, case: str) -> None:
     numbered = [line for line in found if not line.startswith("- ")]
     assert numbered == expected
     left_out = {line[2:].split(":")[0].strip() for line in found if line.startswith("- ")}
-    assert len(left_out) + len(expected) == len(ROWS) + 1
+    assert len(left_out) + len(expected) == len(PROVIDERS) + 1
     data = json.loads(run_llm("g4f", "route", "gpt-4o", "--json", env=env).stdout)
     assert len(data["candidates"]) == len(expected)

@@ -13,12 +13,12 @@ import pytest
 from llm_g4f import config
 from llm_g4f.client import AsyncClient
 from llm_g4f.errors import ConfigError, NoProviderError
-from llm_g4f.providers import embedded
-from llm_g4f.providers.catalog import ROWS
+from llm_g4f.local import runtime
+from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.providers.endpoint import Endpoint
-from llm_g4f.routing.registry import Source
-from llm_g4f.routing.route import Route, nobody, plan
-from llm_g4f.types import ChatRequest, Secret
+from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.routing.registry import Registry
+from llm_g4f.routing.route import Route, no_provider_error, resolve_route
 
 from .server import Server, whole
 
@@ -41,7 +41,7 @@ def planned(
         params=params or {},
         **options,
     )
-    return asyncio.run(plan(request, Source(config.load(), custom)))
+    return asyncio.run(resolve_route(request, Registry(config.load(), custom)))
 
 
 def order(route: Route) -> list[str]:
@@ -55,7 +55,7 @@ def order(route: Route) -> list[str]:
 
 def left_out(route: Route) -> dict[str, str]:
     """Those left out with their reasons, without the catalogue's rows but openai."""
-    return {name: why for name, why in route.left_out if name not in ROWS or name == "openai"}
+    return {name: why for name, why in route.left_out if name not in PROVIDERS or name == "openai"}
 
 
 def endpoint(route: Route, index: int = 0) -> Endpoint:
@@ -162,7 +162,9 @@ def test_a_configured_provider_without_its_key_is_not_hidden_by_the_embedded_mod
     assert '"llm keys set work"' in reasons["mine"]
     assert reasons["embedded"] == "it answers only while nobody else takes part"
     message = str(
-        nobody(ChatRequest(model="gpt-4o", messages=[]), route.left_out, Source(config.load()))
+        no_provider_error(
+            ChatRequest(model="gpt-4o", messages=[]), route.left_out, Registry(config.load())
+        )
     )
     assert '"llm keys set work"' in message
     write_config("providers:\n  mine: {base_url: https://own.example, key_env: WORK_KEY}\n")
@@ -222,7 +224,7 @@ def test_an_enabled_embedded_model_still_stands_behind_all_others(
 def test_without_its_runtime_the_embedded_model_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
     route = planned()
     assert order(route) == []
     assert "llm install 'llm-g4f[local]'" in left_out(route)["embedded"]
@@ -416,7 +418,7 @@ SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "x"
 
 
 @pytest.mark.parametrize(
-    ("setting", "content", "params", "able"),
+    ("setting", "content", "params", "can"),
     [
         ("vision: false", IMAGE, {}, False),
         ("vision: true", IMAGE, {}, True),
@@ -433,12 +435,12 @@ SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "x"
     ],
 )
 def test_a_provider_that_cannot_take_the_request_is_left_out_with_the_reason(
-    write_config: Write, setting: str, content: Any, params: dict[str, Any], able: bool
+    write_config: Write, setting: str, content: Any, params: dict[str, Any], can: bool
 ) -> None:
     write_config(f"providers: {{mine: {OWN[:-1]}, {setting}}}}}")
     route = planned(content=content, params=params)
-    assert order(route) == (["mine gpt-4o="] if able else [])
-    if not able:
+    assert order(route) == (["mine gpt-4o="] if can else [])
+    if not can:
         words = {
             "vision: false": ("reads no images", "takes no files"),
             "audio: false": ("takes no audio",),

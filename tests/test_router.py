@@ -18,7 +18,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from llm_g4f.config import Config, ProviderConfig
+from llm_g4f.config.settings import Config, ProviderConfig
 from llm_g4f.errors import (
     APIConnectionError,
     APIError,
@@ -31,21 +31,20 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     status_error,
 )
-from llm_g4f.providers.base import Kind, Provider, Scope, Serving, Unable
-from llm_g4f.providers.catalog import ROWS
+from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
+from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.providers.endpoint import Endpoint
-from llm_g4f.routing import attempts
-from llm_g4f.routing.health import LONGEST, Health
-from llm_g4f.routing.registry import Source
-from llm_g4f.routing.route import plan
+from llm_g4f.receipt import Receipt
+from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.routing import fallback
+from llm_g4f.routing.cooldowns import LONGEST, Health
+from llm_g4f.routing.registry import Registry
+from llm_g4f.routing.route import resolve_route
 from llm_g4f.types import (
     ChatCompletionChunk,
-    ChatRequest,
     ChoiceDelta,
     ChunkChoice,
     Function,
-    Receipt,
-    Secret,
     ToolCallDelta,
     Usage,
 )
@@ -92,7 +91,7 @@ class Act:
     """What a provider does when it is asked: pauses before its chunks ("" says nothing), and its end."""
 
     pauses: tuple[float, ...]
-    says: tuple[str, ...]
+    is_current: tuple[str, ...]
     end: str | int
     wait: float | None = None
 
@@ -146,7 +145,7 @@ class Player:
         self._exact, self._context, self._log = exact, context, log
         self.acts: list[Act] = []
 
-    async def serves(self, request: ChatRequest) -> Serving | Unable:
+    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
         return Serving(f"model of {self.name}", self._exact, context=self._context)
 
     async def models(self) -> list[str]:
@@ -160,7 +159,7 @@ class Player:
         self._log.append(asked)
         act = self.acts.pop(0) if self.acts else GOOD
         try:
-            for pause, kind in zip(act.pauses, act.says, strict=False):
+            for pause, kind in zip(act.pauses, act.is_current, strict=False):
                 await asyncio.sleep(pause)
                 delta = self._delta(kind, len(asked.said))
                 if kind:
@@ -196,7 +195,7 @@ def _words(delta: ChoiceDelta) -> str:
     return (delta.content or "") + (delta.reasoning or "") + called
 
 
-class Given(Source, frozen=True):
+class Given(Registry, frozen=True):
     """A source that has these providers and no others."""
 
     players: Mapping[str, Player] = {}
@@ -212,7 +211,7 @@ class Given(Source, frozen=True):
         key: Secret | None = None,
         upstream: str | None = None,
         named: bool = False,
-    ) -> Provider | Unable:
+    ) -> Provider | Ineligible:
         return self.players[name]
 
 
@@ -296,7 +295,9 @@ class Calls(RuleBasedStateMachine):
             stream=streamed,
         )
         self.log.clear()
-        route = [one.provider.name for one in clock.run(plan(request, self.source)).candidates]
+        route = [
+            one.provider.name for one in clock.run(resolve_route(request, self.source)).candidates
+        ]
         assert route == (list(named) or route), "not as the user named them"
         waits = {one: self._wait(one) for one in route}
         result = clock.run(self._call(request, leave, when))
@@ -318,7 +319,7 @@ class Calls(RuleBasedStateMachine):
         loop = asyncio.get_running_loop()
 
         async def consume() -> None:
-            batches = attempts.stream(request, self.source)
+            batches = fallback.stream(request, self.source)
             try:
                 async for chunk in (chunk async for batch in batches for chunk in batch):
                     result.receipt = chunk.receipt
@@ -357,7 +358,7 @@ class Calls(RuleBasedStateMachine):
         if timeout is not None:
             assert result.seconds <= timeout + 1e-6
             assert all(one.began < timeout for one in self.log), "asked when the time was over"
-        assert all((one.ended or 0) - one.last <= attempts.FIRST_TOKEN + 1e-6 for one in self.log)
+        assert all((one.ended or 0) - one.last <= fallback.FIRST_TOKEN + 1e-6 for one in self.log)
         # Nothing after the commit point, and nothing of anybody but the last who was asked.
         if result.committed is not None:
             assert all(one.began <= result.committed for one in self.log)
@@ -377,7 +378,7 @@ class Calls(RuleBasedStateMachine):
             assert earlier.ended is not None
             if later.name == earlier.name:
                 assert later.name == first[-1], "asked again although another was left"
-                assert later.began - earlier.ended <= attempts.BACKOFF[1]
+                assert later.began - earlier.ended <= fallback.BACKOFF[1]
             else:
                 assert later.began == earlier.ended, "a pause although another was left"
 
@@ -421,11 +422,11 @@ TestCalls.settings = settings(
 
 # Which keys there are, and which of them a provider may have.
 
-KEYED = [row for row in ROWS.values() if row.variables]
+KEYED = [row for row in PROVIDERS.values() if row.env_vars]
 ENVIRONMENT = {
-    **{name: f"key-of-{row.name}" for row in KEYED for name in row.variables},
-    **{name: "account" for row in ROWS.values() for name in row.parameters},
-    **{f"OWN_{name.upper()}": f"own-key-of-{name}" for name in (*ROWS, "mybox")},
+    **{name: f"key-of-{row.name}" for row in KEYED for name in row.env_vars},
+    **{name: "account" for row in PROVIDERS.values() for name in row.url_env_vars},
+    **{f"OWN_{name.upper()}": f"own-key-of-{name}" for name in (*PROVIDERS, "mybox")},
 }
 
 
@@ -439,7 +440,7 @@ def _entry(name: str, enabled: bool | None, moved: bool, own: bool) -> ProviderC
 @settings(deadline=None)
 @given(
     st.dictionaries(
-        st.sampled_from([*ROWS, "mybox"]),
+        st.sampled_from([*PROVIDERS, "mybox"]),
         st.tuples(st.sampled_from([None, True, False]), st.booleans(), st.booleans()),
     ),
     st.booleans(),
@@ -451,7 +452,7 @@ def test_no_key_is_for_another_origin(
         Path("g4f.yaml"), providers={name: _entry(name, *made) for name, made in entries.items()}
     )
     with patch.dict(os.environ, ENVIRONMENT):
-        source = Source(config)
+        source = Registry(config)
         for name in source.names():
             try:
                 place = source.provider(name, "gpt-4o", named=named)
@@ -459,11 +460,11 @@ def test_no_key_is_for_another_origin(
                 continue
             if not isinstance(place, Endpoint) or place.key is None:
                 continue
-            key, row, entry = place.key.reveal(), ROWS.get(name), source.settings(name)
+            key, row, entry = place.key.reveal(), PROVIDERS.get(name), source.settings(name)
             if key != f"own-key-of-{name}":
                 assert row is not None
                 assert key == f"key-of-{name}"
-                account = dict.fromkeys(row.parameters, "account")
+                account = dict.fromkeys(row.url_env_vars, "account")
                 assert place.base_url == row.base_url.format_map(account)
             else:
                 assert entry is not None

@@ -25,11 +25,12 @@ from llm.cli import cli
 
 import llm_g4f
 from llm_g4f import AsyncClient, Client, config
+from llm_g4f.config import yaml_reader
+from llm_g4f.decoding.error_context import ErrorContext
 from llm_g4f.errors import APIStatusError, G4FError, NoProviderError
-from llm_g4f.providers.catalog import ROWS
-from llm_g4f.providers.failures import Place
-from llm_g4f.routing.registry import Source
-from llm_g4f.types import ChatRequest, Secret
+from llm_g4f.providers.catalogue import PROVIDERS
+from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.routing.registry import Registry
 
 from .conftest import Run
 from .server import (
@@ -125,7 +126,7 @@ def look_everywhere(
             invoke("-m", "gpt-4o", "hi", "-o", "provider", "leaky", "--key", key, "--async"),
             invoke("g4f", "models", "leaky"),
             asyncio.run(ask("leaky")),
-            repr(Source(config.load()).provider("leaky", "gpt-4o")),
+            repr(Registry(config.load()).provider("leaky", "gpt-4o")),
         ]
     seen += [record.getMessage() for record in caplog.records if not is_response_head(record)]
     return "\n".join([*seen, on_disk(user_path)])
@@ -314,12 +315,12 @@ def test_no_object_shows_its_key(write_config: Write) -> None:
     key = KEYS["an identifier"]
     secret = Secret(key)
     client = AsyncClient(api_key=key)
-    provider = Source(write_config_and_load(write_config)).provider("box", "gpt-4o", key=secret)
+    provider = Registry(write_config_and_load(write_config)).provider("box", "gpt-4o", key=secret)
     assert not isinstance(provider, str)
     holders = [
         secret,
         ChatRequest(model="m", messages=[], key=secret),
-        Place("box", "m", "https://box.example", key=secret),
+        ErrorContext("box", "m", "https://box.example", key=secret),
         provider,
         vars(client.chat.completions)["_settings"],
     ]
@@ -380,7 +381,7 @@ def test_no_redirect_is_followed(
 
 
 PLANTED = "\n".join(
-    f"{name}={KEYS['an identifier']}" for row in ROWS.values() for name in row.variables
+    f"{name}={KEYS['an identifier']}" for row in PROVIDERS.values() for name in row.env_vars
 )
 
 
@@ -406,7 +407,7 @@ def test_a_planted_env_file_is_not_read(run_llm: Run, user_path: Path, tmp_path:
     assert "authorization" not in request.headers
 
 
-KEYED = [row for row in ROWS.values() if row.variables]
+KEYED = [row for row in PROVIDERS.values() if row.env_vars]
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["environment", "llm keys"])
@@ -417,7 +418,7 @@ def test_a_moved_built_in_provider_gets_no_key_but_its_own(
         aliases = {alias: KEYS["an identifier"] for row in KEYED for alias in row.aliases}
         (user_path / "keys.json").write_text(json.dumps(aliases))
     for row in KEYED:
-        for variable in (*row.variables, *row.parameters):
+        for variable in (*row.env_vars, *row.url_env_vars):
             monkeypatch.setenv(variable, KEYS["an identifier"])
     with Server(whole("stolen")) as sink:
         for row in KEYED:
@@ -700,7 +701,7 @@ def test_an_address_that_is_none_is_refused(
     told = invoke("-m", "gpt-4o", "hi")
     assert "g4f.yaml, line 1: base_url of provider box" in told
     (user_path / "g4f.yaml").unlink()
-    config._loaded = None
+    yaml_reader._loaded = None
     added = invoke("g4f", "add", "box", url)
     assert "Error" in added
     assert not (user_path / "g4f.yaml").exists()

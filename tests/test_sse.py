@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_g4f.providers.sse import MAX_EVENT, Decoder, Event, EventTooLong, whole_events
+from llm_g4f.decoding.sse import MAX_EVENT, Decoder, Event, EventTooLong, whole_events
 
 BOM = b"\xef\xbb\xbf"
 

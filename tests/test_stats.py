@@ -24,9 +24,8 @@ import sqlite_utils
 from click.testing import CliRunner
 from llm.cli import cli
 
-from llm_g4f import stats
-from llm_g4f.commands import chart
-from llm_g4f.plot import COLOURS, OTHERS, figure
+from llm_g4f.cli import chart, log_stats
+from llm_g4f.cli.plot import COLOURS, OTHERS, figure
 
 from .conftest import Run
 from .faces import empty_log
@@ -580,7 +579,7 @@ def test_the_logs_are_read_while_they_are_written(
     assert told()["answers"] == 1
     log.rollback()
     log.execute("begin exclusive")
-    monkeypatch.setattr(stats, "PATIENCE", 0.05)
+    monkeypatch.setattr(log_stats, "PATIENCE", 0.05)
     assert failed(g4f("stats")) == f"{path} cannot be read: database is locked.\n"
     log.rollback()
     assert told()["answers"] == 1
@@ -710,7 +709,7 @@ def test_the_picture_has_the_figures_of_the_logs(
     assert g4f("stats", "--json", "--plot", str(tmp_path / "a.png")).exit_code == 0
     assert png_size(tmp_path / "a.png") == (1500, 960)
 
-    read = stats.read(user_path / "logs.db", model="gpt-4o")
+    read = log_stats.read(user_path / "logs.db", model="gpt-4o")
     picture = figure(read)
     upper, lower = picture.axes
     assert [upper.get_ylabel(), lower.get_ylabel()] == ["seconds", "tokens/s"]
@@ -756,7 +755,7 @@ def test_a_line_is_the_median_of_each_day_and_breaks_where_there_is_none(
         ),
         *({"at": midnight + timedelta(days=15), "ttft": 9.0, "seconds": 11.0} for _ in range(2)),
     )
-    upper, _ = figure(stats.read(user_path / "logs.db")).axes
+    upper, _ = figure(log_stats.read(user_path / "logs.db")).axes
     (line,) = upper.lines
     x, y = drawn(line)
     noon = midnight.timestamp() / 86_400 + 0.5
@@ -774,7 +773,7 @@ def test_more_providers_than_colours_share_the_last(
     log: sqlite3.Connection, user_path: Path
 ) -> None:
     weeks(log, {f"provider-{number}": (20 - number, 1.0) for number in range(9)})
-    upper, _ = figure(stats.read(user_path / "logs.db")).axes
+    upper, _ = figure(log_stats.read(user_path / "logs.db")).axes
     legend = upper.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()][-2:] == [

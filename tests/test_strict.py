@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
-from llm_g4f.providers.strict import strict_form
+from llm_g4f.providers.strict_schema import strict_form
 
 TEXT = {"type": "string"}
 

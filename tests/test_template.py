@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from llm_g4f.decoding.chunks import ChunkReader
+from llm_g4f.decoding.error_context import ErrorContext
+from llm_g4f.decoding.response import Answer
+from llm_g4f.decoding.template import Template
 from llm_g4f.errors import APIError
-from llm_g4f.providers.answer import Answer
-from llm_g4f.providers.chunks import ChunkReader
-from llm_g4f.providers.failures import Place
-from llm_g4f.providers.template import Template
 from llm_g4f.types import ChatCompletionChunk
 
 from .server import chunk, event, split
@@ -25,7 +25,7 @@ from .server import chunk, event, split
 def always() -> Iterator[None]:
     """Two events are many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llm_g4f.providers.answer._MANY", 0)
+        patch.setattr("llm_g4f.decoding.response._MANY", 0)
         yield
 
 
@@ -112,7 +112,7 @@ def test_an_event_that_is_long_or_has_its_text_elsewhere_makes_no_template(data:
 def test_many_events_at_once_take_the_short_way(
     many: int, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.providers.answer._MANY", many)
+    monkeypatch.setattr("llm_g4f.decoding.response._MANY", many)
     texts = [f"word {i}" for i in range(50)]
     data = framed(chunk("", role="assistant"), *map(chunk, texts), b"[DONE]")
     usual = ChunkReader.piece
@@ -148,7 +148,7 @@ def batches(*pieces: bytes) -> list[Any]:
         found: list[Any] = []
         body: Any = Reads([*pieces])
         try:
-            async for batch in Answer(Place("a", "m", "http://a"), body, 1).batches():
+            async for batch in Answer(ErrorContext("a", "m", "http://a"), body, 1).batches():
                 found += [batch]
         except APIError as error:
             found.append([(type(error), str(error))])
@@ -242,5 +242,5 @@ def test_however_a_stream_comes_it_is_what_every_event_by_itself_would_be(
     short = answer(*split(data, size))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChunkReader, "pieces", lambda _, data: ([], data))
-        patch.setattr("llm_g4f.providers.answer.whole_events", len)
+        patch.setattr("llm_g4f.decoding.response.whole_events", len)
         assert short == answer(data)

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from llm_g4f.accumulator import Accumulator
 from llm_g4f.client import Client
-from llm_g4f.providers.chunks import ChunkReader
-from llm_g4f.providers.thinking import Thinking
-from llm_g4f.types import Accumulator
+from llm_g4f.decoding.chunks import ChunkReader
+from llm_g4f.decoding.think_tags import ThinkTags
 
 from .server import Script, Server, chunk, completion, events, http
 
 
 def parted(pieces: Sequence[str]) -> tuple[str, str]:
     """(reasoning, content) of a text that comes in these pieces."""
-    thinking = Thinking()
+    thinking = ThinkTags()
     found = [("", piece) if thinking.plain else thinking.feed(piece) for piece in pieces]
     found.append(thinking.end())
     return "".join(reasoning for reasoning, _ in found), "".join(content for _, content in found)
@@ -79,7 +79,7 @@ def test_how_a_text_is_cut_changes_nothing(text: str, cuts: list[int]) -> None:
 
 
 def test_pieces_are_passed_on_as_soon_as_they_can_be_no_tag() -> None:
-    thinking = Thinking()
+    thinking = ThinkTags()
     pieces = ["<thi", "nk>a", "b<", "c</th", "ink>", "\nd"]
     assert [thinking.feed(piece) for piece in pieces] == [
         ("", ""),

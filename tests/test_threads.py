@@ -17,7 +17,7 @@ from llm.migrations import migrate
 
 from .builtin import builtin
 from .conftest import Run
-from .faces import JSON, Face, Scene, asks_for, play, says
+from .faces import JSON, Face, Scene, asks_for, is_current, play
 from .media import PNG
 from .server import USAGE, Server, call, stream
 
@@ -41,9 +41,9 @@ COUNTED = {
 
 ROUND = (
     asks_for(call("weather", '{"city": "Köln"}', "call_a"), call("llm_version", "{}", "call_b", 1)),
-    says("Rain, with ", "llm.", usage=COUNTED),
-    says('{"name": "Rex"}', deltas={"reasoning_content": "A dog."}, usage=COUNTED),
-    says("Goodbye", usage=COUNTED),
+    is_current("Rain, with ", "llm.", usage=COUNTED),
+    is_current('{"name": "Rex"}', deltas={"reasoning_content": "A dog."}, usage=COUNTED),
+    is_current("Goodbye", usage=COUNTED),
 )
 SCRIPTS = [reply.script(streamed=True) for reply in ROUND]
 
@@ -183,7 +183,7 @@ def test_a_thread_of_an_older_llm_goes_on(
 
 def both(scene: Scene, asynchronous: bool, endpoints: Callable[..., Path]) -> list[JSON]:
     """The requests of a scene, which are the same with llm's own gpt-4o."""
-    script = says("Hello").script(streamed=True)
+    script = is_current("Hello").script(streamed=True)
     with Server(script) as theirs, Server(script) as ours:
         endpoints(mybox=ours)
         get: Any = llm.get_async_model if asynchronous else llm.get_model

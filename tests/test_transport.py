@@ -14,10 +14,11 @@ import trustme
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import APIConnectionError, ConfigError
-from llm_g4f.providers import transport as ways
-from llm_g4f.providers.exchange import target
-from llm_g4f.providers.transport import Network
-from tests.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
+from llm_g4f.http import connect as ways
+from llm_g4f.http.connect import Network
+from llm_g4f.http.types import target
+
+from .server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -288,7 +289,9 @@ def test_which_origins_are_reached_through_a_proxy(
     async def way() -> str:
         return type(await ways._way(Network(), target(origin))).__name__
 
-    assert asyncio.run(way()) == ("Wire" if direct and transport == "own" else "_Stock")
+    assert asyncio.run(way()) == (
+        "ConnectionPool" if direct and transport == "own" else "_HttpxTransport"
+    )
 
 
 def test_an_own_proxy_outranks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

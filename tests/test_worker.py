@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llm_g4f.providers.worker import Worker
+from llm_g4f.worker_thread import Worker
 
 Put = Callable[[object], bool]
 

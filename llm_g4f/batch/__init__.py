@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from .local import Results, Rows, run
+from .engine import Results, Rows, run
 from .results import Result
 
 __all__ = ["Result", "Results", "Rows", "run"]

@@ -9,18 +9,16 @@ from msgspec import Struct
 
 from ..errors import BadRequestError
 from ..types import JSON
-from .ledger import Ledger, State, Survey
-from .local import id_of
-from .reading import Row
+from .engine import id_of
+from .readers import Row
 from .results import Id, Result
-
-__all__ = ["Job", "Selection", "Tally", "Twice"]
+from .results_file import IdIndex, ResultsFile, State
 
 _PAUSE = 500
 """Rows that may be passed over at a stretch: then the loop sees to its other business."""
 
 
-class Tally(Struct):
+class Progress(Struct):
     """How far a run is. `read` are the bytes of the rows' file that were needed so far, for `taken` rows;
     `already` had an answer, `left` were not to be asked this time."""
 
@@ -39,7 +37,7 @@ class Tally(Struct):
         return self.read * done // max(self.taken, 1)
 
 
-class Twice(Struct, frozen=True):
+class DuplicateId(Struct, frozen=True):
     """An id that two rows have, and their lines."""
 
     id: Id
@@ -56,8 +54,8 @@ class Selection:
 
     def __init__(
         self,
-        survey: Survey,
-        tally: Tally,
+        survey: IdIndex,
+        tally: Progress,
         *,
         prepare: Callable[[JSON], JSON],
         refuse: Callable[[Id, int, BadRequestError], None],
@@ -70,8 +68,8 @@ class Selection:
         self._refuse = refuse
         self._room = limit
         self._retry_failed = retry_failed
-        self._mended = survey.has(State.UNASKABLE)
-        self.twice: Twice | None = None
+        self._mended = survey.has(State.INVALID)
+        self.twice: DuplicateId | None = None
 
     async def of(self, rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[JSON, None]:
         """Those of `rows` that are to be asked, up to the first id that occurs twice."""
@@ -114,11 +112,11 @@ class Selection:
             except BadRequestError as error:
                 wrong = error
             else:
-                if self._mended and self._survey.state(unread) is State.UNASKABLE:
+                if self._mended and self._survey.state(unread) is State.INVALID:
                     self._survey.forget(unread)
         earlier = self._survey.see(id, row.line)
         if earlier is not None:
-            self.twice = Twice(id, (earlier, row.line))
+            self.twice = DuplicateId(id, (earlier, row.line))
             return None
         state = self._survey.state(id)
         if state is State.ANSWERED:
@@ -152,18 +150,18 @@ class Job:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: ResultsFile,
         *,
         prepare: Callable[[JSON], JSON],
         limit: int | None = None,
         retry_failed: bool = False,
         log: Callable[[Result], None] | None = None,
-        report: Callable[[Tally], None] | None = None,
+        report: Callable[[Progress], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._log = log
         self._report = report
-        self.tally = Tally()
+        self.tally = Progress()
         self.selection = Selection(
             ledger.survey,
             self.tally,
@@ -195,6 +193,6 @@ class Job:
         if result.error is not None and result.request is None:
             # The row is at fault: this is where to look. Once is enough.
             data["error"]["line"] = line
-            if self._ledger.says(data):
+            if self._ledger.is_current(data):
                 return
         self._ledger.append(data)

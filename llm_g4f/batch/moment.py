@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from msgspec import field
 
-from ..providers.base import Provider, Unable
+from ..providers.base import Ineligible, Provider
 from ..providers.endpoint import Endpoint
-from ..routing.registry import Source
-from ..types import Secret
-
-__all__ = ["Moment"]
+from ..request import Secret
+from ..routing.registry import Registry
 
 
-class Moment(Source, frozen=True):
+class CachedRegistry(Registry, frozen=True):
     """A source that looks for each key once, for many requests within a second or so: to look again for
     each of them takes longer than everything else here."""
 
-    providers: dict[tuple[str, str, Secret | None, str | None, bool], Provider | Unable] = field(
-        default_factory=dict
+    providers: dict[tuple[str, str, Secret | None, str | None, bool], Provider | Ineligible] = (
+        field(default_factory=dict)
     )
     keys: dict[str, bool | None] = field(default_factory=dict)
 
@@ -34,11 +32,11 @@ class Moment(Source, frozen=True):
         key: Secret | None = None,
         upstream: str | None = None,
         named: bool = False,
-    ) -> Provider | Unable:
+    ) -> Provider | Ineligible:
         asked = (name, model, key, upstream, named)
         found = self.providers.get(asked)
         if found is None:
             found = super().provider(name, model, key=key, upstream=upstream, named=named)
-            if isinstance(found, (Endpoint, Unable)):
+            if isinstance(found, (Endpoint, Ineligible)):
                 self.providers[asked] = found
         return found

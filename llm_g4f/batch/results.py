@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ..errors import APIError, APIStatusError, G4FError
-from ..types import JSON, ChatCompletion, ChatCompletionMessage, ChatRequest, Receipt, Usage
-
-__all__ = ["Id", "Result"]
+from ..receipt import Receipt
+from ..request import ChatRequest
+from ..types import JSON, ChatCompletion, ChatCompletionMessage, Usage
 
 Id = str | int
 """A row's name: its own, else its number."""

@@ -7,14 +7,11 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from ..types import ChatCompletionChunk, ChatRequest
-from .chain import Inner
+from ..asyncgen import ManagedAsyncGen
+from ..request import ChatRequest
+from ..types import ChatCompletionChunk, Chunks
 
-__all__ = ["Batch", "Family", "Kind", "Provider", "Scope", "Serving", "Unable", "batches"]
-
-Batch = list[ChatCompletionChunk]
-"""Chunks that came together, at least one. To hand them on one by one through every layer would cost
-more than to decode them."""
+__all__ = ["Family", "Ineligible", "Kind", "Provider", "Scope", "Serving", "batches"]
 
 Kind = Literal["keyed", "local", "anonymous", "embedded"]
 Scope = Literal["key", "model"]
@@ -42,10 +39,13 @@ class Serving(Struct, frozen=True):
     schema_in_prompt: bool = False
 
 
-class Unable(Struct, frozen=True):
+class Ineligible(Struct, frozen=True):
     """Why a provider cannot take a request, in words that end a sentence "NAME: …"."""
 
     reason: str
+
+
+Unable = Ineligible
 
 
 class Provider(Protocol):
@@ -66,7 +66,7 @@ class Provider(Protocol):
     @property
     def scope(self) -> Scope: ...
 
-    async def serves(self, request: ChatRequest) -> Serving | Unable: ...
+    async def serves(self, request: ChatRequest) -> Serving | Ineligible: ...
 
     def stream(
         self, request: ChatRequest, serving: Serving
@@ -85,16 +85,16 @@ class Family(Protocol):
     def member(self, id: str) -> Provider: ...
 
 
-def batches(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIterator[Batch]:
+def batches(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIterator[Chunks]:
     """The provider's chunks, in batches. Raises `APIError`."""
-    read: Callable[..., AsyncIterator[Batch]] | None = getattr(provider, "batches", None)
+    read: Callable[..., AsyncIterator[Chunks]] | None = getattr(provider, "batches", None)
     if read is not None:
         return read(request, serving)
     return _one_by_one(provider.stream(request, serving))
 
 
-async def _one_by_one(stream: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[Batch, None]:
-    chunks = Inner(stream)
+async def _one_by_one(stream: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[Chunks, None]:
+    chunks = ManagedAsyncGen(stream)
     try:
         async for chunk in chunks:
             yield [chunk]

@@ -11,23 +11,24 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ..asyncgen import ManagedAsyncGen
+from ..decoding.connection_errors import connection_error
+from ..decoding.error_context import ErrorContext
+from ..decoding.error_messages import http_error
+from ..decoding.response import Answer, Body
+from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError, clean
-from ..types import JSON, ChatCompletionChunk, ChatRequest, Secret
+from ..http.connect import Network, send
+from ..http.types import NetworkError, Request, Response, target
+from ..request import ChatRequest, Secret
+from ..types import JSON, ChatCompletionChunk, Chunks
 from ..version import __version__
 from . import quirks
-from .answer import Answer, Body
-from .base import Batch, Kind, Scope, Serving, Unable
-from .catalog import Offer
-from .chain import Inner
-from .chunks import parse_json, whole
-from .exchange import NetworkError, Request, Response, target
-from .failures import Place, connection_error, http_error
-from .transport import Network, send
+from .base import Ineligible, Kind, Scope, Serving
+from .catalogue import Offer
 
 if TYPE_CHECKING:
     import httpx
-
-__all__ = ["Endpoint", "is_same_model"]
 
 _PROBE = 1.0
 """Seconds for a local server to say which models it has."""
@@ -58,9 +59,9 @@ def is_same_model(name: str, requested: str) -> bool:
 class Endpoint(Struct, frozen=True, kw_only=True):
     """A provider that speaks chat/completions at `base_url`.
 
-    `offers` are the models it would answer the request with, the first that can take it. `ask`: what
+    `offers` are the models it would answer the request with, the first that can take it. `discover_models`: what
     it has is asked of its /models instead (local servers), and `wanted` are the ids to look for
-    there. `extra_content`: tool calls go back with theirs. `nothing` is the reason why there is no offer. `advice` says how to mend the key,
+    there. `extra_content`: tool calls go back with theirs. `no_model_reason` is the reason why there is no offer. `key_hint` says how to mend the key,
     `key_header` carries it instead of Authorization. `http` replaces the pooled client.
     """
 
@@ -70,10 +71,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     scope: Scope = "key"
     key: Secret | None = None
     key_header: str | None = None
-    advice: str = ""
+    key_hint: str = ""
     offers: tuple[Offer, ...] = ()
-    ask: bool = False
-    nothing: str = "it does not have the model"
+    discover_models: bool = False
+    no_model_reason: str = "it does not have the model"
     quirks: tuple[str, ...] = ()
     extra_content: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -82,26 +83,26 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     network: Network = Network()
     http: httpx.AsyncClient | None = None
 
-    async def serves(self, request: ChatRequest) -> Serving | Unable:
+    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
         offers = self.offers
-        if not offers and self.ask:
+        if not offers and self.discover_models:
             found = await self._found(request.model)
-            if isinstance(found, Unable):
+            if isinstance(found, Ineligible):
                 return found
             offers = (found,)
         if not offers:
-            return Unable(self.nothing)
+            return Ineligible(self.no_model_reason)
         asked = needs(request)
         # A model that knows no schemas is told in words, if none here knows them.
         for needed in (asked, asked - {"schema"}):
             reasons = []
             for offer in offers:
-                reason = _unable(offer, needed)
+                reason = _incapable(offer, needed)
                 if reason is None:
                     serving = self._serving(request, offer)
                     return replace(serving, schema_in_prompt=needed != asked)
                 reasons.append(reason)
-        return Unable(reasons[0])
+        return Ineligible(reasons[0])
 
     def _serving(self, request: ChatRequest, offer: Offer) -> Serving:
         serving = offer.serving()
@@ -114,15 +115,15 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         own = self.quirks if self.extra_content else (*self.quirks, "no_extra_content")
         return quirks.apply(own + more, body)
 
-    async def _found(self, requested: str) -> Offer | Unable:
+    async def _found(self, requested: str) -> Offer | Ineligible:
         """What a local server has for `requested`: the model itself, else a gpt-oss."""
         try:
             async with asyncio.timeout(_PROBE):
                 listed = await self._listed()
         except TimeoutError:
-            return Unable(f"{_origin(self.base_url)} does not answer")
+            return Ineligible(f"{_origin(self.base_url)} does not answer")
         except APIError as error:
-            return Unable(error.message.rstrip("."))
+            return Ineligible(error.message.rstrip("."))
         for model in listed:
             if is_same_model(model, requested):
                 # g4f's server lists what it substitutes under the names that were asked for.
@@ -131,7 +132,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             if "gpt-oss" in model.lower():
                 return Offer(model, exact=False)
         shown = ", ".join(clean(model, 60) for model in listed[:8]) or "no model"
-        return Unable(
+        return Ineligible(
             f"it has {shown}; say which one stands for {requested} with models: in g4f.yaml"
         )
 
@@ -146,7 +147,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     async def stream(
         self, request: ChatRequest, serving: Serving
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        found = Inner(self.batches(request, serving))
+        found = ManagedAsyncGen(self.batches(request, serving))
         try:
             async for batch in found:
                 for chunk in batch:
@@ -154,9 +155,11 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         finally:
             await found.aclose()
 
-    async def batches(self, request: ChatRequest, serving: Serving) -> AsyncGenerator[Batch, None]:
+    async def batches(self, request: ChatRequest, serving: Serving) -> AsyncGenerator[Chunks, None]:
         """The chunks of `stream`, as many at a time as one read of the network brings."""
-        place = Place(self.name, serving.model, _origin(self.base_url), self.advice, self.key)
+        place = ErrorContext(
+            self.name, serving.model, _origin(self.base_url), self.key_hint, self.key
+        )
         body = self._body(request, serving)
         headers = self._headers(request.headers, streaming=request.stream)
         response = await self._send(place, "POST", "/chat/completions", headers, body)
@@ -164,13 +167,13 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             if not 200 <= response.status < 300:
                 raise await self._failure(place, response, len(body))
             answer = Answer(place, Body(response, place), _choices(request))
-            async for batch in Inner(answer.batches()):
+            async for batch in ManagedAsyncGen(answer.batches()):
                 yield batch
         finally:
             await response.aclose()
 
     async def models(self) -> list[str]:
-        place = Place(self.name, "", _origin(self.base_url), self.advice, self.key)
+        place = ErrorContext(self.name, "", _origin(self.base_url), self.key_hint, self.key)
         response = await self._send(place, "GET", "/models", self._headers({}, streaming=False))
         try:
             if not 200 <= response.status < 300:
@@ -226,7 +229,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     async def _send(
         self,
-        place: Place,
+        place: ErrorContext,
         method: str,
         path: str,
         headers: dict[str, str],
@@ -237,28 +240,28 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             request = Request(method, target(self.base_url + path), headers, body)
             if self.http is None:
                 return await send(self.network, request)
-            from .stock import over_client
+            from ..http.httpx_transport import over_client
 
             return await over_client(self.http).send(request)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(place, error) from None
 
-    async def _failure(self, place: Place, response: Response, sent: int) -> APIError:
+    async def _failure(self, place: ErrorContext, response: Response, sent: int) -> APIError:
         body = await Body(response, place).beginning()
         return http_error(place, response.status, response.headers, body, sent)
 
 
-def _unable(offer: Offer, asked: set[str]) -> str | None:
+def _incapable(offer: Offer, asked: set[str]) -> str | None:
     """Why the model of an offer cannot take a request that asks for `asked`; None if it can."""
-    able = offer.able
-    if able is None:
+    capabilities = offer.capabilities
+    if capabilities is None:
         return None
     lacks = {
-        "images": (able.images, "reads no images"),
-        "audio": (able.audio, "takes no audio"),
-        "files": (able.files, "takes no files"),
-        "tools": (able.tools, "calls no tools"),
-        "schema": (able.schema, "keeps to no schema"),
+        "images": (capabilities.images, "reads no images"),
+        "audio": (capabilities.audio, "takes no audio"),
+        "files": (capabilities.files, "takes no files"),
+        "tools": (capabilities.tools, "calls no tools"),
+        "schema": (capabilities.schema, "keeps to no schema"),
     }
     for need in sorted(asked):
         can, words = lacks[need]

@@ -10,9 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from ..types import JSON
-from .strict import strict_form
-
-__all__ = ["QUIRKS", "Quirk", "apply"]
+from .strict_schema import strict_form
 
 Quirk = Callable[[JSON], tuple[str, ...]]
 

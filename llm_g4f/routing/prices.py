@@ -8,11 +8,10 @@ import os
 from functools import cache
 from importlib.util import find_spec
 
-from ..providers.catalog import ROWS
-from ..types import Receipt, Usage
-from .registry import Source
-
-__all__ = ["has_table", "price"]
+from ..providers.catalogue import PROVIDERS
+from ..receipt import Receipt
+from ..types import Usage
+from .registry import Registry
 
 
 @cache
@@ -21,19 +20,19 @@ def has_table() -> bool:
     return find_spec("genai_prices") is not None
 
 
-def price(receipt: Receipt, usage: Usage, tier: str | None, source: Source) -> float | None:
+def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) -> float | None:
     """US dollars for an answer, None if nobody knows. `tier` is the service_tier that it had.
 
     A provider whose base URL the user changed has other prices than its name suggests.
     """
-    row = ROWS.get(receipt.provider or "")
-    settings = source.settings(receipt.provider or "")
+    row = PROVIDERS.get(receipt.provider or "")
+    settings = registry.settings(receipt.provider or "")
     moved = settings is not None and settings.base_url is not None
     if row is None or receipt.model is None or moved:
         return None
-    if row.base_url_variable and os.environ.get(row.base_url_variable):
+    if row.base_url_env_var and os.environ.get(row.base_url_env_var):
         return None
-    if row.tells_cost and isinstance(cost := usage.extra.get("cost"), (int, float)):
+    if row.reports_cost and isinstance(cost := usage.extra.get("cost"), (int, float)):
         return float(cost)
     if row.price_table is None or tier not in (None, "default") or not has_table():
         return None

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..config import Config, ProviderConfig, check_base_url, find_key
+from ..config.keys import find_key
+from ..config.settings import Config, ProviderConfig
+from ..config.urls import check_base_url
 from ..errors import ConfigError, NoProviderError
-from ..providers.base import Family, Provider, Unable
-from ..providers.catalog import ROWS, Model, Offer, Row, abilities
+from ..http.connect import Network
+from ..providers.base import Family, Ineligible, Provider
+from ..providers.capabilities import Capabilities, capabilities_of
+from ..providers.catalogue import PROVIDERS, Offer, ProviderSpec
 from ..providers.endpoint import Endpoint, is_same_model
 from ..providers.quirks import QUIRKS
-from ..providers.transport import Network
-from ..types import Secret
-from .health import Health
+from ..request import Secret
+from .cooldowns import Health
 
 if TYPE_CHECKING:
     import httpx
-
-__all__ = ["DEFAULT_SUCCESSOR", "Source", "today"]
 
 DEFAULT_SUCCESSOR = "gpt-6-luna"
 """What stands in on openai for a retired model that has no named successor."""
@@ -36,7 +37,7 @@ def today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-class Source(Struct, frozen=True):
+class Registry(Struct, frozen=True):
     """Where providers come from: g4f.yaml, and what the caller brought along.
 
     `custom` is an ad-hoc provider's base URL. `network` and `http` are for all of them. `today`
@@ -55,13 +56,13 @@ class Source(Struct, frozen=True):
         return [
             name
             for name, settings in self.config.providers.items()
-            if name not in ROWS and name != "embedded" and settings.base_url is not None
+            if name not in PROVIDERS and name != "embedded" and settings.base_url is not None
         ]
 
     def names(self) -> list[str]:
         """Every provider there is, in the order of the catalogue."""
         custom = ["custom"] if self.custom else []
-        return [*custom, *self.own(), *ROWS, *registered().providers, "embedded"]
+        return [*custom, *self.own(), *PROVIDERS, *registered().providers, "embedded"]
 
     def is_member(self, name: str) -> bool:
         """Whether `name` is that of a member of a family."""
@@ -73,14 +74,14 @@ class Source(Struct, frozen=True):
 
     def has_key(self, name: str) -> bool | None:
         """Whether the key of a provider is there; None for one that needs none."""
-        settings, row = self.settings(name), ROWS.get(name)
+        settings, row = self.settings(name), PROVIDERS.get(name)
         if settings is not None and (settings.key or settings.key_env):
             return isinstance(_configured_key(settings), Secret)
         if row is None or (settings is not None and settings.base_url is not None):
             return None
-        if not row.aliases and not row.variables:
+        if not row.aliases and not row.env_vars:
             return None
-        return find_key(row.aliases, row.variables) is not None
+        return find_key(row.aliases, row.env_vars) is not None
 
     def provider(
         self,
@@ -90,7 +91,7 @@ class Source(Struct, frozen=True):
         key: Secret | None = None,
         upstream: str | None = None,
         named: bool = False,
-    ) -> Provider | Unable:
+    ) -> Provider | Ineligible:
         """The provider called `name` for a request of `model`, or why it cannot take part.
 
         `key` replaces the one it has, `upstream` is the id to ask for, `named` says that the user
@@ -101,13 +102,13 @@ class Source(Struct, frozen=True):
             offers = (_offer(upstream or model, model),)
             return self._endpoint(Endpoint(name=name, base_url=self.custom, key=key, offers=offers))
         if settings is not None and settings.enabled is False:
-            return Unable(f'disabled in g4f.yaml: "llm g4f enable {name}"')
+            return Ineligible(f'disabled in g4f.yaml: "llm g4f enable {name}"')
         if name == "embedded":
             from ..providers.embedded import Embedded
 
             return Embedded()
-        if name in ROWS:
-            return self._known(ROWS[name], settings, model, key, upstream, named)
+        if name in PROVIDERS:
+            return self._known(PROVIDERS[name], settings, model, key, upstream, named)
         if settings is not None and settings.base_url is not None:
             return self._own(settings, settings.base_url, model, key, upstream)
         others = registered(name)
@@ -118,14 +119,14 @@ class Source(Struct, frozen=True):
                 raise ConfigError(self._in_route(name, model) + error.message) from None
         if (other := others.providers.get(name)) is not None:
             if other.kind in ("local", "anonymous") and not (settings and settings.enabled):
-                return Unable(f'not enabled: "llm g4f enable {name}"')
+                return Ineligible(f'not enabled: "llm g4f enable {name}"')
             return other
         if settings is not None:
             raise ConfigError(
                 f"{self.config.path}, line {settings.line}: provider {name} needs a base_url"
-                f" (the built-in providers are {', '.join(ROWS)}, embedded)."
+                f" (the built-in providers are {', '.join(PROVIDERS)}, embedded)."
             )
-        raise no_such(name, self.names())
+        raise unknown_provider_error(name, self.names())
 
     def _in_route(self, name: str, model: str) -> str:
         """Where g4f.yaml names a provider for `model`, as the beginning of a message."""
@@ -140,11 +141,11 @@ class Source(Struct, frozen=True):
         model: str,
         key: Secret | None,
         upstream: str | None,
-    ) -> Provider | Unable:
+    ) -> Provider | Ineligible:
         name = settings.name
         if key is None and (settings.key or settings.key_env):
             found = _configured_key(settings)
-            if isinstance(found, Unable):
+            if isinstance(found, Ineligible):
                 return found
             key = found
         offers = () if settings.models else (_offer(model, model),)
@@ -152,48 +153,48 @@ class Source(Struct, frozen=True):
             name=name,
             base_url=base_url,
             key=key,
-            advice=_advice(settings.key, settings.key_env),
+            key_hint=_key_hint(settings.key, settings.key_env),
             offers=offers,
-            nothing=f"g4f.yaml does not say which of its models stands for {model}",
+            no_model_reason=f"g4f.yaml does not say which of its models stands for {model}",
         )
         return self._endpoint(endpoint, settings, model, upstream)
 
     def _known(
         self,
-        row: Row,
+        row: ProviderSpec,
         settings: ProviderConfig | None,
         model: str,
         key: Secret | None,
         upstream: str | None,
         named: bool,
-    ) -> Provider | Unable:
+    ) -> Provider | Ineligible:
         enabled = settings is not None and settings.enabled is True
         if row.kind in ("local", "anonymous") and not enabled:
             where = " (your prompts go there)" if row.kind == "anonymous" else ""
-            return Unable(f'not enabled{where}: "llm g4f enable {row.name}"')
+            return Ineligible(f'not enabled{where}: "llm g4f enable {row.name}"')
         base_url = self._base_url(row, settings)
-        if isinstance(base_url, Unable):
+        if isinstance(base_url, Ineligible):
             return base_url
         moved = settings is not None and settings.base_url is not None
         if key is None and settings is not None and (settings.key or settings.key_env):
             found = _configured_key(settings)
-            if isinstance(found, Unable):
+            if isinstance(found, Ineligible):
                 return found
             key = found
         elif key is None and not moved:
-            variables = row.variables if row.ambient or enabled or named else ()
-            key = find_key(row.aliases, variables)
+            env_vars = row.env_vars if row.dedicated_env_var or enabled or named else ()
+            key = find_key(row.aliases, env_vars)
         elif key is None and settings is not None and row.kind == "keyed":
             raise ConfigError(
                 f"{self.config.path}, line {settings.line}: {row.name} has another base_url, so its"
                 " usual key is not sent there: name the key for it with key or key_env."
             )
-        advice = _advice(
-            row.aliases[0] if row.aliases else None, row.variables[0] if row.variables else None
+        key_hint = _key_hint(
+            row.aliases[0] if row.aliases else None, row.env_vars[0] if row.env_vars else None
         )
         if key is None and row.kind == "keyed":
-            return Unable(f"no key: {advice}")
-        offers, nothing = self._offers(row, model)
+            return Ineligible(f"no key: {key_hint}")
+        offers, no_model_reason = self._offers(row, model)
         endpoint = Endpoint(
             name=row.name,
             base_url=base_url,
@@ -201,38 +202,40 @@ class Source(Struct, frozen=True):
             scope=row.scope,
             key=key,
             key_header=row.key_header,
-            advice=advice,
+            key_hint=key_hint,
             offers=offers,
-            ask=row.kind == "local",
-            nothing=nothing,
+            discover_models=row.kind == "local",
+            no_model_reason=no_model_reason,
             quirks=row.quirks,
             extra_content=row.extra_content,
         )
         return self._endpoint(endpoint, settings, model, upstream)
 
-    def _base_url(self, row: Row, settings: ProviderConfig | None) -> str | Unable:
+    def _base_url(self, row: ProviderSpec, settings: ProviderConfig | None) -> str | Ineligible:
         if settings is not None and settings.base_url is not None:
             return settings.base_url
-        if row.base_url_variable and (given := os.environ.get(row.base_url_variable)):
+        if row.base_url_env_var and (given := os.environ.get(row.base_url_env_var)):
             try:
                 return check_base_url(given)
             except ValueError as error:
-                raise NoProviderError(f"{row.base_url_variable}: {error}") from None
+                raise NoProviderError(f"{row.base_url_env_var}: {error}") from None
         base_url = row.base_url
-        for variable in row.parameters:
+        for variable in row.url_env_vars:
             value = os.environ.get(variable, "").strip()
             if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-                return Unable(f"the environment variable {variable} has to name your account there")
+                return Ineligible(
+                    f"the environment variable {variable} has to name your account there"
+                )
             base_url = base_url.replace(f"{{{variable}}}", value)
         return base_url
 
-    def _offers(self, row: Row, model: str) -> tuple[tuple[Offer, ...], str]:
+    def _offers(self, row: ProviderSpec, model: str) -> tuple[tuple[Offer, ...], str]:
         """What a row has for `model` on this day, and why nothing if it has nothing."""
         ids = row.models.get(model) or row.models.get("*", ())
-        ends = row.ends.get(model)
-        ended = ends is not None and ends <= self.today()
+        retires = row.retires.get(model)
+        ended = retires is not None and retires <= self.today()
         if ended and not row.successors:
-            return (), f"{model} ended there on {ends}"
+            return (), f"{model} ended there on {retires}"
         if row.successors and (ended or self.health.is_gone(row.name, model)):
             return (successor(row, model),), ""
         offers = tuple(_known_offer(row, id, model) for id in ids)
@@ -273,7 +276,7 @@ class Source(Struct, frozen=True):
         return endpoint
 
 
-def no_such(name: str, names: list[str]) -> NoProviderError:
+def unknown_provider_error(name: str, names: list[str]) -> NoProviderError:
     """The error for a provider that does not exist, with the one that may be meant."""
     from difflib import get_close_matches
 
@@ -309,7 +312,7 @@ def registered(wanted: str | None = None) -> Registered:
     def register(provider: Provider | Family) -> None:
         if provider.name.endswith(":"):
             found.families.setdefault(provider.name, cast("Family", provider))
-        elif provider.name not in ROWS and provider.name != "embedded":
+        elif provider.name not in PROVIDERS and provider.name != "embedded":
             found.providers.setdefault(provider.name, cast("Provider", provider))
 
     load_plugins()
@@ -318,10 +321,12 @@ def registered(wanted: str | None = None) -> Registered:
     return found
 
 
-def successor(row: Row, model: str) -> Offer:
+def successor(row: ProviderSpec, model: str) -> Offer:
     """What stands in for a retired `model` at its maker's, and answers as that model did."""
     id = row.successors.get(model, DEFAULT_SUCCESSOR)
-    return Offer(id, exact=False, able=abilities(id), successor=True, quirks=("stand_in",))
+    return Offer(
+        id, exact=False, capabilities=capabilities_of(id), successor=True, quirks=("stand_in",)
+    )
 
 
 def _offer(id: str, model: str, exact: bool | None = None) -> Offer:
@@ -329,15 +334,15 @@ def _offer(id: str, model: str, exact: bool | None = None) -> Offer:
     return Offer(id, is_same_model(id, model) if exact is None else exact)
 
 
-def _known_offer(row: Row, id: str, model: str) -> Offer:
-    able = abilities(id)
+def _known_offer(row: ProviderSpec, id: str, model: str) -> Offer:
+    capabilities = capabilities_of(id)
     exact = is_same_model(id, model)
     return Offer(
         id,
         exact,
-        able,
+        capabilities,
         verify=exact and row.kind == "keyed",
-        quirks=("no_reasoning_effort",) if able and not able.reasons else (),
+        quirks=("no_reasoning_effort",) if capabilities and not capabilities.reasons else (),
     )
 
 
@@ -354,20 +359,20 @@ def _settled(offer: Offer, settings: ProviderConfig) -> Offer:
     known: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     if not known:
         return offer
-    return replace(offer, able=replace(offer.able or _ALL, **known))
+    return replace(offer, capabilities=replace(offer.capabilities or _EVERYTHING, **known))
 
 
-_ALL = Model(images=True, files=True, audio=True, reasons=True)
+_EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
 
 
-def _advice(alias: str | None, variable: str | None) -> str:
+def _key_hint(alias: str | None, variable: str | None) -> str:
     ways = [f'"llm keys set {alias}"'] if alias else []
     ways += [f"the environment variable {variable}"] if variable else []
     return f"set it with {' or '.join(ways)}" if ways else ""
 
 
-def _configured_key(settings: ProviderConfig) -> Secret | Unable:
+def _configured_key(settings: ProviderConfig) -> Secret | Ineligible:
     aliases = (settings.key,) if settings.key else ()
-    variables = (settings.key_env,) if settings.key_env else ()
-    found = find_key(aliases, variables)
-    return found or Unable(f"no key: {_advice(settings.key, settings.key_env)}")
+    env_vars = (settings.key_env,) if settings.key_env else ()
+    found = find_key(aliases, env_vars)
+    return found or Ineligible(f"no key: {_key_hint(settings.key, settings.key_env)}")

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
+from ..decoding.text import text_of
 from ..errors import NoProviderError
-from ..providers.base import Provider, Serving, Unable
-from ..providers.catalog import ROWS
-from ..providers.chunks import text_of
-from ..types import ChatRequest
-from .health import key_of
-from .registry import Source, successor
-
-__all__ = ["Candidate", "Route", "equally_exact", "nobody", "plan", "taking_part"]
+from ..providers.base import Ineligible, Provider, Serving
+from ..providers.catalogue import PROVIDERS
+from ..request import ChatRequest
+from .cooldowns import key_of
+from .registry import Registry, successor
 
 WAYS_OUT = (
     'Three ways out: a key ("llm keys set openai"), an endpoint of your own ("providers:" in'
@@ -24,12 +22,12 @@ WAYS_OUT = (
 
 
 class Candidate(Struct, frozen=True):
-    """A provider that can take the request, and what it would answer with. `then`: what takes that
+    """A provider that can take the request, and what it would answer with. `successor_model`: what takes that
     one's place, should the provider say that it is gone."""
 
     provider: Provider
     serving: Serving
-    then: Serving | None = None
+    successor_model: Serving | None = None
 
     @property
     def health_key(self) -> str:
@@ -38,12 +36,12 @@ class Candidate(Struct, frozen=True):
 
 
 class Route(Struct, frozen=True):
-    """The candidates in their order, and (provider, reason) for each one left out. `willing` are
+    """The candidates in their order, and (provider, reason) for each one left out. `needs_consent` are
     those of them that have a key and lack only consent."""
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[tuple[str, str], ...]
-    willing: tuple[str, ...] = ()
+    needs_consent: tuple[str, ...] = ()
 
 
 class _Entry(Struct, frozen=True):
@@ -59,7 +57,7 @@ class _Entry(Struct, frozen=True):
         return cls(text) if ":" in name else cls(name, upstream or None)
 
 
-def _named(request: ChatRequest, source: Source) -> tuple[str, ...]:
+def _named(request: ChatRequest, registry: Registry) -> tuple[str, ...]:
     """The entries that the user named for this request, in order; empty for the usual route."""
     if request.key is not None:
         if len(request.providers) > 1:
@@ -70,9 +68,9 @@ def _named(request: ChatRequest, source: Source) -> tuple[str, ...]:
         return request.providers or ("openai",)
     if request.providers:
         return request.providers
-    if source.custom:
+    if registry.custom:
         return ("custom",)
-    return source.config.routes.get(request.model, ())
+    return registry.config.routes.get(request.model, ())
 
 
 def _tier(candidate: Candidate, own: bool) -> int:
@@ -102,64 +100,69 @@ def _likeness(candidate: Candidate) -> tuple[str, ...]:
     return ("successor",) if serving.successor else (candidate.provider.kind, model)
 
 
-class _Planner:
-    def __init__(self, request: ChatRequest, source: Source) -> None:
+class _RouteResolver:
+    def __init__(self, request: ChatRequest, registry: Registry) -> None:
         self._request = request
-        self._source = source
+        self._registry = registry
         self.left_out: list[tuple[str, str]] = []
-        self.willing: list[str] = []
+        self.needs_consent: list[str] = []
 
     async def candidate(self, entry: _Entry, *, named: bool) -> Candidate | None:
         """The candidate of an entry; None, and a reason noted, if it cannot be one."""
-        request, source = self._request, self._source
-        provider = source.provider(
+        request, registry = self._request, self._registry
+        provider = registry.provider(
             entry.name, request.model, key=request.key, upstream=entry.upstream, named=named
         )
-        serving = provider if isinstance(provider, Unable) else await provider.serves(request)
-        if isinstance(provider, Unable) or isinstance(serving, Unable):
-            assert isinstance(serving, Unable)
+        serving = provider if isinstance(provider, Ineligible) else await provider.serves(request)
+        if isinstance(provider, Ineligible) or isinstance(serving, Ineligible):
+            assert isinstance(serving, Ineligible)
             self.leave_out(entry, serving.reason)
             return None
-        then = None
-        if serving.exact and (row := ROWS.get(entry.name)) and row.successors:
-            then = successor(row, request.model).serving()
-        if request.exact or not source.config.substitutes:
+        successor_model = None
+        if serving.exact and (row := PROVIDERS.get(entry.name)) and row.successors:
+            successor_model = successor(row, request.model).serving()
+        if request.exact or not registry.config.substitutes:
             if not serving.exact:
                 kind = "successor" if serving.successor else "substitute"
                 self.leave_out(
                     entry, f"{serving.model} is a {kind}, and only {request.model} will do"
                 )
                 return None
-            then = None
-        return Candidate(provider, serving, then)
+            successor_model = None
+        return Candidate(provider, serving, successor_model)
 
     def leave_out(self, entry: _Entry, reason: str) -> None:
         name = f"{entry.name}/{entry.upstream}" if entry.upstream else entry.name
         self.left_out.append((name, reason))
 
-    def counts(self, name: str) -> bool:
+    def is_configured(self, name: str) -> bool:
         """Whether g4f.yaml makes a provider take part, be its key there or not: whom the user
         configured, others must not stand in for silently."""
-        settings = self._source.settings(name)
+        settings = self._registry.settings(name)
         if settings is None or settings.enabled is False:
             return False
-        row = ROWS.get(name)
-        return row is None or row.key_enough or settings.enabled is True
+        row = PROVIDERS.get(name)
+        return row is None or row.key_is_consent or settings.enabled is True
 
-    async def usual(self) -> list[Candidate]:
+    async def default_route(self) -> list[Candidate]:
         """The usual route: whoever takes part, best first."""
-        source = self._source
-        own = set(source.own())
+        registry = self._registry
+        own = set(registry.own())
         found: list[tuple[int, Candidate]] = []
         waiting: list[_Entry] = []
         taking_part = False
-        for name in source.names():
+        for name in registry.names():
             entry = _Entry(name)
-            row = ROWS.get(name)
+            row = PROVIDERS.get(name)
             if name == "embedded":
                 continue
-            taking_part |= self.counts(name)
-            if row and row.kind == "keyed" and not row.key_enough and not self.counts(name):
+            taking_part |= self.is_configured(name)
+            if (
+                row
+                and row.kind == "keyed"
+                and not row.key_is_consent
+                and not self.is_configured(name)
+            ):
                 waiting.append(entry)
                 continue
             candidate = await self.candidate(entry, named=False)
@@ -167,7 +170,7 @@ class _Planner:
                 candidate is not None
                 and row is None
                 and _tier(candidate, name in own) == 4
-                and not self.counts(name)
+                and not self.is_configured(name)
             ):
                 # A substitute of another package: its being installed is no consent either.
                 waiting.append(entry)
@@ -178,51 +181,53 @@ class _Planner:
         for entry in waiting:
             # A key set for something else is no consent to receive a conversation after
             # somebody's failure; where it is all there is, it is.
-            settings = source.settings(entry.name)
+            settings = registry.settings(entry.name)
             if taking_part and not (settings and settings.enabled is False):
                 reason = f'asked only if enabled: "llm g4f enable {entry.name}"'
-                if source.has_key(entry.name):
+                if registry.has_key(entry.name):
                     reason = f"has a key, and is {reason}"
-                    self.willing.append(entry.name)
+                    self.needs_consent.append(entry.name)
                 self.leave_out(entry, reason)
                 continue
             candidate = await self.candidate(entry, named=False)
             if candidate is not None:
                 found.append((_tier(candidate, own=False), candidate))
         if taking_part or found:
-            if (settings := source.settings("embedded")) is None or settings.enabled is not False:
+            if (settings := registry.settings("embedded")) is None or settings.enabled is not False:
                 self.leave_out(_Entry("embedded"), "it answers only while nobody else takes part")
         elif (candidate := await self.candidate(_Entry("embedded"), named=False)) is not None:
             found.append((_tier(candidate, own=False), candidate))
         return [candidate for _, candidate in sorted(found, key=lambda one: one[0])]
 
 
-async def taking_part(request: ChatRequest, source: Source) -> list[Provider]:
+async def taking_part(request: ChatRequest, registry: Registry) -> list[Provider]:
     """The providers of a route, and those that are named and have no offer for its model.
     Raises `NoProviderError` if a named one cannot be asked at all."""
     if not request.providers:
-        return [candidate.provider for candidate in (await plan(request, source)).candidates]
+        return [
+            candidate.provider for candidate in (await resolve_route(request, registry)).candidates
+        ]
     found = []
     for text in request.providers:
         entry = _Entry.of(text)
-        provider = source.provider(entry.name, request.model, key=request.key, named=True)
-        if isinstance(provider, Unable):
-            raise nobody(request, [(entry.name, provider.reason)], source)
+        provider = registry.provider(entry.name, request.model, key=request.key, named=True)
+        if isinstance(provider, Ineligible):
+            raise no_provider_error(request, [(entry.name, provider.reason)], registry)
         found.append(provider)
     return found
 
 
-async def plan(request: ChatRequest, source: Source) -> Route:
+async def resolve_route(request: ChatRequest, registry: Registry) -> Route:
     """The route of `request`. Raises `ConfigError`, and `NoProviderError` for names nobody has."""
-    known = source.names()
-    for name in source.config.providers:
+    known = registry.names()
+    for name in registry.config.providers:
         if name not in known:
-            source.provider(name, request.model)  # says what is missing
-    planner = _Planner(request, source)
-    named = _named(request, source)
+            registry.provider(name, request.model)  # says what is missing
+    planner = _RouteResolver(request, registry)
+    named = _named(request, registry)
     for name in {_Entry.of(text).name for text in named} - set(known):
         # Looking it up may load llm's plugins: a second, in which the loop has other things to do.
-        await asyncio.to_thread(source.is_member, name)
+        await asyncio.to_thread(registry.is_member, name)
     if named:
         candidates = [
             candidate
@@ -230,13 +235,13 @@ async def plan(request: ChatRequest, source: Source) -> Route:
             if (candidate := await planner.candidate(_Entry.of(text), named=True)) is not None
         ]
     else:
-        candidates = await planner.usual()
+        candidates = await planner.default_route()
     fitting = _that_fit(request, candidates, planner)
-    return Route(tuple(fitting), tuple(planner.left_out), tuple(planner.willing))
+    return Route(tuple(fitting), tuple(planner.left_out), tuple(planner.needs_consent))
 
 
 def _that_fit(
-    request: ChatRequest, candidates: list[Candidate], planner: _Planner
+    request: ChatRequest, candidates: list[Candidate], planner: _RouteResolver
 ) -> list[Candidate]:
     """Those whose context window may hold the request; if none does, all: their own error says
     more than ours could."""
@@ -256,15 +261,15 @@ def _that_fit(
     return fitting
 
 
-def nobody(
-    request: ChatRequest, left_out: Iterable[tuple[str, str]], source: Source
+def no_provider_error(
+    request: ChatRequest, left_out: Iterable[tuple[str, str]], registry: Registry
 ) -> NoProviderError:
     """The error for a route without candidates."""
-    mine = {"openai", *source.config.providers, *request.providers}
+    mine = {"openai", *registry.config.providers, *request.providers}
     reasons, others = [], 0
     for name, reason in left_out:
         # Two dozen times "no key" would bury the line that matters.
-        if name in ROWS and name not in mine and _is_untouched(reason):
+        if name in PROVIDERS and name not in mine and _is_untouched(reason):
             others += 1
         else:
             reasons.append(f"  {name}: {reason}")
@@ -273,9 +278,9 @@ def nobody(
             f'  {others} others have no key or are not enabled: "llm g4f route {request.model}"'
         )
     # Who named the provider knows what to do about its reason.
-    advice = [] if _named(request, source) else [WAYS_OUT]
+    key_hint = [] if _named(request, registry) else [WAYS_OUT]
     return NoProviderError(
-        "\n".join([f"Nobody can answer for {request.model} now:", *reasons, *advice]),
+        "\n".join([f"Nobody can answer for {request.model} now:", *reasons, *key_hint]),
         model=request.model,
     )
 

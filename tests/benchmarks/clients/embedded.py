@@ -24,6 +24,7 @@ def main(tokens: int, rounds: int) -> None:
     only_loopback()
     logging.getLogger("llm_g4f").setLevel(logging.ERROR)
     from llm_g4f import Client
+    from llm_g4f.local import runtime
     from llm_g4f.providers import embedded
 
     fixed: dict[str, Any] = {"max_tokens": tokens, "seed": 1}
@@ -63,7 +64,7 @@ def main(tokens: int, rounds: int) -> None:
             "stream_options": {"include_usage": True},
         }
         before = perf_counter()
-        embedded._runtime.server.handle_chat_completions(request, take)
+        runtime._runtime.server.handle_chat_completions(request, take)
         return seen[0] - before, (used[0] - 1) / (seen[-1] - seen[0]), used[0]
 
     ours(0)

@@ -1,0 +1,131 @@
+"""Chunks into a whole completion: the only place that does this."""
+
+from __future__ import annotations
+
+from .types import (
+    JSON,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    Choice,
+    ChunkChoice,
+    Function,
+    ToolCall,
+    Usage,
+)
+
+
+class ChoiceBuilder:
+    """One choice while its chunks arrive. Lists, so that long answers stay linear."""
+
+    __slots__ = ("calls", "content", "extra", "finish_reason", "logprobs", "reasoning", "refusal")
+
+    def __init__(self) -> None:
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.calls: dict[int, tuple[str, list[str], list[str]]] = {}
+        self.extra: dict[int, JSON] = {}
+        self.finish_reason: str | None = None
+        self.logprobs: JSON | None = None
+
+    def add(self, choice: ChunkChoice) -> None:
+        delta = choice.delta
+        if delta.content:
+            self.content.append(delta.content)
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+        if delta.refusal:
+            self.refusal.append(delta.refusal)
+        for call in delta.tool_calls or ():
+            if call.index not in self.calls:
+                self.calls[call.index] = (call.id or f"call_{call.index}", [], [])
+            _, name, arguments = self.calls[call.index]
+            name.append(call.function.name)
+            arguments.append(call.function.arguments)
+            if call.extra_content is not None:
+                self.extra[call.index] = call.extra_content
+        if choice.finish_reason:
+            self.finish_reason = choice.finish_reason
+        if choice.logprobs:
+            self._add_logprobs(choice.logprobs)
+
+    def _add_logprobs(self, logprobs: JSON) -> None:
+        merged = self.logprobs or {}
+        for name, value in logprobs.items():
+            if isinstance(value, list):
+                if not isinstance(merged.get(name), list):
+                    merged[name] = []
+                merged[name].extend(value)
+            else:
+                merged.setdefault(name, value)
+        self.logprobs = merged
+
+    def tool_calls(self) -> list[ToolCall]:
+        return [
+            # OpenAI-compatible servers send "" for a call without arguments.
+            ToolCall(
+                id,
+                Function("".join(name), "".join(arguments).strip() or "{}"),
+                extra_content=self.extra.get(index),
+            )
+            for index, (id, name, arguments) in self.calls.items()
+        ]
+
+    def choice(self, index: int) -> Choice:
+        calls = self.tool_calls()
+        return Choice(
+            index,
+            ChatCompletionMessage(
+                content="".join(self.content) if self.content or not calls else None,
+                reasoning="".join(self.reasoning) or None,
+                tool_calls=calls or None,
+                refusal="".join(self.refusal) or None,
+            ),
+            self.finish_reason,
+            self.logprobs,
+        )
+
+
+class Accumulator:
+    """Chunks in, a whole completion out: the one place where an answer is put together."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, ChoiceBuilder] = {}
+        self._first: ChatCompletionChunk | None = None
+        self._last: ChatCompletionChunk | None = None
+        self._usage: Usage | None = None
+
+    def add(self, chunk: ChatCompletionChunk) -> None:
+        if self._first is None:
+            self._first = chunk
+        self._last = chunk
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        for choice in chunk.choices:
+            growing = self._choices.get(choice.index)
+            if growing is None:
+                growing = self._choices[choice.index] = ChoiceBuilder()
+            growing.add(choice)
+
+    @property
+    def text(self) -> str:
+        """The first choice's text so far."""
+        growing = self._choices.get(0)
+        return "".join(growing.content) if growing else ""
+
+    def completion(self) -> ChatCompletion:
+        """The answer as far as it has come; IndexError before the first chunk."""
+        if self._first is None or self._last is None:
+            raise IndexError("no chunk yet")
+        return ChatCompletion(
+            id=self._first.id,
+            created=self._first.created,
+            model=self._first.model,
+            choices=[self._choices[index].choice(index) for index in sorted(self._choices)],
+            usage=self._usage,
+            system_fingerprint=self._last.system_fingerprint,
+            service_tier=self._last.service_tier,
+            provider=self._first.provider,
+            receipt=self._last.receipt,
+        )

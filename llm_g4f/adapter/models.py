@@ -1,0 +1,146 @@
+"""gpt-4o and its relatives as llm models. Both `execute` methods are the same pipeline.
+
+What answers is imported by the first prompt: llm imports this module at every start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import llm
+from llm.default_plugins.openai_models import Chat
+from llm.parts import StreamEvent
+
+if TYPE_CHECKING:
+    from ..types import Chunks
+    from .response_writer import ResponseWriter
+
+_ATTACHMENTS = frozenset(
+    {
+        *("image/png", "image/jpeg", "image/webp", "image/gif"),
+        "application/pdf",
+        *("audio/wav", "audio/mpeg"),
+    }
+)
+
+
+class _LazyOptions:
+    """The class of options, made when it is first looked at: llm makes every model at every start."""
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        from .options import Options
+
+        return Options
+
+
+class _Shared:
+    can_stream = True
+    supports_schema = True
+    supports_tools = True
+    # Keys are the route's business, one for each provider: llm is to ask for none.
+    needs_key: str | None = None
+    # Whatever any provider takes: who cannot take it is left out of the route.
+    attachment_types: set[str] | frozenset[str] = _ATTACHMENTS
+    # Turns that llm's own gpt-4o logged are stored with references to these.
+    json_replacements: ClassVar[dict[str, Any]] = {**Chat.json_replacements}
+    Options = _LazyOptions()
+
+    key: str | None
+
+    def __init__(self, model_id: str, requested: str) -> None:
+        self.model_id = model_id
+        self.requested = requested
+
+    def __str__(self) -> str:
+        return f"G4F: {self.model_id}"
+
+    def get_key(self, explicit_key: str | None = None) -> str | None:
+        """The key the user gave for this prompt or set on the model, or None. Never raises."""
+        return explicit_key or self.key
+
+    def _begin(
+        self, prompt: llm.Prompt, stream: bool, response: Any, key: str | None
+    ) -> tuple[ResponseWriter, Callable[[], AsyncGenerator[Chunks, None]]]:
+        """The turn, and what starts its answer."""
+        from .. import config
+        from ..routing.fallback import stream as stream_route
+        from ..routing.registry import Registry
+        from .request import previous_metadata, to_request
+        from .response_writer import ResponseWriter
+
+        before = previous_metadata(prompt)
+        request = to_request(self.requested, prompt, before, stream, key)
+        registry = Registry(config.load())
+        turn = ResponseWriter(request, response, before, registry)
+        return turn, lambda: stream_route(request, registry)
+
+
+@contextlib.contextmanager
+def _model_errors() -> Iterator[None]:
+    """Our errors as llm's, with all their words: llm prints them after "Error: "."""
+    from ..errors import G4FError
+
+    try:
+        yield
+    except G4FError as error:
+        raise llm.ModelError(str(error)) from error
+
+
+class G4F(_Shared, llm.KeyModel):
+    """A model of the route, for llm's synchronous face."""
+
+    def execute(
+        self,
+        prompt: llm.Prompt,
+        stream: bool,
+        response: llm.Response,
+        conversation: llm.Conversation | None = None,
+        key: str | None = None,
+    ) -> Iterator[StreamEvent]:
+        from ..sync import loop_thread
+
+        with _model_errors():
+            turn, start = self._begin(prompt, stream, response, key)
+            with contextlib.closing(loop_thread().stream(start)) as batches:
+                for batch in batches:
+                    for chunk in batch:
+                        yield from turn.events(chunk)
+            turn.find_price()
+            yield from turn.finish()
+
+
+class AsyncG4F(_Shared, llm.AsyncKeyModel):
+    """A model of the route, for llm's asynchronous face."""
+
+    def execute(
+        self,
+        prompt: llm.Prompt,
+        stream: bool,
+        response: llm.AsyncResponse,
+        conversation: llm.AsyncConversation | None = None,
+        key: str | None = None,
+    ) -> AsyncGenerator[StreamEvent, None]:
+        from ..asyncgen import ManagedAsyncGen
+
+        events = self._events(prompt, stream, response, key)
+        # llm's own generator closes this one; so would the loop, at the same time.
+        return cast("AsyncGenerator[StreamEvent, None]", ManagedAsyncGen(events, collected=True))
+
+    async def _events(
+        self, prompt: llm.Prompt, stream: bool, response: llm.AsyncResponse, key: str | None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        from ..asyncgen import ManagedAsyncGen
+
+        with _model_errors():
+            turn, start = self._begin(prompt, stream, response, key)
+            async with contextlib.aclosing(ManagedAsyncGen(start())) as batches:
+                async for batch in batches:
+                    for chunk in batch:
+                        for event in turn.events(chunk):
+                            yield event
+            await asyncio.to_thread(turn.find_price)
+            for event in turn.finish():
+                yield event

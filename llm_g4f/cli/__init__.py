@@ -1,0 +1,47 @@
+"""`llm g4f …`: one module for each command. llm builds its commands at every start, so a module is
+imported when its command is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+_COMMANDS = (
+    "add",
+    "batch",
+    "check",
+    "disable",
+    "enable",
+    "local",
+    "models",
+    "path",
+    "providers",
+    "remove",
+    "route",
+    "stats",
+)
+
+
+class _Commands(click.Group):
+    """The commands by their modules' names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, invoke_without_command=True)
+@click.pass_context
+def g4f(ctx: click.Context) -> None:
+    """Who answers for gpt-4o, and the embedded model. Alone: the providers."""
+    if ctx.invoked_subcommand is None:
+        from .providers import providers
+
+        ctx.invoke(providers, json=False)

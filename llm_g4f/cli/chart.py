@@ -1,0 +1,79 @@
+"""Time to first token and tokens/s by provider over time, as bars of text."""
+
+from __future__ import annotations
+
+import io
+import sys
+from array import array
+from collections.abc import Callable
+from math import isnan
+from statistics import median
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import clean
+
+if TYPE_CHECKING:
+    from .log_stats import Series, Stats
+
+BARS = "▁▂▃▄▅▆▇█"
+COLUMNS = 44
+NAME = 14
+"""With the figures behind the bars, a line has 80 characters at most."""
+
+
+def echo(stats: Stats) -> None:
+    """Print two panels with a line of bars for each provider: medians over time, of which the
+    highest fills its line. Needs an answer."""
+    assert stats.span is not None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Windows writes to a file in a code page that has no bars.
+        sys.stdout.reconfigure(errors="replace")
+    first, last = (moment.timestamp() for moment in stats.span)
+    width = (last - first) / COLUMNS or 1.0
+    providers = stats.by_provider()
+    for name, unit, values in _PANELS:
+        head = f"{name} over time"
+        click.echo(click.style(f"{head:{NAME + 2 + COLUMNS}}  {'median':>8}  {'█':>8}", bold=True))
+        for one in providers:
+            known = [value for value in values(one) if not isnan(value)]
+            middles = _middles(one, values(one), first, width)
+            highest = max((value for value in middles if value is not None), default=None)
+            bars = "".join(_bar(value, highest) for value in middles)
+            figures = [_figure(median(known) if known else None, unit), _figure(highest, unit)]
+            click.echo(f"{_cut(one.provider):{NAME}}  {bars}  {figures[0]:>8}  {figures[1]:>8}")
+        click.echo()
+    begin, end = (f"{moment:%Y-%m-%d %H:%M}" for moment in stats.span)
+    click.echo(f"{'':{NAME}}  {begin}{end:>{COLUMNS - len(begin)}}  UTC")
+
+
+_PANELS: tuple[tuple[str, str, Callable[[Series], array[float]]], ...] = (
+    ("first token", " s", lambda one: one.ttft),
+    ("tokens/s", "", lambda one: one.rates),
+)
+
+
+def _middles(one: Series, values: array[float], first: float, width: float) -> list[float | None]:
+    """The median for each column, None where there is no value."""
+    columns: list[list[float]] = [[] for _ in range(COLUMNS)]
+    for time, value in zip(one.times, values, strict=True):
+        if not isnan(value):
+            columns[min(int((time - first) / width), COLUMNS - 1)].append(value)
+    return [median(column) if column else None for column in columns]
+
+
+def _bar(value: float | None, highest: float | None) -> str:
+    if value is None:
+        return " "
+    share = value / highest if highest else 0.0
+    return BARS[min(int(share * len(BARS)), len(BARS) - 1)]
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:.3g}{unit}"
+
+
+def _cut(name: str) -> str:
+    name = clean(name)
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"

@@ -1,0 +1,93 @@
+"""`llm g4f check`: whether the providers really answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_format
+from typing import Any
+
+import click
+
+from .errors import handle_errors
+
+SECONDS = 30.0
+"""The longest that one provider may take."""
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--json", is_flag=True, help="As JSON.")
+@handle_errors
+def check(names: tuple[str, ...], json: bool) -> None:
+    """Ask the providers NAMES, or all that take part, for one short answer, all at once.
+
+    Exits with 1 if one of them does not answer.
+    """
+    from ..sync import loop_thread
+    from . import table
+
+    found = loop_thread().run(lambda: _all(names))
+    if json:
+        click.echo(json_format.dumps(found, indent=2))
+    else:
+        table.echo(
+            ("provider", "first token", "total", "answer"),
+            [
+                (
+                    row["provider"],
+                    f"{row['ttft']:.2f} s" if row["ttft"] is not None else "-",
+                    f"{row['seconds']:.2f} s",
+                    row["model"] or row["error"] or "",
+                )
+                for row in found
+            ],
+        )
+    if any(row["error"] for row in found):
+        raise click.exceptions.Exit(1)
+
+
+async def _all(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    from .. import config
+    from ..request import ChatRequest
+    from ..routing.registry import Registry
+    from ..routing.route import resolve_route
+
+    registry = Registry(config.load())
+    if not names:
+        route = await resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
+        names = tuple(candidate.provider.name for candidate in route.candidates)
+    return list(await asyncio.gather(*(_one(name, registry) for name in names)))
+
+
+async def _one(name: str, registry: Any) -> dict[str, Any]:
+    from ..errors import G4FError
+    from ..request import ChatRequest
+    from ..routing.fallback import stream
+
+    request = ChatRequest(
+        model="gpt-4o",
+        messages=[{"role": "user", "content": "Answer with the word hello."}],
+        params={"max_tokens": 16},
+        stream=True,
+        providers=(name,),
+        timeout=SECONDS,
+    )
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    row: dict[str, Any] = {
+        "provider": name,
+        "model": None,
+        "exact": None,
+        "ttft": None,
+        "error": None,
+    }
+    try:
+        async for batch in stream(request, registry):
+            receipt = batch[0].receipt
+        if receipt is not None:
+            row |= {"model": receipt.model, "exact": receipt.exact, "ttft": receipt.ttft}
+    except G4FError as error:
+        row["error"] = error.message
+    row["seconds"] = round(loop.time() - began, 3)
+    click.echo(f"{name}: {'failed' if row['error'] else 'answered'}", err=True)
+    return row

@@ -1,0 +1,16 @@
+"""`llm g4f path`: where g4f.yaml is."""
+
+from __future__ import annotations
+
+import click
+
+from .errors import handle_errors
+
+
+@click.command()
+@handle_errors
+def path() -> None:
+    """Where g4f.yaml is, or would be."""
+    from ..config.files import config_path
+
+    click.echo(config_path())

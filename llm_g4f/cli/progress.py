@@ -1,0 +1,106 @@
+"""How far a batch is, on stderr: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..batch.job import Progress
+
+_FRAME = 0.1
+"""Seconds between two pictures of the bar."""
+
+_LINE = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class ProgressBar:
+    """`size` is that of the rows' file in bytes, None where nobody knows."""
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._began = self._shown = time.monotonic()
+        self._bar: Any = None
+        self._behind = 0
+        if sys.stderr.isatty():
+            self._bar = click.progressbar(
+                itertools.repeat(None) if size is None else None,
+                length=size,
+                file=sys.stderr,
+                item_show_func=lambda words: words,
+                width=0 if size else 10,
+                update_min_steps=0,
+            )
+
+    def __enter__(self) -> ProgressBar:
+        if self._bar is not None:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(kind, error, trace)
+
+    def update(self, tally: Progress) -> None:
+        """Show the tally, if it is time."""
+        now = time.monotonic()
+        if now - self._shown < (_LINE if self._bar is None else _FRAME):
+            return
+        self._shown = now
+        if self._bar is None:
+            click.echo(self._words(tally, now) + self._left(tally, now), err=True)
+        else:
+            self._draw(tally, now)
+
+    def finish(self, tally: Progress) -> None:
+        """Show the last picture of the bar."""
+        if self._bar is not None:
+            self._draw(tally, time.monotonic())
+
+    def _draw(self, tally: Progress, now: float) -> None:
+        steps = max(0, tally.behind - self._behind)
+        self._bar.update(steps, self._words(tally, now))
+        self._behind += steps
+
+    def say(self, line: str) -> None:
+        """Log a line for the person; the bar makes room for it."""
+        from ..routing.notices import announce
+
+        if self._bar is not None:
+            click.echo("\r\x1b[2K", nl=False, err=True)
+        announce(line)
+
+    def _words(self, tally: Progress, now: float) -> str:
+        seconds = now - self._began
+        rate = (tally.answered + tally.failed) / seconds if seconds else 0.0
+        return (
+            f"{tally.answered:,} done, {tally.failed:,} failed, {rate:,.1f}/s,"
+            f" {tally.tokens:,} tokens"
+        )
+
+    def _left(self, tally: Progress, now: float) -> str:
+        if not self._size or not tally.behind:
+            return ""
+        seconds = (now - self._began) * (self._size / tally.behind - 1)
+        return f", {tally.behind / self._size:.0%}, {_clock(seconds)} left"
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _clock(3725)
+    '1:02:05'
+    """
+    minutes, seconds = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

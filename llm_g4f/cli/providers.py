@@ -1,0 +1,75 @@
+"""`llm g4f providers`: everybody who could answer."""
+
+from __future__ import annotations
+
+import json as json_format
+from typing import Any
+
+import click
+
+from .errors import handle_errors
+
+
+@click.command()
+@click.option("--json", is_flag=True, help="As JSON.")
+@handle_errors
+def providers(json: bool) -> None:
+    """Every provider: whether it takes part, its key, its cooldown, what it serves gpt-4o with."""
+    from . import table
+
+    rows = _rows()
+    if json:
+        click.echo(json_format.dumps(rows, indent=2))
+        return
+    table.echo(
+        ("provider", "kind", "enabled", "key", "cooldown", "gpt-4o"),
+        [
+            (
+                row["provider"],
+                row["kind"],
+                "yes" if row["enabled"] else "no",
+                {True: "yes", False: "no", None: "-"}[row["key"]],
+                f"{row['cooldown']:.0f} s" if row["cooldown"] else "-",
+                row["model"] or row["reason"] or "",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _rows() -> list[dict[str, Any]]:
+    from .. import config
+    from ..providers.catalogue import PROVIDERS
+    from ..request import ChatRequest
+    from ..routing.registry import Registry
+    from ..routing.route import resolve_route
+    from ..sync import loop_thread
+
+    registry = Registry(config.load())
+    route = loop_thread().run(
+        lambda: resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
+    )
+    serving = {one.provider.name: one for one in route.candidates}
+    reasons = dict(route.left_out)
+    cooldowns = registry.health.cooldowns()
+    found = []
+    for name in registry.names():
+        candidate = serving.get(name)
+        row = PROVIDERS.get(name)
+        kind = "embedded" if name == "embedded" else row.kind if row else "own"
+        found.append(
+            {
+                "provider": name,
+                "kind": kind,
+                "enabled": candidate is not None,
+                "key": registry.has_key(name),
+                "cooldown": max(
+                    (left for key, left in cooldowns.items() if key.split("/")[0] == name),
+                    default=0.0,
+                ),
+                "model": candidate.serving.model if candidate else None,
+                "exact": candidate.serving.exact if candidate else None,
+                "reason": reasons.get(name),
+            }
+        )
+    return found

@@ -1,0 +1,27 @@
+"""g4f.yaml and keys: what the user decided."""
+
+from __future__ import annotations
+
+from .files import config_path, user_dir, user_file
+from .keys import clean_key, find_key, named_key
+from .settings import Config, ModelEntry, Names, ProviderConfig, provider_names
+from .urls import check_base_url, is_loopback
+from .yaml_reader import load, parse
+
+__all__ = [
+    "Config",
+    "ModelEntry",
+    "Names",
+    "ProviderConfig",
+    "check_base_url",
+    "clean_key",
+    "config_path",
+    "find_key",
+    "is_loopback",
+    "load",
+    "named_key",
+    "parse",
+    "provider_names",
+    "user_dir",
+    "user_file",
+]

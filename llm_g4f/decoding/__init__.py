@@ -1,0 +1,1 @@
+"""A response's bytes into chunks, or an error."""

@@ -1,0 +1,130 @@
+"""Server-sent events from bytes: the parsing rules of the WHATWG HTML standard, 9.2.6.
+
+Of the four fields, `id` and `retry` are for reconnecting, which a completion cannot do;
+they are read over. Decoding is linear in the input, whatever way it is split.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+MAX_EVENT = 32 * 1024 * 1024
+"""Bytes that one event may have; more is an error, not an answer."""
+
+_SHORT = 4 * 1024
+"""Bytes that are worth copying once more when the rest of their event comes."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(Struct, frozen=True):
+    """One event: its name ("message" where the stream gives none) and its data, still UTF-8."""
+
+    name: str
+    data: bytes
+
+
+class EventTooLong(ValueError):
+    """An event is longer than `MAX_EVENT`."""
+
+
+def whole_events(data: bytes) -> int:
+    """How many bytes of `data` are whole events, or all of them where that is not plain to see. A
+    `Decoder` may get the others later: they end none."""
+    end = data.rfind(b"\n\n") + 2
+    if end < 2 or len(data) - end > _SHORT or b"\r" in data[end:]:
+        return len(data)
+    return end
+
+
+class Decoder:
+    """`feed` bytes as they come, get the events that they complete; `end` gives what was left open."""
+
+    __slots__ = ("_data", "_limit", "_name", "_size", "_skip_newline", "_started", "_tail")
+
+    def __init__(self, limit: int = MAX_EVENT) -> None:
+        self._limit = limit
+        self._tail: list[bytes] = []
+        self._size = 0
+        self._data: list[bytes] = []
+        self._name = b""
+        self._started = False
+        self._skip_newline = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that end in `data`. Raises `EventTooLong`."""
+        if not self._started:
+            data = b"".join(self._tail) + data
+            self._tail.clear()
+            if len(data) < 3 and _BOM.startswith(data):
+                self._tail.append(data)
+                return []
+            self._started = True
+            if data.startswith(_BOM):
+                data = data[3:]
+        if self._skip_newline and data:
+            # The last line ended in CR; an LF right behind it is the same line end.
+            self._skip_newline = False
+            if data.startswith(b"\n"):
+                data = data[1:]
+        if not data:
+            return []
+        # For bytes, splitlines knows CR, LF and CRLF alone, as the standard does.
+        lines = data.splitlines()
+        if data[-1] not in b"\r\n":
+            rest = lines.pop()
+        else:
+            rest = b""
+            self._skip_newline = data[-1] == 13
+        self._size += len(data)
+        if lines and self._tail:
+            self._tail.append(lines[0])
+            lines[0] = b"".join(self._tail)
+            self._tail.clear()
+        events = self._lines(lines) if lines else []
+        if rest:
+            self._tail.append(rest)
+        if events:
+            self._size = len(rest) + sum(map(len, self._data))
+        elif self._size > self._limit:
+            raise EventTooLong(f"an event of more than {self._limit} bytes")
+        return events
+
+    def end(self) -> Event | None:
+        """What stood open at the end of input, or None.
+
+        The standard drops it; a server that forgets the last blank line has still answered,
+        so the caller may judge it by its content.
+        """
+        rest = b"".join(self._tail)
+        self._tail.clear()
+        if rest:
+            self._lines([rest])
+        events = self._lines([b""])
+        return events[0] if events else None
+
+    def _lines(self, lines: list[bytes]) -> list[Event]:
+        events = []
+        data, name = self._data, self._name
+        for line in lines:
+            if line.startswith(b"data: "):
+                data.append(line[6:])
+            elif not line:
+                if data:
+                    whole = data[0] if len(data) == 1 else b"\n".join(data)
+                    if len(whole) > self._limit:
+                        raise EventTooLong(f"an event of more than {self._limit} bytes")
+                    kind = name.decode("utf-8", "replace") if name else "message"
+                    events.append(Event(kind, whole))
+                    data.clear()
+                name = b""
+            elif line.startswith(b"data:"):
+                data.append(line[5:])
+            elif line.startswith(b"event:"):
+                name = line[6:].removeprefix(b" ")
+            elif line == b"data":
+                data.append(b"")
+            elif line == b"event":
+                name = b""
+        self._name = name
+        return events

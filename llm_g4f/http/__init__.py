@@ -1,0 +1,1 @@
+"""HTTP: one request, one response."""

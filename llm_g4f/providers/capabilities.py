@@ -1,0 +1,56 @@
+"""What a model can do, wherever it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+
+class Capabilities(Struct, frozen=True):
+    """What a model can do, wherever it is served. `context` and `output` are in tokens, None where
+    the sources give no number. `reasons`: it takes reasoning_effort."""
+
+    images: bool = False
+    files: bool = False
+    audio: bool = False
+    tools: bool = True
+    schema: bool = True
+    context: int | None = None
+    output: int | None = None
+    reasons: bool = False
+
+
+_GPT_4O = Capabilities(images=True, files=True, context=128_000, output=16_384)
+_GPT_41 = Capabilities(images=True, files=True, context=1_047_576, output=32_768)
+_OSS = Capabilities(context=131_072, reasons=True)
+_GEMINI = Capabilities(images=True, audio=True, context=1_000_000, reasons=True)
+
+# By the id without its vendor prefix.
+MODELS: Mapping[str, Capabilities] = {
+    "gpt-4o": _GPT_4O,
+    "gpt-4o-mini": _GPT_4O,
+    "gpt-4.1": _GPT_41,
+    "gpt-4.1-mini": _GPT_41,
+    "gpt-4.1-nano": _GPT_41,
+    "gpt-4": Capabilities(schema=False, context=8_192, output=8_192),
+    "gpt-4-turbo": Capabilities(images=True, schema=False, context=128_000, output=4_096),
+    "gpt-3.5-turbo": Capabilities(schema=False, context=16_385, output=4_096),
+    "gpt-6-luna": Capabilities(images=True, files=True, context=1_000_000, reasons=True),
+    "gpt-oss-120b": _OSS,
+    "gpt-oss-20b": _OSS,
+    "gpt-oss:20b": _OSS,
+    "gemini-3.5-flash": _GEMINI,
+    "gemini-3.5-flash-lite": _GEMINI,
+    "qwen3.8-27b": Capabilities(images=True, context=131_072),
+    "qwen-3.8-27b": Capabilities(images=True, context=131_072),
+    "mistral-small-latest": Capabilities(context=262_144),
+    "mistral-medium-latest": Capabilities(images=True, context=262_144),
+    "Qwen2.5-VL-72B-Instruct": Capabilities(images=True, tools=False, context=32_768),
+    "llama-4-scout-17b-16e-instruct": Capabilities(images=True, context=131_072),
+}
+
+
+def capabilities_of(model: str) -> Capabilities | None:
+    """What `model` can do, by its id with or without vendor prefix; None if it is not known."""
+    return MODELS.get(model) or MODELS.get(model.rsplit("/", 1)[-1])

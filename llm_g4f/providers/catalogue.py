@@ -1,0 +1,369 @@
+"""The providers, as data: a new OpenAI-compatible provider is one entry here and no code.
+
+Each entry is what its sources said on the day in `CHECKED`. g4f.yaml overrides any of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+from .base import Kind, Scope, Serving
+from .capabilities import Capabilities
+
+CHECKED = dt.date(2026, 11, 22)
+"""The day on which the facts below were looked up."""
+
+D = dt.date
+
+
+class Offer(Struct, frozen=True):
+    """A model with which a provider would answer. `verify`, `successor` and `quirks` as in `Serving`;
+    `capabilities` is what it can do, None if unknown: then nothing is held against it."""
+
+    model: str
+    exact: bool
+    capabilities: Capabilities | None = None
+    verify: bool = False
+    successor: bool = False
+    quirks: tuple[str, ...] = ()
+
+    def serving(self) -> Serving:
+        """The offer, taken."""
+        return Serving(
+            self.model,
+            self.exact,
+            verify=self.verify,
+            context=self.capabilities.context if self.capabilities else None,
+            quirks=self.quirks,
+            successor=self.successor,
+        )
+
+
+Offers = Mapping[str, tuple[str, ...]]
+
+
+class ProviderSpec(Struct, frozen=True, kw_only=True):
+    """One provider.
+
+    `models`: for a requested model ("*": any other) the ids it is served with here, the first that
+    can take the request. `retires`: the day from which a requested model is gone here, and
+    `successors` what takes its place. `env_vars` and `aliases` say where the key is looked for
+    (environment, `llm keys`), `dedicated_env_var` False that a variable serves other ends too and counts
+    only where the provider is enabled. `url_env_vars` are the environment variables in braces in
+    `base_url`. `key_header` carries the key instead of Authorization. `key_is_consent`: a key is consent.
+    `extra_content`: it wants to see that of its tool calls again. `price_table`: its name in
+    genai-prices. `reports_cost`: usage.cost is in US dollars. `trains_on_prompts`: prompts may train models, None unknown.
+    """
+
+    name: str
+    base_url: str
+    kind: Kind = "keyed"
+    scope: Scope = "key"
+    models: Offers = field(default_factory=dict)
+    retires: Mapping[str, dt.date] = field(default_factory=dict)
+    successors: Mapping[str, str] = field(default_factory=dict)
+    env_vars: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    dedicated_env_var: bool = True
+    key_is_consent: bool = False
+    key_header: str | None = None
+    base_url_env_var: str | None = None
+    url_env_vars: tuple[str, ...] = ()
+    quirks: tuple[str, ...] = ()
+    extra_content: bool = False
+    price_table: str | None = None
+    reports_cost: bool = False
+    trains_on_prompts: bool | None = None
+    evidence: str = ""
+
+
+def _same(*models: str, prefix: str = "") -> Offers:
+    return {model: (prefix + model,) for model in models}
+
+
+_CHAT = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano")
+_OLD = ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo")
+_OPEN = ("gpt-oss-120b", "gpt-oss-20b")
+
+
+def _oss(large: str, small: str, *vision: str) -> Offers:
+    """gpt-oss for everything, the small one for the small models; `vision` where images come."""
+    return {
+        "*": (large, *vision),
+        "gpt-4o-mini": (small, *vision),
+        "gpt-4.1-mini": (small, *vision),
+        "gpt-4.1-nano": (small, *vision),
+        "gpt-oss-20b": (small,),
+        "gpt-oss-120b": (large,),
+    }
+
+
+PROVIDERS: Mapping[str, ProviderSpec] = {
+    row.name: row
+    for row in (
+        # The models themselves: a key is enough.
+        ProviderSpec(
+            name="openai",
+            base_url="https://api.openai.com/v1",
+            base_url_env_var="OPENAI_BASE_URL",
+            env_vars=("OPENAI_API_KEY",),
+            aliases=("openai",),
+            key_is_consent=True,
+            models=_same(*_CHAT, *_OLD),
+            retires={
+                **dict.fromkeys(_CHAT[:4], D(2027, 1, 14)),
+                **dict.fromkeys(("gpt-4.1-nano", *_OLD), D(2026, 10, 23)),
+            },
+            successors=dict.fromkeys((*_CHAT, *_OLD), "gpt-6-luna"),
+            quirks=("strict_schema", "forty_tool_ids"),
+            price_table="openai",
+            trains_on_prompts=False,
+            evidence="openai 3.54 (types/shared/chat_model.py); OpenAI's deprecations page",
+        ),
+        ProviderSpec(
+            name="azure",
+            base_url="https://{AZURE_OPENAI_RESOURCE}.openai.azure.com/openai/v1",
+            url_env_vars=("AZURE_OPENAI_RESOURCE",),
+            env_vars=("AZURE_OPENAI_API_KEY",),
+            aliases=("azure",),
+            key_header="api-key",
+            key_is_consent=True,
+            retires=dict.fromkeys(
+                ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"), D(2027, 4, 14)
+            ),
+            quirks=("strict_schema", "forty_tool_ids"),
+            price_table="azure",
+            trains_on_prompts=False,
+            evidence="Azure OpenAI v1 API reference: the model is a deployment, named in g4f.yaml",
+        ),
+        ProviderSpec(
+            name="openrouter",
+            base_url="https://openrouter.ai/api/v1",
+            env_vars=("OPENROUTER_API_KEY", "OPENROUTER_KEY"),
+            aliases=("openrouter",),
+            key_is_consent=True,
+            models=_same(*_CHAT, *_OLD, *_OPEN, prefix="openai/"),
+            quirks=("system_role", "strict_schema", "forty_tool_ids"),
+            price_table="openrouter",
+            reports_cost=True,
+            evidence="openrouter.ai/docs; llm-openrouter 0.7.1",
+        ),
+        ProviderSpec(
+            name="vercel",
+            base_url="https://ai-gateway.vercel.sh/v1",
+            env_vars=("AI_GATEWAY_API_KEY",),
+            key_is_consent=True,
+            models=_same("gpt-4o", "gpt-4o-mini", prefix="openai/"),
+            quirks=("forty_tool_ids",),
+            evidence="Vercel AI Gateway, OpenAI-compatible API",
+        ),
+        # On this machine: enabled by name, found by a probe of /models.
+        ProviderSpec(
+            name="ollama",
+            base_url="http://localhost:11434/v1",
+            kind="local",
+            trains_on_prompts=False,
+            evidence="Ollama, OpenAI compatibility",
+        ),
+        ProviderSpec(
+            name="lmstudio",
+            base_url="http://localhost:1234/v1",
+            kind="local",
+            quirks=("tool_choice_text",),
+            trains_on_prompts=False,
+            evidence="LM Studio, OpenAI compatibility endpoints",
+        ),
+        ProviderSpec(
+            name="llamacpp",
+            base_url="http://localhost:8080/v1",
+            kind="local",
+            quirks=("tool_choice_text",),
+            trains_on_prompts=False,
+            evidence="llama.cpp, tools/server/README.md",
+        ),
+        ProviderSpec(
+            name="vllm",
+            base_url="http://localhost:8000/v1",
+            kind="local",
+            trains_on_prompts=False,
+            evidence="vLLM's OpenAI-compatible server; Ray Serve LLM listens there too",
+        ),
+        ProviderSpec(
+            name="sglang",
+            base_url="http://localhost:30000/v1",
+            kind="local",
+            trains_on_prompts=False,
+            evidence="SGLang's OpenAI-compatible API",
+        ),
+        ProviderSpec(
+            name="litellm",
+            base_url="http://localhost:4000",
+            kind="local",
+            env_vars=("LITELLM_KEY",),
+            aliases=("litellm",),
+            evidence="LiteLLM proxy server",
+        ),
+        ProviderSpec(
+            name="g4f",
+            base_url="http://127.0.0.1:1337/v1",
+            kind="local",
+            evidence="g4f 8.8.6: its server substitutes models without saying so",
+        ),
+        # Substitutes that want a key: one that is enabled, or the only one there is.
+        ProviderSpec(
+            name="groq",
+            base_url="https://api.groq.com/openai/v1",
+            scope="model",
+            env_vars=("GROQ_API_KEY",),
+            aliases=("groq",),
+            models=_oss("openai/gpt-oss-120b", "openai/gpt-oss-20b", "qwen/qwen3.8-27b"),
+            quirks=("no_logprobs", "no_logit_bias", "no_names", "one_choice"),
+            price_table="groq",
+            trains_on_prompts=False,
+            evidence="console.groq.com/docs/openai",
+        ),
+        ProviderSpec(
+            name="gemini",
+            base_url="https://generativelanguage.googleapis.com/v1beta/openai",
+            scope="model",
+            env_vars=("GEMINI_API_KEY", "LLM_GEMINI_KEY"),
+            aliases=("gemini",),
+            models={
+                "*": ("gemini-3.5-flash",),
+                **dict.fromkeys(
+                    ("gpt-4o-mini", "gpt-4.1-mini", "gpt-4.1-nano"), ("gemini-3.5-flash-lite",)
+                ),
+            },
+            quirks=("no_temperature",),
+            extra_content=True,
+            price_table="google",
+            evidence="ai.google.dev/gemini-api/docs/openai; llm-gemini 0.35",
+        ),
+        ProviderSpec(
+            name="mistral",
+            base_url="https://api.mistral.ai/v1",
+            env_vars=("MISTRAL_API_KEY", "LLM_MISTRAL_KEY"),
+            aliases=("mistral",),
+            models={"*": ("mistral-small-latest", "mistral-medium-latest")},
+            quirks=(
+                "max_tokens",
+                "random_seed",
+                "short_tool_ids",
+                "no_stream_options",
+                "strict_fields",
+            ),
+            price_table="mistral",
+            evidence="docs.mistral.ai/api; llm-mistral 0.16",
+        ),
+        ProviderSpec(
+            name="cloudflare",
+            base_url="https://api.cloudflare.com/client/v4/accounts/{CLOUDFLARE_ACCOUNT_ID}/ai/v1",
+            url_env_vars=("CLOUDFLARE_ACCOUNT_ID",),
+            env_vars=("CLOUDFLARE_API_TOKEN",),
+            aliases=("cloudflare",),
+            dedicated_env_var=False,
+            models=_oss(
+                "@cf/openai/gpt-oss-120b",
+                "@cf/openai/gpt-oss-20b",
+                "@cf/meta/llama-4-scout-17b-16e-instruct",
+            ),
+            quirks=("max_tokens", "always_max_tokens", "system_role", "no_store"),
+            price_table="cloudflare",
+            trains_on_prompts=False,
+            evidence="developers.cloudflare.com/workers-ai",
+        ),
+        ProviderSpec(
+            name="cerebras",
+            base_url="https://api.cerebras.ai/v1",
+            env_vars=("CEREBRAS_API_KEY",),
+            aliases=("cerebras",),
+            models={"*": ("gpt-oss-120b", "qwen-3.8-27b")},
+            quirks=("system_role", "no_store"),
+            price_table="cerebras",
+            evidence="inference-docs.cerebras.ai",
+        ),
+        ProviderSpec(
+            name="together",
+            base_url="https://api.together.ai/v1",
+            env_vars=("TOGETHER_API_KEY",),
+            aliases=("together",),
+            models={"*": ("openai/gpt-oss-120b",)},
+            quirks=("max_tokens", "system_role", "no_store"),
+            price_table="together",
+            evidence="docs.together.ai/docs/openai-api-compatibility",
+        ),
+        ProviderSpec(
+            name="deepinfra",
+            base_url="https://api.deepinfra.com/v1/openai",
+            env_vars=("DEEPINFRA_API_KEY",),
+            models=_oss("openai/gpt-oss-120b", "openai/gpt-oss-20b"),
+            quirks=("max_tokens",),
+            evidence="deepinfra.com/docs/openai_api",
+        ),
+        ProviderSpec(
+            name="nvidia",
+            base_url="https://integrate.api.nvidia.com/v1",
+            env_vars=("NVIDIA_API_KEY",),
+            models={"*": ("openai/gpt-oss-20b",)},
+            quirks=("max_tokens", "system_role", "no_store", "no_parallel_tools"),
+            evidence="docs.api.nvidia.com/nim",
+        ),
+        ProviderSpec(
+            name="sambanova",
+            base_url="https://api.sambanova.ai/v1",
+            env_vars=("SAMBANOVA_API_KEY",),
+            aliases=("sambanova",),
+            models={"*": ("gpt-oss-120b",)},
+            quirks=("max_tokens",),
+            evidence="docs.sambanova.ai",
+        ),
+        ProviderSpec(
+            name="huggingface",
+            base_url="https://router.huggingface.co/v1",
+            env_vars=("HF_TOKEN", "HUGGINGFACE_TOKEN"),
+            aliases=("huggingface",),
+            dedicated_env_var=False,
+            models={"*": ("openai/gpt-oss-120b",)},
+            quirks=("system_role",),
+            evidence="huggingface.co/docs/inference-providers",
+        ),
+        ProviderSpec(
+            name="pollinations",
+            base_url="https://gen.pollinations.ai/v1",
+            env_vars=("POLLINATIONS_API_KEY",),
+            models={"*": ("openai",)},
+            evidence='pollinations\' API documentation; which model "openai" is, it does not say',
+        ),
+        # Public endpoints: only after explicit consent.
+        ProviderSpec(
+            name="ovh",
+            base_url="https://oai.endpoints.kepler.ai.cloud.ovh.net/v1",
+            kind="anonymous",
+            scope="model",
+            env_vars=("OVHCLOUD_API_KEY",),
+            models=_oss("gpt-oss-120b", "gpt-oss-20b", "Qwen2.5-VL-72B-Instruct"),
+            trains_on_prompts=False,
+            evidence="OVHcloud AI Endpoints: 2 requests a minute by address and model without a key",
+        ),
+        ProviderSpec(
+            name="kilo",
+            base_url="https://api.kilo.ai/api/gateway",
+            kind="anonymous",
+            env_vars=("KILO_API_KEY",),
+            models={"*": ("kilo-auto/free",)},
+            trains_on_prompts=True,
+            evidence="Kilo's gateway documentation: free models log prompts, 200 requests an hour",
+        ),
+        ProviderSpec(
+            name="llm7",
+            base_url="https://api.llm7.io/v1",
+            kind="anonymous",
+            env_vars=("LLM7_API_KEY",),
+            models={"*": ("default",), "gpt-oss-20b": ("gpt-oss:20b",)},
+            evidence="llm7.io's documentation",
+        ),
+    )
+}

@@ -1,0 +1,212 @@
+"""Who is in cooldown, beyond the process: a command-line run lives for one prompt.
+
+The state is a small JSON file in llm's user directory:
+
+    {"cooldowns": {"groq/openai/gpt-oss-120b": {"until": 1795000000.0, "failures": 2}},
+     "gone": {"openai/gpt-4o": 1795000000.0}}
+
+Times are Unix times. It is read before a route is chosen and written when a provider fails or
+recovers; while all is well it is not even there. That it cannot be read or written is never
+a reason not to answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, field
+
+from ..config.files import user_file
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+)
+
+STEP = 5.0
+"""Seconds of cooldown for each failure in a row, if the provider does not say when to come back."""
+
+LONGEST = 120.0
+"""Seconds of cooldown at most, but for a provider that names a later time."""
+
+QUOTA = 3_600.0
+"""Seconds of cooldown when a quota or the credit is used up."""
+
+_YEAR = 366 * 86_400
+"""Seconds: no provider's wish for a later time is believed beyond that."""
+
+_LOCK_WAIT = 2.0
+"""Seconds to wait for another process that writes; then this one's news are dropped."""
+
+_log = logging.getLogger("llm_g4f")
+
+
+def key_of(provider: str, model: str, scope: str) -> str:
+    """What a limit holds for: the provider's key, or one model of it."""
+    return f"{provider}/{model}" if scope == "model" else provider
+
+
+class _State(Struct):
+    cooldowns: dict[str, tuple[float, int]] = field(default_factory=dict)
+    gone: dict[str, float] = field(default_factory=dict)
+
+
+def cooldown_of(error: APIError, failures: int) -> float:
+    """Seconds for which a provider that failed so is asked last. 0 where the request is to blame."""
+    if isinstance(error, APIStatusError):
+        wait = error.retry_after
+        if error.status_code == 402 or error.code == "insufficient_quota":
+            return max(QUOTA, wait or 0.0)
+        if wait is not None:
+            return wait
+        if isinstance(error, (AuthenticationError, PermissionDeniedError, NotFoundError)):
+            return 0.0
+        if not isinstance(error, RateLimitError) and (error.status_code or 0) < 500:
+            return 0.0
+    elif not isinstance(error, APIConnectionError):
+        return 0.0
+    return min(LONGEST, STEP * failures)
+
+
+class Health:
+    """The state file. `now` gives the Unix time."""
+
+    def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time) -> None:
+        self._file = str(path) if path else user_file("g4f-health.json")
+        self._now = now
+
+    def cooldown(self, key: str) -> float:
+        """Seconds until `key` may be asked again as usual; 0 if it may now."""
+        until, _ = self._read().cooldowns.get(key, (0.0, 0))
+        return max(0.0, until - self._now())
+
+    def cooldowns(self) -> dict[str, float]:
+        """What is in cooldown, with the seconds left."""
+        now = self._now()
+        return {
+            key: until - now for key, (until, _) in self._read().cooldowns.items() if until > now
+        }
+
+    def is_gone(self, provider: str, model: str) -> bool:
+        """Whether `provider` has said that it has `model` no more."""
+        return f"{provider}/{model}" in self._read().gone
+
+    def failed(self, key: str, error: APIError) -> None:
+        """Note a failure, if it calls for a cooldown."""
+        if cooldown_of(error, 1) <= 0:
+            return
+        with self._change() as state:
+            until, failures = state.cooldowns.get(key, (0.0, 0))
+            failures += 1
+            until = max(until, self._now() + cooldown_of(error, failures))
+            state.cooldowns[key] = (until, failures)
+
+    def recovered(self, key: str) -> None:
+        """Note that `key` has answered. Writes nothing if it had not failed."""
+        if key in self._read().cooldowns:
+            with self._change() as state:
+                state.cooldowns.pop(key, None)
+
+    def gone(self, provider: str, model: str) -> None:
+        """Note that `provider` has said that it has `model` no more."""
+        with self._change() as state:
+            state.gone[f"{provider}/{model}"] = self._now()
+
+    @property
+    def _path(self) -> Path:
+        return Path(self._file)
+
+    def _read(self) -> _State:
+        # Every request asks, and mostly there is nothing.
+        if not os.path.exists(self._file):  # noqa: PTH110 (a Path takes longer than the question)
+            return _State()
+        try:
+            # To read a pipe would wait for ever.
+            text = self._path.read_text(encoding="utf-8") if self._path.is_file() else "{}"
+        except (OSError, UnicodeDecodeError):
+            return _State()
+        try:
+            return _parse(json.loads(text), self._now())
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+            ArithmeticError,
+            RecursionError,
+        ):
+            self._set_aside()
+            return _State()
+
+    def _set_aside(self) -> None:
+        target = self._path.with_name(self._path.name + ".damaged")
+        try:
+            self._path.replace(target)
+        except OSError:
+            return
+        _log.warning("%s was damaged: moved to %s.", self._path, target.name)
+
+    @contextmanager
+    def _change(self) -> Iterator[_State]:
+        """The state, to be changed; written back in one step while other processes wait."""
+        import filelock
+
+        lock = filelock.FileLock(f"{self._path}.lock", timeout=_LOCK_WAIT, mode=0o600)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock.acquire()
+        except (filelock.Timeout, OSError, NotImplementedError):
+            yield _State()
+            return
+        try:
+            state = self._read()
+            yield state
+            self._write(state)
+        finally:
+            lock.release()
+
+    def _write(self, state: _State) -> None:
+        now = self._now()
+        data = {
+            "cooldowns": {
+                key: {"until": until, "failures": failures}
+                for key, (until, failures) in state.cooldowns.items()
+                # A day after its end a failure is history.
+                if until > now - 86_400
+            },
+            "gone": state.gone,
+        }
+        try:
+            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".g4f-health-")
+        except OSError:
+            return
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(data, file, indent=1)
+            Path(name).replace(self._path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+
+
+def _parse(data: Any, now: float) -> _State:
+    state = _State()
+    for key, entry in data.get("cooldowns", {}).items():
+        until, failures = float(entry["until"]), int(entry["failures"])
+        # A clock that was set back, or a typing error: nobody waits for years.
+        if 0 <= until <= now + _YEAR:
+            state.cooldowns[str(key)] = (until, min(failures, 1_000))
+    for key, at in data.get("gone", {}).items():
+        state.gone[str(key)] = float(at)
+    return state

@@ -1,0 +1,54 @@
+"""The one line that says who answered, where that is not what was asked for."""
+
+from __future__ import annotations
+
+import logging
+
+from ..receipt import Receipt
+
+_log = logging.getLogger("llm_g4f")
+
+
+def notice_of(receipt: Receipt) -> str | None:
+    """What a person should know before the first word; None where all is as asked.
+
+    >>> notice_of(Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"))
+    'gpt-4o answered by smollm2-135m-instruct (embedded): a substitute. "llm g4f route gpt-4o" shows why.'
+    """
+    said = []
+    if not receipt.exact:
+        said.append("its successor" if receipt.successor else "a substitute")
+    failed = dict.fromkeys(
+        f"{attempt.provider} failed ({attempt.outcome}"
+        + (f", HTTP {attempt.status})" if attempt.status else ")")
+        for attempt in receipt.attempts
+        if attempt.outcome != "ok"
+    )
+    said.extend(failed)
+    if receipt.omitted:
+        said.append(f"without {', '.join(receipt.omitted)}, which it does not take")
+    if not said:
+        return None
+    line = (
+        f"{receipt.requested_model} answered by {receipt.model} ({receipt.provider}):"
+        f" {'; '.join(said)}."
+    )
+    if not receipt.exact:
+        line += f' "llm g4f route {receipt.requested_model}" shows why.'
+    return line
+
+
+_ENDINGS = {
+    "length": "The answer was cut at its token limit (max_tokens, or the model's own).",
+    "content_filter": "The provider's content filter cut the answer.",
+}
+
+
+def ending_of(finish_reason: str | None) -> str | None:
+    """What a person should know of how the answer ended; None where it simply ended."""
+    return _ENDINGS.get(finish_reason or "")
+
+
+def announce(line: str) -> None:
+    """Log a line for the person, at WARNING: without logging set up, it goes to stderr."""
+    _log.warning("%s", line)
