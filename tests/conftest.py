@@ -22,10 +22,9 @@ from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
 from llm_g4f.local import weights
 from llm_g4f.providers.catalogue import PROVIDERS
+from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
 
-from .forked import AVAILABLE, LLM, Forks, without_syncing
-
-collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["test_batch_cluster.py"]
+collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
 """Its half a gigabyte and its many processes are for who installs the extra `ray` beside `test`."""
 
 KEY_VARIABLES = {

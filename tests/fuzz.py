@@ -1,6 +1,6 @@
 """`python -m tests.fuzz [CORPUS…]`: a coverage-guided search for bytes that the parsers of an answer
 do not survive. By hand, in an environment with atheris; libFuzzer's options are passed on, such as
--max_total_time=60. What it finds becomes a case of tests/test_sse.py or tests/test_chunks.py.
+-max_total_time=60. What it finds becomes a case of tests/decoding/test_sse.py or tests/decoding/test_chunks.py.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from .benchmarks import report
-from .benchmarks.figures import ROWS, Figures, verdicts
-from .benchmarks.measure import GROUPS, QUICK, Bench
-from .benchmarks.processes import Server, checked
-from .benchmarks.server import Script
-from .benchmarks.venvs import Unavailable
+from tests.benchmarks import report
+from tests.benchmarks.figures import ROWS, Figures, verdicts
+from tests.benchmarks.measure import GROUPS, QUICK, Bench
+from tests.benchmarks.processes import Server, checked
+from tests.benchmarks.server import Script
+from tests.benchmarks.venvs import Unavailable
 
 TINY = QUICK.__class__(
     rounds=1,
@@ -81,7 +81,7 @@ def test_a_client_that_cannot_run_is_missing_with_its_reason(bench: Bench) -> No
     bench.pythons["nobody"] = bench.pythons.pop("ours")
     GROUPS["cold"](bench)
     assert set(bench.figures.values["cold"]) == {"floor"}
-    assert "No module named 'benchmarks.clients.nobody'" in bench.figures.missing["cold"]["nobody"]
+    assert "No module named 'clients.nobody'" in bench.figures.missing["cold"]["nobody"]
 
 
 def test_targets_are_held_against_the_median_of_the_ratios() -> None:

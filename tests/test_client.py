@@ -23,8 +23,7 @@ from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.config.settings import provider_names
 from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-
-from .server import (
+from tests.support.server import (
     HANG,
     SSE_HEAD,
     Script,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run
-from .forked import AVAILABLE, COVERAGE, Forks
-from .server import Server, http, stream
+from tests.conftest import Run
+from tests.support.forked import AVAILABLE, COVERAGE, Forks
+from tests.support.server import Server, http, stream
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="there are no forks here")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from . import load
+from tests.support import load
 
 
 @pytest.mark.long

@@ -1,7 +1,7 @@
 """What llm's own gpt-4o does, ours does: each scene is played with both, asking twin servers.
 
 The requests are equal, and so is everything llm then tells and logs of the answers, but for the
-differences that tests/parity.py lists and for what ours tells besides.
+differences that tests/support/parity.py lists and for what ours tells besides.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pytest
 import trustme
 from pydantic import BaseModel
 
-from .builtin import builtin
-from .faces import JSON, Face, Reply, Scene, asks_for, is_current, now, play
-from .media import GIF, JPEG, PDF, PNG, WEBP
-from .parity import as_ours_tells, comparable, shared_json
-from .server import USAGE, Script, Server, call, chunk, completion, events, http
+from tests.support.builtin import builtin
+from tests.support.media import GIF, JPEG, PDF, PNG, WEBP
+from tests.support.parity import as_ours_tells, comparable, shared_json
+from tests.support.scenarios import JSON, Face, Reply, Scene, asks_for, is_current, now, play
+from tests.support.server import USAGE, Script, Server, call, chunk, completion, events, http
 
 
 @pytest.fixture(autouse=True)

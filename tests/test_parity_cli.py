@@ -19,11 +19,11 @@ import pytest
 from click.testing import CliRunner
 from llm.cli import cli
 
-from .conftest import Run
-from .faces import JSON, Reply, asks_for, is_current
-from .media import PDF, PNG
-from .parity import as_ours_tells, comparable_log, shared_json
-from .server import USAGE, Server, call, http
+from tests.conftest import Run
+from tests.support.media import PDF, PNG
+from tests.support.parity import as_ours_tells, comparable_log, shared_json
+from tests.support.scenarios import JSON, Reply, asks_for, is_current
+from tests.support.server import USAGE, Server, call, http
 
 FUNCTIONS = '''
 def weather(city: str) -> str:

@@ -31,9 +31,9 @@ from llm_g4f.errors import APIStatusError, G4FError, NoProviderError
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.routing.registry import Registry
-
-from .conftest import Run
-from .server import (
+from tests.conftest import Run
+from tests.http.test_connect import Proxy, tls
+from tests.support.server import (
     END,
     RESET,
     SSE_HEAD,
@@ -50,7 +50,6 @@ from .server import (
     stream,
     whole,
 )
-from .test_transport import Proxy, tls
 
 Write = Callable[[str], Path]
 

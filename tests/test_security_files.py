@@ -21,11 +21,10 @@ from llm_g4f import Client, config
 from llm_g4f.errors import ConfigError, RateLimitError
 from llm_g4f.local import weights
 from llm_g4f.routing.cooldowns import LONGEST, Health
-
-from .conftest import Run
-from .server import Server, http, stream
-from .test_security import TRICK, TRICKS, ask, invoke, is_tame
-from .test_weights import GOOD, MODEL, Index
+from tests.conftest import Run
+from tests.local.test_weights import GOOD, MODEL, Index
+from tests.support.server import Server, http, stream
+from tests.test_security import TRICK, TRICKS, ask, invoke, is_tame
 
 Write = Callable[[str], Path]
 

@@ -27,8 +27,7 @@ from llm_g4f.types import (
     ToolCallDelta,
     Usage,
 )
-
-from .server import USAGE, chunk, completion
+from tests.support.server import USAGE, chunk, completion
 
 LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}]}
 DETAILS = {"prompt_tokens_details": {"cached_tokens": 3}}

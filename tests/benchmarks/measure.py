@@ -321,7 +321,7 @@ def _batch(bench: Bench) -> None:
 
 
 def _hooks(bench: Bench) -> None:
-    command = [str(bench.pythons["ours"]), "-m", "benchmarks.clients.hooks"]
+    command = [str(bench.pythons["ours"]), "-m", "clients.hooks"]
     with bench.trying("ours", "hooks"):
         for number in range(bench.scale.fresh * 4 // 3 + 1):
             done = subprocess.run(
@@ -367,7 +367,7 @@ def _embedded(bench: Bench) -> None:
         _fetch_weights(python, env, folder)
         done = subprocess.run(
             [
-                *(str(python), "-m", "benchmarks.clients.embedded"),
+                *(str(python), "-m", "clients.embedded"),
                 # A turn is short, and a busy moment hits one of two.
                 *(str(scale.tokens), str(4 * scale.rounds)),
             ],

@@ -17,7 +17,7 @@ from .venvs import Unavailable
 
 __all__ = ["Client", "Server", "checked", "environment"]
 
-_TESTS = Path(__file__).parents[1]
+_HERE = Path(__file__).parent
 
 
 def environment(work: Path, checkout: Path, **more: str) -> dict[str, str]:
@@ -31,7 +31,7 @@ def environment(work: Path, checkout: Path, **more: str) -> dict[str, str]:
         "HOME": str(work),
         "USERPROFILE": str(work),
         "LANG": "C.UTF-8",
-        "PYTHONPATH": os.pathsep.join([str(_TESTS), str(checkout)]),
+        "PYTHONPATH": os.pathsep.join([str(_HERE), str(checkout)]),
         "PYTHONUTF8": "1",
         "LLM_USER_PATH": str(work / "llm"),
         "G4F_CONFIG_DIR": str(work / "g4f"),
@@ -104,8 +104,8 @@ class Server:
     """The server's process."""
 
     def __init__(self, work: Path) -> None:
-        env = environment(work, _TESTS)
-        command = [sys.executable, "-m", "benchmarks.server"]
+        env = environment(work, _HERE)
+        command = [sys.executable, "-m", "server"]
         self._lines = _Lines(command, env, work, work / "server.log")
         self.url = f"http://127.0.0.1:{int(self._lines.ask(None))}/v1"
 
@@ -138,7 +138,7 @@ class Client:
     def __init__(
         self, name: str, python: Path, url: str, script: Script, env: dict[str, str], work: Path
     ) -> None:
-        command = [str(python), "-m", "benchmarks.clients", name, url, script.prompt]
+        command = [str(python), "-m", "clients", name, url, script.prompt]
         self._lines = _Lines(command, env, work, work / f"{name}.log")
         try:
             self.cold = checked(self._lines.ask(None), script, 1)

@@ -1,4 +1,4 @@
-"""Run one client: `python -m benchmarks.clients NAME URL`, for as many measurements as are asked for.
+"""Run one client: `python -m clients NAME URL`, for as many measurements as are asked for.
 
 It prints a line of JSON for its first request, then reads a line of JSON for each measurement
 and prints one for its result: seconds, the process's CPU seconds, and `answers`, which says how

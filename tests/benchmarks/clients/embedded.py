@@ -1,6 +1,6 @@
 """The embedded model through the client and through llama.cpp's bare loop, in turn.
 
-`python -m benchmarks.clients.embedded TOKENS ROUNDS` prints, for `ours` and `bare`, seconds to
+`python -m clients.embedded TOKENS ROUNDS` prints, for `ours` and `bare`, seconds to
 the first token and tokens a second, round by round.
 """
 

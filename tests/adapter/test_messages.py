@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llm
+import pytest
+from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
+
+from tests.support.media import MP3, PDF, PNG, WAV
+from tests.support.server import Server, call, calls, chunk, events, stream
+
+
+@pytest.fixture
+def server(endpoints: Callable[..., Path]) -> Iterator[Server]:
+    with Server(stream("Hello")) as server:
+        endpoints(mybox=server)
+        yield server
+
+
+def sent(server: Server, messages: list[Message], **options: Any) -> Any:
+    """The wire messages of llm's messages."""
+    llm.get_model("gpt-4o").prompt(messages=messages, **options).text()
+    return server.requests[-1].json["messages"]
+
+
+@pytest.mark.parametrize("model_id", ["gpt-4o", "gpt-4o-mini"])
+def test_the_requested_model_is_on_the_wire(server: Server, model_id: str) -> None:
+    llm.get_model(model_id).prompt("hi").text()
+    assert server.requests[0].json["model"] == model_id
+
+
+def test_a_system_prompt_is_sent_once_until_it_changes(server: Server) -> None:
+    turn = [llm.user("u"), llm.assistant("a")]
+    messages = [
+        *(llm.system("A"), *turn, llm.system("A"), *turn),
+        *(llm.system("B"), *turn, llm.system("A"), llm.user("u")),
+    ]
+    roles = [(m["role"], m["content"]) for m in sent(server, messages)]
+    assert [text for role, text in roles if role == "system"] == ["A", "B", "A"]
+    assert [role for role, _ in roles] == [
+        *("system", "user", "assistant", "user", "assistant"),
+        *("system", "user", "assistant", "system", "user"),
+    ]
+
+
+def test_an_image_by_path_is_sent_as_data(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    (message,) = sent(server, [llm.user("describe", llm.Attachment(path=str(path)))])
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert message == {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "describe"},
+            {"type": "image_url", "image_url": {"url": url}},
+        ],
+    }
+
+
+def test_an_image_by_url_is_passed_on_and_not_fetched(server: Server) -> None:
+    with Server(stream("never")) as images:
+        url = f"{images.origin}/a.png"
+        image = llm.Attachment(url=url, type="image/png")
+        (message,) = sent(server, [llm.user(image)], image_detail="high")
+        assert images.connections == 0
+    assert message["content"] == [
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}}
+    ]
+
+
+def test_audio_and_pdf(server: Server) -> None:
+    parts = [
+        llm.Attachment(content=PDF, type="application/pdf"),
+        llm.Attachment(content=WAV, type="audio/wav"),
+        llm.Attachment(content=b"mp3", type="audio/mpeg"),
+    ]
+    (message,) = sent(server, [llm.user("listen", *parts)])
+    text, pdf, wav, mp3 = message["content"]
+    assert text == {"type": "text", "text": "listen"}
+    assert pdf["type"] == "file"
+    assert pdf["file"]["filename"].endswith(".pdf")
+    data = base64.b64encode(PDF).decode()
+    assert pdf["file"]["file_data"] == f"data:application/pdf;base64,{data}"
+    assert wav["input_audio"] == {"data": base64.b64encode(WAV).decode(), "format": "wav"}
+    assert mp3["input_audio"] == {"data": base64.b64encode(b"mp3").decode(), "format": "mp3"}
+
+
+@pytest.mark.parametrize("by", ["content", "path"])
+@pytest.mark.parametrize(("data", "format"), [(WAV, "wav"), (MP3, "mp3")], ids=["wav", "mp3"])
+def test_audio_is_known_by_what_is_in_it(
+    server: Server, tmp_path: Path, data: bytes, format: str, by: str
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    how: dict[str, Any] = {"content": data} if by == "content" else {"path": str(path)}
+    prompted = llm.get_model("gpt-4o").prompt("listen", attachments=[llm.Attachment(**how)])
+    assert prompted.text() == "Hello"
+    (message,) = server.requests[0].json["messages"]
+    audio = {"data": base64.b64encode(data).decode(), "format": format}
+    assert message["content"][1] == {"type": "input_audio", "input_audio": audio}
+
+
+@pytest.mark.parametrize(
+    ("turn", "content"),
+    [
+        ([ReasoningPart(text="hm")], ""),
+        ([ReasoningPart(redacted=True)], ""),
+        ([], ""),
+        ([ReasoningPart(text="hm"), TextPart(text="a")], "a"),
+        ([TextPart(text="a"), TextPart(text="b")], "ab"),
+    ],
+)
+def test_reasoning_is_not_sent_back_and_turns_alternate(
+    server: Server, turn: list[Any], content: str
+) -> None:
+    messages = [llm.user("u"), Message("assistant", turn), llm.user("v")]
+    assert sent(server, messages) == [
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": "v"},
+    ]
+
+
+def test_messages_without_words_say_nothing(server: Server) -> None:
+    messages = [Message("user", []), Message("system", []), llm.user("v")]
+    assert sent(server, messages) == [{"role": "user", "content": "v"}]
+
+
+def test_tool_calls_and_results(server: Server) -> None:
+    messages = [
+        llm.user("weather?"),
+        llm.assistant(
+            ReasoningPart(text="hm"),
+            ToolCallPart(name="weather", arguments={"city": "Köln"}, tool_call_id="a"),
+            ToolCallPart(name="weather", arguments={}, tool_call_id="b"),
+            ToolCallPart(name="search", tool_call_id="c", server_executed=True),
+        ),
+        llm.tool_message(
+            ToolResultPart(name="weather", output="rain", tool_call_id="a"),
+            ToolResultPart(name="weather", output="sun", tool_call_id="b"),
+        ),
+    ]
+    _, assistant, first, second = sent(server, messages)
+    assert (assistant["role"], assistant["content"]) == ("assistant", None)
+    made = [
+        (one["id"], one["type"], one["function"]["name"], json.loads(one["function"]["arguments"]))
+        for one in assistant["tool_calls"]
+    ]
+    assert made == [
+        ("a", "function", "weather", {"city": "Köln"}),
+        ("b", "function", "weather", {}),
+    ]
+    assert first == {"role": "tool", "tool_call_id": "a", "content": "rain"}
+    assert second == {"role": "tool", "tool_call_id": "b", "content": "sun"}
+
+
+def test_what_tools_bring_along_comes_from_the_user(server: Server) -> None:
+    results = [
+        llm.ToolResult("camera", "a picture", [llm.Attachment(content=PNG)], tool_call_id="a"),
+        llm.ToolResult("ear", "a sound", [llm.Attachment(content=WAV)], tool_call_id="b"),
+        llm.ToolResult("clock", "noon", tool_call_id="c"),
+    ]
+    made = [ToolCallPart(name=one.name, tool_call_id=one.tool_call_id) for one in results]
+    history = [llm.user("look"), llm.assistant(*made)]
+    model = llm.get_model("gpt-4o")
+    model.prompt(messages=history, tool_results=results, image_detail="low").text()
+    *_, first, second, third, brought = server.requests[0].json["messages"]
+    assert [
+        (one["role"], one["tool_call_id"], one["content"]) for one in (first, second, third)
+    ] == [
+        ("tool", "a", "a picture"),
+        ("tool", "b", "a sound"),
+        ("tool", "c", "noon"),
+    ]
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    sound = {"data": base64.b64encode(WAV).decode(), "format": "wav"}
+    assert brought == {
+        "role": "user",
+        "content": [
+            {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+            {"type": "input_audio", "input_audio": sound},
+        ],
+    }
+
+
+def test_an_assistant_turn_with_words_and_calls_keeps_both(server: Server) -> None:
+    messages = [
+        llm.user("weather?"),
+        llm.assistant("Let me see.", ToolCallPart(name="weather", tool_call_id="a")),
+        llm.tool_message(ToolResultPart(name="weather", output="rain", tool_call_id="a")),
+    ]
+    assistant = sent(server, messages)[1]
+    assert assistant["content"] == "Let me see."
+    assert assistant["tool_calls"][0]["function"] == {"name": "weather", "arguments": "{}"}
+
+
+def test_a_part_without_its_attachment_is_left_out(server: Server) -> None:
+    messages = [Message("user", [TextPart(text="hi"), AttachmentPart(None)])]
+    assert sent(server, messages) == [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"path": "/nonexistent/a.png", "type": "image/png"},
+        {"url": "http://127.0.0.1:1/a.pdf", "type": "application/pdf"},
+    ],
+)
+def test_an_attachment_that_cannot_be_read_is_a_model_error(
+    server: Server, how: dict[str, Any]
+) -> None:
+    with pytest.raises(llm.ModelError, match=how.get("path") or how["url"]):
+        llm.get_model("gpt-4o").prompt("hi", attachments=[llm.Attachment(**how)]).text()
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("type", ["text/csv", "video/mp4", "audio/ogg"])
+@pytest.mark.parametrize("by", ["user", "tool"])
+def test_an_attachment_that_no_chat_request_has_a_place_for_is_named(
+    server: Server, tmp_path: Path, type: str, by: str
+) -> None:
+    """In messages= llm does not look at it."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"1,2")
+    attachment = llm.Attachment(path=str(path), type=type)
+    brought = ToolResultPart(name="f", output="", tool_call_id="a", attachments=[attachment])
+    message = llm.user("hi", attachment) if by == "user" else llm.tool_message(brought)
+    with pytest.raises(llm.ModelError, match=f"{path} cannot be sent: {type} is neither"):
+        sent(server, [message])
+    assert server.requests == []
+
+
+def test_a_lone_surrogate_in_a_prompt_is_replaced(server: Server) -> None:
+    llm.get_model("gpt-4o").prompt("a\ud800b").text()
+    assert server.requests[0].json["messages"][0]["content"] == "a\ufffdb"
+
+
+def test_a_schema_outranks_json_object(server: Server) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    llm.get_model("gpt-4o").prompt("hi", schema=schema, json_object=True).text()
+    assert server.requests[0].json["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "output", "schema": schema},
+    }
+
+
+@pytest.fixture
+def substitute(write_config: Callable[[str], Path]) -> Iterator[Server]:
+    with Server(stream("Hello", model="llama")) as server:
+        write_config(
+            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        yield server
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "llm_g4f"]
+
+
+NOTICE = 'gpt-4o answered by llama (mybox): a substitute. "llm g4f route gpt-4o" shows why.'
+
+
+def test_the_notice_is_logged_before_the_first_word(
+    substitute: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = iter(llm.get_model("gpt-4o").prompt("hi"))
+    assert next(words) == "Hello"
+    assert said(caplog) == [NOTICE]
+    assert caplog.records[-1].levelno == logging.WARNING
+    assert list(words) == []
+
+
+def test_the_notice_appears_once_in_a_conversation(
+    substitute: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread = llm.get_model("gpt-4o").conversation()
+    for text in ("one", "two", "three"):
+        thread.prompt(text).text()
+    assert said(caplog) == [NOTICE]
+    llm.get_model("gpt-4o").prompt("four").text()
+    assert said(caplog) == [NOTICE, NOTICE]
+
+
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"{city}: rain"
+
+
+PARIS = call("weather", '{"city": "Paris"}', "call_a")
+ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
+TOOLS = (calls(PARIS, ROME), stream("Hello"))
+
+
+def test_the_notice_appears_once_in_a_chain_of_tools(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(*TOOLS) as server:
+        write_config(f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: m}}}}\n")
+        assert llm.get_model("gpt-4o").chain("weather?", tools=[weather]).text() == "Hello"
+    assert len(said(caplog)) == 1
+
+
+def test_the_notice_appears_again_when_it_changes(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    scripts = [stream("x", model=name) for name in ("llama", "llama", "qwen", "llama")]
+    with Server(*scripts) as server:
+        write_config(
+            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        thread = llm.get_model("gpt-4o").conversation()
+        for _ in scripts:
+            thread.prompt("hi").text()
+    assert said(caplog) == [NOTICE, NOTICE.replace("llama", "qwen"), NOTICE]
+
+
+def test_an_exact_answer_needs_no_notice(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    llm.get_model("gpt-4o").prompt("hi").text()
+    assert said(caplog) == []
+
+
+def test_the_notice_can_be_silenced_and_the_receipt_stays(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(stream("Hello", model="llama")) as server:
+        write_config(
+            f"notice: false\nproviders:\n"
+            f"  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        response = llm.get_model("gpt-4o").prompt("hi")
+        assert response.text() == "Hello"
+    assert said(caplog) == []
+    assert response.response_json is not None
+    assert response.response_json["g4f"]["exact"] is False
+
+
+def test_a_substitute_that_is_cut_before_its_first_word_is_announced_too(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = events(chunk("", role="assistant", model="llama"), chunk(finish="length", model="llama"))
+    with Server(cut) as server:
+        write_config(
+            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
+        )
+        assert llm.get_model("gpt-4o").prompt("hi").text() == ""
+    assert said(caplog)[0] == NOTICE
+    assert "token limit" in said(caplog)[1]

@@ -1,0 +1,684 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import llm
+import pytest
+from llm.parts import ReasoningPart, StreamEvent
+
+from llm_g4f.adapter.models import G4F, AsyncG4F
+from tests.support.server import (
+    CLOSE,
+    HANG,
+    RESET,
+    SSE_HEAD,
+    USAGE,
+    Script,
+    Server,
+    call,
+    calls,
+    chunk,
+    completion,
+    event,
+    events,
+    framed,
+    http,
+    stream,
+    whole,
+)
+
+Ask = Callable[..., "Answer"]
+
+
+class Answer:
+    """What one prompt gave, from either face."""
+
+    text: str
+    pieces: list[str]
+    events: list[StreamEvent]
+    usage: llm.Usage
+    json: dict[str, Any]
+    resolved: str | None
+    calls: list[llm.ToolCall]
+    parts: list[Any]
+
+    @property
+    def receipt(self) -> dict[str, Any]:
+        receipt: dict[str, Any] = self.json["g4f"]
+        return receipt
+
+
+def ask_sync(prompt: Any = "hi", *, model: str = "gpt-4o", **kwargs: Any) -> Answer:
+    answer = Answer()
+    response = llm.get_model(model).prompt(prompt, **kwargs)
+    answer.events = list(response.stream_events())
+    answer.text = response.text()
+    answer.usage = response.usage()
+    answer.calls = list(response.tool_calls())
+    answer.parts = [part for message in response.messages() for part in message.parts]
+    return _described(answer, response)
+
+
+def ask_async(prompt: Any = "hi", *, model: str = "gpt-4o", **kwargs: Any) -> Answer:
+    async def asked() -> Answer:
+        answer = Answer()
+        response = llm.get_async_model(model).prompt(prompt, **kwargs)
+        answer.events = [event async for event in response.astream_events()]
+        answer.text = await response.text()
+        answer.usage = await response.usage()
+        answer.calls = list(await response.tool_calls())
+        answer.parts = [part for message in await response.messages() for part in message.parts]
+        return _described(answer, response)
+
+    return asyncio.run(asked())
+
+
+def _described(answer: Answer, response: Any) -> Answer:
+    answer.pieces = [event.chunk for event in answer.events if event.type == "text"]
+    answer.json = response.response_json
+    answer.resolved = response.resolved_model
+    return answer
+
+
+@pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Prompt the model, through each of its faces."""
+    asked: Ask = request.param
+    return asked
+
+
+@pytest.fixture
+def serve(endpoints: Callable[..., Path]) -> Iterator[Callable[..., Server]]:
+    """Start a server with these scripts as the provider mybox."""
+    started: list[Server] = []
+
+    def start(*scripts: Script) -> Server:
+        server = Server(*scripts)
+        server.__enter__()
+        started.append(server)
+        endpoints(mybox=server)
+        return server
+
+    yield start
+    for server in started:
+        server.__exit__()
+
+
+def test_a_streamed_answer(ask: Ask, serve: Callable[..., Server]) -> None:
+    server = serve(stream("Hel", "lo"))
+    answer = ask()
+    assert answer.text == "Hello"
+    assert answer.pieces == ["Hel", "lo"]
+    assert server.requests[0].json["stream"] is True
+    assert (answer.usage.input, answer.usage.output) == (7, 2)
+    assert answer.resolved == "mybox/gpt-4o-2024-11-20"
+
+
+def test_an_answer_that_is_not_streamed(ask: Ask, serve: Callable[..., Server]) -> None:
+    server = serve(whole("Hello"))
+    answer = ask(stream=False)
+    assert answer.text == "Hello"
+    assert server.requests[0].json["stream"] is False
+    assert (answer.usage.input, answer.usage.output) == (7, 2)
+    assert answer.resolved == "mybox/gpt-4o-2024-11-20"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_the_receipt_is_in_the_json(ask: Ask, serve: Callable[..., Server], streamed: bool) -> None:
+    serve(stream("Hello") if streamed else whole("Hello"))
+    answer = ask(stream=streamed)
+    assert json.loads(json.dumps(answer.json)) == answer.json
+    assert {name: answer.json[name] for name in ("id", "object", "model", "content")} == {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "model": "gpt-4o-2024-11-20",
+        "content": "Hello",
+    }
+    assert answer.json["finish_reason"] == "stop"
+    assert answer.json["usage"] == USAGE
+    receipt = answer.receipt
+    assert (receipt["requested_model"], receipt["provider"]) == ("gpt-4o", "mybox")
+    assert (receipt["model"], receipt["exact"]) == ("gpt-4o-2024-11-20", True)
+    assert [(one["provider"], one["outcome"]) for one in receipt["attempts"]] == [("mybox", "ok")]
+    assert 0 <= receipt["ttft"] <= receipt["seconds"]
+
+
+def test_the_receipt_keeps_failed_attempts(ask: Ask, endpoints: Callable[..., Path]) -> None:
+    with Server(http(500, {"error": {"message": "oops"}})) as bad, Server(stream("Hello")) as good:
+        endpoints(bad=bad, good=good)
+        answer = ask()
+    attempts = [
+        (one["provider"], one["outcome"], one["status"]) for one in answer.receipt["attempts"]
+    ]
+    assert attempts == [("bad", "InternalServerError", 500), ("good", "ok", 200)]
+
+
+def test_no_usage_is_no_usage(ask: Ask, serve: Callable[..., Server]) -> None:
+    serve(events(chunk("Hello"), chunk(finish="stop"), "[DONE]"))
+    answer = ask()
+    assert answer.text == "Hello"
+    assert (answer.usage.input, answer.usage.output) == (None, None)
+    assert answer.json["usage"] is None
+
+
+def test_usage_details_are_llms_simplified_ones(ask: Ask, serve: Callable[..., Server]) -> None:
+    usage = {
+        **USAGE,
+        "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+    serve(events(chunk("Hello"), chunk(finish="stop"), chunk(usage=usage), "[DONE]"))
+    assert ask().usage.details == {"prompt_tokens_details": {"cached_tokens": 3}}
+
+
+SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+
+def test_a_schema(ask: Ask, serve: Callable[..., Server]) -> None:
+    server = serve(stream('{"name": ', '"Rex"}'))
+    assert json.loads(ask("invent a dog", schema=SCHEMA).text) == {"name": "Rex"}
+    form = server.requests[0].json["response_format"]
+    assert form == {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA}}
+
+
+def test_reasoning_comes_as_reasoning(ask: Ask, serve: Callable[..., Server]) -> None:
+    serve(
+        events(
+            chunk(reasoning="Let me "),
+            chunk(reasoning_content="think."),
+            chunk("42"),
+            chunk(finish="stop"),
+            "[DONE]",
+        )
+    )
+    answer = ask()
+    assert answer.text == "42"
+    reasoning = [event.chunk for event in answer.events if event.type == "reasoning"]
+    assert reasoning == ["Let me ", "think."]
+    assert [(type(part).__name__, part.text) for part in answer.parts] == [
+        ("ReasoningPart", "Let me think."),
+        ("TextPart", "42"),
+    ]
+
+
+def test_hidden_reasoning_is_still_logged(ask: Ask, serve: Callable[..., Server]) -> None:
+    serve(events(chunk(reasoning="hm"), chunk("42"), chunk(finish="stop"), "[DONE]"))
+    answer = ask(hide_reasoning=True)
+    assert [part.text for part in answer.parts] == ["hm", "42"]
+
+
+def test_withheld_reasoning_leaves_a_mark(ask: Ask, serve: Callable[..., Server]) -> None:
+    usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
+    serve(events(chunk("42"), chunk(finish="stop"), chunk(usage=usage), "[DONE]"))
+    first = ask().parts[0]
+    assert isinstance(first, ReasoningPart)
+    assert (first.redacted, first.text) == (True, "")
+
+
+def test_a_refusal_is_text(ask: Ask, serve: Callable[..., Server]) -> None:
+    serve(events(chunk(refusal="I can't."), chunk(finish="stop"), "[DONE]"))
+    assert ask().text == "I can't."
+
+
+def test_tool_calls(ask: Ask, serve: Callable[..., Server]) -> None:
+    pieces = [
+        call("add", "", "call_a"),
+        {"index": 0, "function": {"arguments": '{"a": 1,'}},
+        {"index": 0, "function": {"arguments": ' "b": 2}'}},
+        call("now", "", "call_b", 1),
+    ]
+    serve(calls(*pieces))
+    answer = ask(tools=[llm.Tool(name="add"), llm.Tool(name="now")])
+    assert [(one.tool_call_id, one.name, one.arguments) for one in answer.calls] == [
+        ("call_a", "add", {"a": 1, "b": 2}),
+        ("call_b", "now", {}),
+    ]
+    parts = [(part.tool_call_id, part.name, part.arguments) for part in answer.parts]
+    assert parts == [("call_a", "add", {"a": 1, "b": 2}), ("call_b", "now", {})]
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "null", "{}"])
+def test_a_call_without_arguments(ask: Ask, serve: Callable[..., Server], arguments: str) -> None:
+    serve(calls(call("now", arguments, "call_a")))
+    (made,) = ask(tools=[llm.Tool(name="now")]).calls
+    assert made.arguments == {}
+
+
+ADDING = (
+    calls(call("add", '{"a": 1, "b": 2}', "call_a"), call("add", '{"a": 3, "b": 4}', "call_b", 1)),
+    stream("3 and 7"),
+)
+
+
+def results(server: Server) -> list[tuple[str, str]]:
+    return [
+        (message["tool_call_id"], message["content"])
+        for message in server.requests[-1].json["messages"]
+        if message["role"] == "tool"
+    ]
+
+
+def test_a_chain_of_parallel_calls(serve: Callable[..., Server]) -> None:
+    server = serve(*ADDING)
+
+    def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    chain = llm.get_model("gpt-4o").chain("add", tools=[add])
+    assert chain.text() == "3 and 7"
+    assert results(server) == [("call_a", "3"), ("call_b", "7")]
+    (tool,) = server.requests[0].json["tools"]
+    assert tool["function"]["name"] == "add"
+    assert tool["function"]["parameters"]["properties"].keys() == {"a", "b"}
+
+
+def test_a_chain_of_asynchronous_tools_runs_them_together(serve: Callable[..., Server]) -> None:
+    server = serve(*ADDING)
+    met = asyncio.Barrier(2)
+
+    async def add(a: int, b: int) -> int:
+        """Add."""
+        async with asyncio.timeout(5):
+            await met.wait()
+        return a + b
+
+    async def main() -> str:
+        return await llm.get_async_model("gpt-4o").chain("add", tools=[add]).text()
+
+    assert asyncio.run(main()) == "3 and 7"
+    assert results(server) == [("call_a", "3"), ("call_b", "7")]
+
+
+def test_a_tool_that_fails_is_told_to_the_model(serve: Callable[..., Server]) -> None:
+    server = serve(calls(call("broken", "{}", "call_a")), stream("Sorry."))
+
+    def broken() -> str:
+        """Always fails."""
+        raise ValueError("no luck")
+
+    assert llm.get_model("gpt-4o").chain("go", tools=[broken]).text() == "Sorry."
+    assert "no luck" in results(server)[0][1]
+
+
+@pytest.mark.parametrize("arguments", ["[1, 2]", '"x"', "5", '{"a": '])
+def test_arguments_that_are_no_object_never_run_a_tool(
+    ask: Ask, serve: Callable[..., Server], arguments: str
+) -> None:
+    serve(calls(call("add", arguments, "call_a")))
+    with pytest.raises(llm.ModelError, match="add"):
+        ask(tools=[llm.Tool(name="add", implementation=lambda: pytest.fail("it ran"))])
+
+
+def test_keys_reach_the_one_provider_they_are_for(
+    ask: Ask, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(stream("Hello"))
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    ask(key="sk-prompt")
+    ask(key="sk-other", provider="mybox")
+    assert [request.headers["authorization"] for request in server.requests] == [
+        "Bearer sk-prompt",
+        "Bearer sk-other",
+    ]
+
+
+def test_a_key_without_a_provider_is_openais_alone(
+    ask: Ask, endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(stream("mine")) as mine, Server(stream("openai")) as openai:
+        endpoints(mybox=mine)
+        monkeypatch.setenv("OPENAI_BASE_URL", openai.url)
+        assert ask().text == "mine"
+        assert ask(key="sk-1").text == "openai"
+        assert len(mine.requests) == 1
+        assert "authorization" not in mine.requests[0].headers
+
+
+def test_a_stored_key_goes_by_its_name(
+    ask: Ask, serve: Callable[..., Server], user_path: Path
+) -> None:
+    server = serve(stream("Hello"))
+    (user_path / "keys.json").write_text(json.dumps({"work": "sk-stored"}))
+    ask(key="work", provider="mybox")
+    assert server.requests[0].headers["authorization"] == "Bearer sk-stored"
+
+
+def test_a_stored_key_set_on_the_model_goes_by_its_name(
+    serve: Callable[..., Server], user_path: Path
+) -> None:
+    server = serve(stream("Hello"))
+    (user_path / "keys.json").write_text(json.dumps({"work": "sk-stored"}))
+    model = G4F("gpt-4o", "gpt-4o")
+    model.key = "work"
+    model.prompt("hi", provider="mybox").text()
+    assert server.requests[0].headers["authorization"] == "Bearer sk-stored"
+
+
+@pytest.mark.parametrize("face", [G4F, AsyncG4F])
+def test_a_key_set_on_the_model(face: type[G4F | AsyncG4F], serve: Callable[..., Server]) -> None:
+    server = serve(stream("Hello"))
+    model = face("gpt-4o", "gpt-4o")
+    model.key = "sk-model"
+    if isinstance(model, G4F):
+        model.prompt("hi", provider="mybox").text()
+        model.prompt("hi", provider="mybox", key="sk-prompt").text()
+    else:
+
+        async def main() -> None:
+            await model.prompt("hi", provider="mybox").text()
+            await model.prompt("hi", provider="mybox", key="sk-prompt").text()
+
+        asyncio.run(main())
+    assert [request.headers["authorization"] for request in server.requests] == [
+        "Bearer sk-model",
+        "Bearer sk-prompt",
+    ]
+
+
+def test_a_key_for_several_providers_is_refused(ask: Ask, endpoints: Callable[..., Path]) -> None:
+    with Server(stream("a")) as a, Server(stream("b")) as b:
+        endpoints(a=a, b=b)
+        with pytest.raises(llm.ModelError, match="A key belongs to one provider"):
+            ask(key="sk-1", provider="a,b")
+        assert a.requests == b.requests == []
+
+
+@pytest.mark.parametrize("stored", [None, "{broken", "[]"])
+def test_get_key_never_raises(user_path: Path, stored: str | None) -> None:
+    if stored is not None:
+        (user_path / "keys.json").write_text(stored)
+    for model in (llm.get_model("gpt-4o"), llm.get_async_model("gpt-4o")):
+        assert model.needs_key is None
+        assert model.get_key() is None
+        assert model.get_key("sk-1") == "sk-1"
+
+
+@pytest.mark.parametrize("key", ["sk-ca\nnary", "sk-cänary", "sk canary", "\x00canary", "  "])
+def test_a_key_that_is_none_is_said_without_printing_it(
+    ask: Ask, serve: Callable[..., Server], key: str
+) -> None:
+    server = serve(stream("never"))
+    with pytest.raises(llm.ModelError, match="--key") as caught:
+        ask(key=key, provider="mybox")
+    assert "nary" not in str(caught.value)
+    assert server.requests == []
+
+
+def test_the_sync_face_works_inside_a_running_loop(serve: Callable[..., Server]) -> None:
+    serve(stream("Hello"))
+
+    async def cell() -> list[str]:
+        return [ask_sync().text, ask_sync().text]
+
+    assert asyncio.run(cell()) == ["Hello", "Hello"]
+    assert asyncio.run(cell()) == ["Hello", "Hello"]
+
+
+def test_both_faces_in_one_loop(serve: Callable[..., Server]) -> None:
+    serve(stream("Hello"))
+
+    async def cell() -> list[str]:
+        text = await llm.get_async_model("gpt-4o").prompt("hi").text()
+        return [text, llm.get_model("gpt-4o").prompt("hi").text()]
+
+    assert asyncio.run(cell()) == ["Hello", "Hello"]
+
+
+def test_prompts_from_threads_keep_apart(serve: Callable[..., Server]) -> None:
+    server = serve(stream("Hello"))
+    start = threading.Barrier(8)
+
+    def prompt(number: int) -> str:
+        start.wait()
+        return ask_sync(f"{number}").text
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(prompt, range(8))) == ["Hello"] * 8
+    asked = sorted(request.json["messages"][0]["content"] for request in server.requests)
+    assert asked == [str(number) for number in range(8)]
+
+
+def test_many_prompts_at_once_in_one_loop(serve: Callable[..., Server]) -> None:
+    serve(stream("Hello"))
+
+    async def main() -> list[str]:
+        model = llm.get_async_model("gpt-4o")
+        return await asyncio.gather(*(model.prompt("hi").text() for _ in range(8)))
+
+    assert asyncio.run(main()) == ["Hello"] * 8
+
+
+def test_a_sync_answer_that_is_left_is_closed(serve: Callable[..., Server]) -> None:
+    server = serve([SSE_HEAD, framed(event(chunk("Hel"))), HANG])
+    response = iter(llm.get_model("gpt-4o").prompt("hi"))
+    assert next(response) == "Hel"
+    del response
+    server.wait_closed()
+
+
+def test_an_async_answer_that_is_left_is_closed(serve: Callable[..., Server]) -> None:
+    server = serve([SSE_HEAD, framed(event(chunk("Hel"))), HANG])
+
+    async def main() -> None:
+        response = llm.get_async_model("gpt-4o").prompt("hi")
+        async for text in response:
+            assert text == "Hel"
+            break
+        del response
+        gc.collect()
+        await asyncio.to_thread(server.wait_closed)
+
+    asyncio.run(main())
+
+
+def test_an_async_answer_that_is_cancelled_is_closed(serve: Callable[..., Server]) -> None:
+    server = serve([SSE_HEAD, framed(event(chunk("Hel"))), HANG])
+
+    async def main() -> None:
+        first = asyncio.Event()
+
+        async def read() -> None:
+            async for _ in llm.get_async_model("gpt-4o").prompt("hi"):
+                first.set()
+
+        task = asyncio.create_task(read())
+        await first.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(server.wait_closed)
+
+    asyncio.run(main())
+
+
+HTML = http(200, "<html>login</html>", kind="text/html")
+
+FAILURES: dict[str, tuple[Script, str]] = {
+    "refused key": (
+        http(401, {"error": {"message": "Incorrect API key"}}),
+        r"mybox refused the key \(HTTP 401\): \"Incorrect API key\"",
+    ),
+    "rate limit": (http(429, {"error": {"message": "slow down"}}), r"HTTP 429.*slow down"),
+    "bad request": (http(400, {"error": {"message": "bad thing"}}), r"HTTP 400.*bad thing"),
+    "not found": (http(404, {"error": {"message": "no such"}}), r"has no gpt-4o.*HTTP 404"),
+    "redirect": (http(302, b"", [("Location", "http://127.0.0.1:1/")]), "redirects to"),
+    "HTML": (HTML, "an HTML page instead of a completion"),
+    "not JSON": (http(200, "{oops"), "not JSON"),
+    "empty body": (http(200, b""), "an empty body"),
+    "empty answer": (events("[DONE]"), "empty answer"),
+    "error in the stream": (events({"error": {"message": "boom"}}), "boom"),
+    "no completion": (http(200, {"hello": 1}), "no completion"),
+}
+
+
+@pytest.mark.parametrize(("script", "words"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_failures_are_model_errors_with_words(
+    ask: Ask,
+    serve: Callable[..., Server],
+    monkeypatch: pytest.MonkeyPatch,
+    script: Script,
+    words: str,
+    streamed: bool,
+) -> None:
+    monkeypatch.setattr("llm_g4f.routing.fallback.BACKOFF", (0.0, 0.0))
+    serve(script)
+    with pytest.raises(llm.ModelError, match=words):
+        ask(stream=streamed)
+
+
+def test_a_refused_connection_is_a_model_error(
+    ask: Ask, endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.routing.fallback.BACKOFF", (0.0, 0.0))
+    with Server(stream()) as server:
+        pass
+    endpoints(mybox=server)
+    with pytest.raises(llm.ModelError, match="refuses connections"):
+        ask()
+
+
+def test_the_error_lists_every_attempt(ask: Ask, endpoints: Callable[..., Path]) -> None:
+    with Server(HTML) as a, Server(http(404, {"error": {"message": "gone"}})) as b:
+        endpoints(a=a, b=b)
+        with pytest.raises(llm.ModelError) as caught:
+            ask()
+    lines = str(caught.value).splitlines()
+    assert "HTML page" in lines[0]
+    assert lines[1] == "Tried:"
+    assert lines[2].startswith("  a gpt-4o: InvalidResponseError")
+    assert lines[3].startswith("  b gpt-4o: NotFoundError")
+
+
+@pytest.mark.parametrize("end", [RESET, CLOSE])
+def test_an_answer_that_breaks_off_is_a_model_error_after_its_text(
+    serve: Callable[..., Server], end: Any
+) -> None:
+    server = serve([SSE_HEAD, framed(event(chunk("Hel"))), 0.05, end])
+    words = iter(llm.get_model("gpt-4o").prompt("hi"))
+    assert next(words) == "Hel"
+    with pytest.raises(llm.ModelError, match="broke off"):
+        next(words)
+    assert len(server.requests) == 1
+
+
+def test_an_empty_prompt_is_a_model_error(ask: Ask, serve: Callable[..., Server]) -> None:
+    server = serve(stream("never"))
+    with pytest.raises(llm.ModelError, match="the prompt is empty"):
+        ask("")
+    assert server.requests == []
+
+
+def test_an_unknown_provider_is_a_model_error(ask: Ask, serve: Callable[..., Server]) -> None:
+    serve(stream("never"))
+    with pytest.raises(llm.ModelError, match=r"no provider 'nobody'\. There are: .*mybox.*openai"):
+        ask(provider="nobody")
+
+
+def talk(prompts: list[dict[str, Any]], *, face: str) -> list[str]:
+    """A conversation, one prompt after the other."""
+    if face == "sync":
+        thread = llm.get_model("gpt-4o").conversation()
+        return [thread.prompt("hi", **options).text() for options in prompts]
+
+    async def talked() -> list[str]:
+        thread = llm.get_async_model("gpt-4o").conversation()
+        return [await thread.prompt("hi", **options).text() for options in prompts]
+
+    return asyncio.run(talked())
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_a_conversation_stays_with_the_provider_it_was_kept_to(
+    endpoints: Callable[..., Path], face: str
+) -> None:
+    with (
+        Server(stream("one")) as one,
+        Server(stream("two")) as two,
+        Server(stream("three")) as three,
+    ):
+        endpoints(one=one, two=two, three=three)
+        prompts: list[dict[str, Any]] = [
+            {},
+            {"provider": "two"},
+            {},
+            {},
+            {"provider": "three, two"},
+            {},
+            {"provider": "any"},
+            {},
+        ]
+        answers = talk(prompts, face=face)
+    assert answers == ["one", "two", "two", "two", "three", "three", "one", "one"]
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_a_conversation_stays_exact(write_config: Callable[[str], Path], face: str) -> None:
+    with Server(stream("sub", model="llama")) as sub, Server(stream("exact")) as exact:
+        write_config(
+            "providers:\n"
+            f"  sub: {{base_url: '{sub.url}', models: {{gpt-4o: llama}}}}\n"
+            f"  real: {{base_url: '{exact.url}'}}\n"
+        )
+        prompts: list[dict[str, Any]] = [{}, {"exact": True}, {}, {}, {"exact": False}, {}]
+        answers = talk(prompts, face=face)
+    assert answers == ["sub", "exact", "exact", "exact", "sub", "sub"]
+
+
+def test_a_chain_of_tools_keeps_its_provider(endpoints: Callable[..., Path]) -> None:
+    with Server(stream("never")) as one, Server(*ADDING) as two:
+        endpoints(one=one, two=two)
+
+        def add(a: int, b: int) -> int:
+            """Add."""
+            return a + b
+
+        thread = llm.get_model("gpt-4o").conversation(tools=[add])
+        assert thread.chain("add", options={"provider": "two"}).text() == "3 and 7"
+        assert thread.prompt("again").text() == "3 and 7"
+        assert one.requests == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("length", "cut at its token limit"), ("content_filter", "content filter cut")],
+)
+def test_an_answer_that_was_cut_warns(
+    ask: Ask,
+    serve: Callable[..., Server],
+    caplog: pytest.LogCaptureFixture,
+    reason: str,
+    words: str,
+) -> None:
+    serve(events(chunk("Hel"), chunk(finish=reason), "[DONE]"))
+    answer = ask()
+    assert answer.text == "Hel"
+    assert answer.json["finish_reason"] == reason
+    assert len(caplog.messages) == 1
+    assert words in caplog.messages[0]
+
+
+def test_an_answer_that_simply_ended_does_not_warn(
+    ask: Ask, serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(http(200, completion("Hello")))
+    assert ask().text == "Hello"
+    assert caplog.messages == []
+
+
+def test_the_embedded_model_through_llm(ask: Ask, real_weights: Path) -> None:
+    answer = ask("Say hello.", max_tokens=8, temperature=0)
+    assert re.search(r"\w", answer.text)
+    assert answer.resolved == "embedded/smollm2-135m-instruct"
+    assert answer.usage.output is not None
+    assert 0 < answer.usage.output <= 8
+    assert str(real_weights) not in json.dumps(answer.json)

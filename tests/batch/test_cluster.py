@@ -1,0 +1,295 @@
+"""`llm g4f batch --engine ray` on a real cluster: two workers on this machine, for all tests here."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_batch import (
+    asked,
+    batch,
+    has_lines,
+    lines,
+    logged,
+    prompts,
+    read,
+    started,
+    texts,
+    wait_for,
+    write,
+)
+from tests.conftest import live_at
+from tests.support.server import HANG, Script, Server, http, whole
+
+CANARY = "sk-canary-7f3a91"
+
+ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""Who has this may use the cluster of these tests. Without it, Ray would make one for the user."""
+
+PATIENCE = 60.0
+"""Seconds: Ray starts half a dozen processes, and each of them imports half a gigabyte."""
+
+RAY = ("-m", "gpt-4o", "--engine", "ray")
+
+
+class Cluster:
+    """A cluster on this machine; `llm` is its workers' user directory, and they alone have a key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.llm = folder / "llm"
+        self.llm.mkdir()
+        self.folder = folder / "ray"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        environment = {name: value for name, value in os.environ.items() if "COV" not in name}
+        environment |= {"LLM_USER_PATH": str(self.llm), "BOX_KEY": CANARY, **ACCESS}
+        environment["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+        port = self.address.partition(":")[2]
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+        command += [f"--port={port}", f"--temp-dir={self.folder}", "--num-cpus=2"]
+        # Workers' ports are free ones too.
+        command += ["--min-worker-port=0", "--max-worker-port=0"]
+        command += ["--include-dashboard=false", "--disable-usage-stats"]
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def wait(self) -> None:
+        """Until it is there."""
+        wait_for(
+            lambda: self._process.poll() is not None or b"ray status" in self._log.read_bytes()
+        )
+        assert self._process.poll() is None, self._log.read_text()
+
+    def workers(self) -> list[int]:
+        """The processes that ask."""
+        return [pid for pid, line in below(self._process.pid).items() if "ray::MapWorker" in line]
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(30) is not None
+
+    def serve(self, server: Server) -> None:
+        """Let `server` stand in for gpt-4o."""
+        (self.llm / "g4f.yaml").write_text(
+            f"providers:\n  box: {{base_url: '{server.url}', key_env: BOX_KEY}}\n"
+            "routes: {gpt-4o: [box/llama]}\n"
+        )
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    # Its sockets have short names.
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(running: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The cluster, when it is there; its g4f.yaml is this test's."""
+    live_at(running.llm, monkeypatch)
+    for name, value in ACCESS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    running.wait()
+    return running
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """The parents and command lines of all processes by their ids."""
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = (line.split(None, 2) for line in listed.stdout.splitlines())
+    return {int(pid): (int(parent), "".join(line)) for pid, parent, *line in found}
+
+
+def below(ancestor: int) -> dict[int, str]:
+    """The command lines of a process's children and theirs."""
+    found = processes()
+    ids = {ancestor}
+    while more := {pid for pid, (parent, _) in found.items() if parent in ids} - ids:
+        ids |= more
+    return {pid: found[pid][1] for pid in ids - {ancestor}}
+
+
+def tells(folder: Path, secret: str) -> list[str]:
+    """The files below `folder` that have `secret` in them, and the command lines."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    found = [str(path) for path in files if secret.encode() in path.read_bytes()]
+    return found + [line for _, line in processes().values() if secret in line]
+
+
+def test_both_workers_ask_and_no_more_than_so_many_and_ctrl_c_keeps_what_was_answered(
+    cluster: Cluster,
+) -> None:
+    write("in.jsonl", *prompts(40))
+    with Server(whole("Hello"), whole("Hello"), [HANG]) as server:
+        cluster.serve(server)
+        arguments = ("--concurrency", "4", "--ray-address", cluster.address)
+        with started("in.jsonl", "out", *RAY, *arguments) as process:
+            # A worker asks two: it takes both.
+            wait_for(lambda: lines() == 2 and server.hanging == 4, PATIENCE)
+            time.sleep(0.5)
+            assert server.hanging == 4
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=20)
+            assert time.monotonic() - began < 10
+        assert process.returncode == 130
+        server.wait_closed(4)
+    *told, last, advice = stderr.splitlines()
+    assert last == "2 answered, 0 failed, 18 tokens: out"
+    assert advice == "Stopped. The same command again goes on where it was."
+    # Ray itself says nothing.
+    assert all(re.match(r"gpt-4o answered by |\d+ done, ", line) for line in told), told
+    assert stdout == ""
+    assert {path.name for path in Path().iterdir() if path.is_file()} == {"in.jsonl", "out"}
+
+
+def test_killed_it_goes_on_with_what_is_missing_and_the_key_stays_where_it_was(
+    cluster: Cluster,
+) -> None:
+    write(
+        "in.jsonl", *prompts(40), {"id": "bad"}, {"id": "x", "prompt": "no", "provider": "nobody"}
+    )
+    with Server([0.1, *whole("Hello", model="llama")]) as server:
+        cluster.serve(server)
+        arguments = ("in.jsonl", "out", *RAY, "--ray-address", cluster.address)
+        with started(*arguments, "--concurrency", "4") as process:
+            wait_for(partial(has_lines, 8), PATIENCE)
+            process.kill()
+        # The cluster ends the workers of one who is gone.
+        wait_for(lambda: not cluster.workers())
+        written = {f"prompt {id}" for id in texts()}
+        before = Counter(asked(server))
+        with started(*arguments) as process:
+            _, stderr = process.communicate(timeout=PATIENCE)
+        after = Counter(asked(server))
+    assert all(after[prompt] == before[prompt] for prompt in written)
+    found = read()
+    assert {id for id, one in found.items() if "text" in one} == set(range(40))
+    assert found["bad"]["error"]["line"] == 41
+    assert found["x"]["error"]["type"] == "NoProviderError"
+    assert process.returncode == 1
+    assert stderr.count("answered by llama (box): a substitute") == 1
+    assert "2 failed" in stderr
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {CANARY}"}
+    assert tells(cluster.folder, CANARY) == []
+
+
+def test_a_worker_that_dies_costs_no_row(cluster: Cluster) -> None:
+    write("in.jsonl", *prompts(30))
+    with Server([0.3, *whole("Hello", model="llama")]) as server:
+        cluster.serve(server)
+        arguments = ("--concurrency", "4", "--ray-address", cluster.address)
+        with started("in.jsonl", "out", *RAY, *arguments) as process:
+            wait_for(partial(has_lines, 4), PATIENCE)
+            one, _ = cluster.workers()
+            os.kill(one, signal.SIGKILL)
+            _, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, texts()) == (0, dict.fromkeys(range(30), "Hello")), stderr
+
+
+def refused_at(address: str) -> bool:
+    """Whether a cluster lets nobody in who has no token for it."""
+    stranger = (
+        f"import ray; ray.init('{address}', log_to_driver=False); print(ray.cluster_resources())"
+    )
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(
+        [sys.executable, "-c", stranger], env=environment, check=False, capture_output=True
+    )
+    return done.returncode != 0 and b"InvalidAuthToken" in done.stderr
+
+
+def test_without_an_address_this_machine_is_the_cluster(
+    user_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"BOX_KEY": CANARY, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    write("in.jsonl", *prompts(8))
+    refused: Script = http(400, {"error": {"message": "no", "code": "x"}})
+    with Server(refused, *[whole("Hello", model="llama")] * 3, [HANG]) as server:
+        (user_path / "g4f.yaml").write_text(
+            f"notice: false\nproviders:\n  box: {{base_url: '{server.url}', key_env: BOX_KEY}}\n"
+            "routes: {gpt-4o: [box/llama]}\n"
+        )
+        with started("in.jsonl", "out", *RAY, "--log", "--concurrency", "2") as process:
+            wait_for(lambda: lines() == 4 and server.hanging == 2, PATIENCE)
+            (own,) = set(re.findall(r"/tmp/g4f-ray-\w+", " ".join(below(process.pid).values())))
+            assert Path(own).stat().st_mode & 0o077 == 0
+            assert tells(Path(own), CANARY) == []
+            (address,) = set(
+                re.findall(r"--gcs-address=(\S+)", " ".join(below(process.pid).values()))
+            )
+            assert refused_at(address)
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+    (error,) = (one["error"] for one in read().values() if "error" in one)
+    assert (error["type"], error["status"], error["code"]) == ("BadRequestError", 400, "x")
+    assert (process.returncode, stdout) == (130, "")
+    assert "3 answered, 1 failed, 27 tokens: out" in stderr.splitlines()
+    assert len(logged(user_path)) == 3
+    assert not (tmp_path / ".ray").exists()
+    assert not Path(own).exists()
+    assert not [line for _, line in processes().values() if own in line]
+
+
+def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("in.jsonl", *prompts(1))
+    result = batch("in.jsonl", "out", *RAY, "--ray-address", "127.0.0.1:1", code=1)
+    assert "There is no Ray cluster at 127.0.0.1:1: " in result.stderr
+    assert '"ray status"' in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (("--engine", "ray", "--key", CANARY), "a key itself would travel through Ray", 1),
+        (("--engine", "ray", "--ray-address", "ray://a:10001"), "address of a Ray Client", 1),
+        (("--ray-address", "auto"), "--ray-address goes with --engine ray", 2),
+    ],
+)
+def test_what_is_refused_before_anything_starts(
+    arguments: tuple[str, ...],
+    said: str,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("in.jsonl", *prompts(1))
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", *arguments, code=code)
+    assert said in result.stderr
+    assert CANARY not in result.output
+    assert not Path("out").exists()
+
+
+def test_without_ray_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    write("in.jsonl", *prompts(1))
+    assert "pip install 'llm-g4f[ray]'" in batch("in.jsonl", "out", *RAY, code=1).stderr

@@ -1,0 +1,710 @@
+"""The limits of a batch run: what a provider is found to take, and who is asked when."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm_g4f.batch.adaptive_rate import BEGIN, LONGEST_PAUSE, AdaptiveRate
+from llm_g4f.batch.provider_limits import BatchAdmission
+from llm_g4f.config.settings import Config
+from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, status_error
+from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
+from llm_g4f.receipt import Receipt
+from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.routing import fallback
+from llm_g4f.routing.cooldowns import LONGEST, Health
+from llm_g4f.routing.registry import Registry
+from llm_g4f.routing.route import Candidate, equally_exact
+from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
+from tests.routing.test_fallback_properties import Given
+from tests.support import batch_limits, clock
+from tests.support.batch_limits import Bucket, Scenario
+
+# What a provider takes, in made-up time.
+
+
+@dataclass
+class Run:
+    """A simulated run: the seconds it took, how many requests were refused, how many at once at most."""
+
+    seconds: float = 0.0
+    refused: int = 0
+    most: int = 0
+
+
+def simulated(bucket: Bucket, told: str, takes: float, at_once: int, prompts: int) -> Run:
+    """All prompts through one `AdaptiveRate` against `bucket`, which tells when to come back (in "whole"
+    seconds, "exactly", "never") and takes so many seconds for an answer; the client 1 ms for a request."""
+    run, pace = Run(), AdaptiveRate(at_once, 0.0)
+    events: list[tuple[float, int, float | None, bool, float | None]] = []
+    now = free = 0.0
+    left, answered, number = prompts, 0, 0
+    while answered < prompts:
+        while left and now >= free and (wait := pace.delay(now)) == 0:
+            pace.begin(now)
+            left -= 1
+            number += 1
+            free = now + 1e-3
+            run.most = max(run.most, pace.in_flight)
+            refusal = bucket.wait(now)
+            ways = {"whole": math.ceil(refusal), "exactly": refusal, "never": None}
+            # Neither too even nor left to luck.
+            seconds = takes * (0.5 + number * 0.618 % 1)
+            back = now + (min(takes, 1e-3) if refusal else seconds)
+            heapq.heappush(events, (back, number, now, not refusal, ways[told]))
+        wake = math.inf
+        if left:
+            wait = pace.delay(now)
+            # A timer wakes at whole milliseconds.
+            wake = math.inf if wait is None else math.ceil(max(free, now + wait) * 1e3) / 1e3
+        if wake <= (events[0][0] if events else math.inf):
+            assert wake < math.inf, "nothing is left that could happen"
+            now = max(wake, now + 1e-6)
+            continue
+        now, _, began, good, told_wait = heapq.heappop(events)
+        assert began is not None
+        if good:
+            pace.answered(began)
+            answered += 1
+        else:
+            pace.refused(began, now, told_wait)
+            run.refused += 1
+            left += 1
+    run.seconds = now
+    return run
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "told", "takes", "at_once", "ratio"),
+    [
+        (500, 100, "whole", 0.001, 64, 1.15),
+        (500, 100, "whole", 0.1, 64, 1.15),
+        (500, 100, "exactly", 0.001, 64, 1.05),
+        (200, 20, "whole", 0.001, 64, 1.15),
+        (200, 20, "exactly", 0.1, 64, 1.05),
+        (200, 20, "never", 0.001, 64, 1.15),
+        (100, 1000, "whole", 0.001, 64, 1.05),
+        (100, 30, "whole", 1.0, 256, 1.15),
+        (8, 500, "whole", 0.1, 64, 1.05),
+        (1, 60, "exactly", 2.0, 16, 1.05),
+    ],
+)
+def test_a_rate_is_found_and_kept(
+    rate: float, burst: float, told: str, takes: float, at_once: int, ratio: float
+) -> None:
+    prompts = 10_000
+    run = simulated(Bucket(rate, burst), told, takes, at_once, prompts)
+    assert run.seconds <= ratio * (prompts - burst) / rate
+    assert run.refused < 0.02 * (prompts + run.refused)
+    assert run.most <= at_once
+
+
+def test_without_refusals_nothing_is_held_back() -> None:
+    run = simulated(Bucket(math.inf, math.inf), "never", 1.0, 64, 2_000)
+    assert (run.refused, run.most) == (0, 64)
+    assert run.seconds < 1.2 * 2_000 / 64
+
+
+def full(pace: AdaptiveRate, now: float) -> int:
+    """Begin as many requests as there is room for."""
+    count = 0
+    while pace.delay(now) == 0:
+        pace.begin(now)
+        count += 1
+    return count
+
+
+def test_the_window_doubles_until_something_is_refused_and_then_grows_by_steps() -> None:
+    pace = AdaptiveRate(40, 0.0)
+    begun = []
+    for now in range(5):
+        begun.append(full(pace, now))
+        for _ in range(begun[-1]):
+            pace.answered(now)
+    assert begun == [BEGIN, 8, 16, 32, 40]
+    full(pace, 5)
+    pace.timed_out(5, 6)
+    assert pace.window == 20
+    for _ in range(39):
+        pace.timed_out(5, 6)
+    assert (pace.window, pace.in_flight) == (20, 0), "once for all that were on their way"
+    assert full(pace, 7) == 20
+    for _ in range(20):
+        pace.answered(7)
+    assert pace.window == 24
+
+
+def test_the_window_falls_to_what_is_carried_but_at_most_by_half() -> None:
+    for refused, window in ((1, 7), (3, 5), (4, 4), (8, 4)):
+        pace = AdaptiveRate(8, 0.0)
+        for _ in range(full(pace, 0.0)):
+            pace.answered(0.0)
+        assert full(pace, 1.0) == 8
+        assert [pace.refused(1.0, 2.0, 1.0) for _ in range(refused)].count(True) == 1
+        assert pace.window == window
+
+
+def test_nobody_begins_before_the_time_that_was_named() -> None:
+    pace = AdaptiveRate(8, 0.0)
+    full(pace, 0.0)
+    pace.refused(0.0, 1.0, 7.0)
+    pace.refused(0.0, 2.0, 9.0)
+    pace.answered(0.0)
+    assert [pace.delay(now) for now in (2.0, 10.5)] == [9.0, 0.5]
+    assert pace.held(3.0) == 8.0
+    assert pace.delay(11.0) == 0
+
+
+def test_a_pause_that_nobody_named_doubles_while_nothing_is_answered() -> None:
+    pace, now, pauses = AdaptiveRate(8, 0.0), 0.0, []
+    for _ in range(9):
+        pace.begin(now)
+        pace.refused(now, now, None)
+        pauses.append(pace.held(now))
+        now += pauses[-1]
+        assert pace.delay(now) == 0
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, LONGEST_PAUSE, LONGEST_PAUSE]
+    pace.begin(now)
+    pace.answered(now)
+    now += 1.0
+    pace.begin(now)
+    pace.refused(now, now, None)
+    assert pace.held(now) == 1
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 300),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["begin", "begin", "answered", "refused", "timed_out", "ended"]),
+            st.sampled_from([0.0, 0.0, 1e-4, 0.01, 1.0, 100.0]),
+            st.sampled_from([None, 0.0, 0.002, 1.0, 60.0]),
+        ),
+        max_size=200,
+    ),
+)
+def test_whatever_happens_there_is_room_sooner_or_later(
+    most: int, steps: list[tuple[str, float, float | None]]
+) -> None:
+    pace, now = AdaptiveRate(most, 0.0), 0.0
+    flying: list[float] = []
+    for what, passes, wait in steps:
+        now += passes
+        if what == "begin":
+            full_now = pace.delay(now)
+            if full_now == 0:
+                pace.begin(now)
+                flying.append(now)
+        elif flying:
+            began = flying.pop(0)
+            if what == "answered":
+                pace.answered(began)
+            elif what == "refused":
+                pace.refused(began, now, wait)
+            elif what == "timed_out":
+                pace.timed_out(began, now)
+            else:
+                pace.ended()
+        assert 1 <= pace.window <= most
+        assert pace.in_flight == len(flying) <= most
+    while flying:
+        pace.answered(flying.pop())
+    later = pace.delay(now)
+    assert later is not None, "nobody is there whose end could make room"
+    assert later <= LONGEST_PAUSE
+    now += later
+    again = pace.delay(now)
+    if again:
+        # What was held back is let go at a pace, and be it a slow one.
+        assert again <= LONGEST_PAUSE
+        now += again * 1.001
+    assert pace.delay(now) == 0
+
+
+# Who is asked, and when.
+
+
+@dataclass
+class Host:
+    """A provider in made-up time: each answer takes `takes` seconds; `bucket` may refuse it, and `fails`
+    says what becomes of the first ones."""
+
+    name: str
+    exact: bool = True
+    kind: Kind = "keyed"
+    scope: Scope = "key"
+    bucket: Bucket | None = None
+    takes: float = 1.0
+    fails: list[APIError | float] = field(default_factory=list)
+    timeout: float | None = None
+    asked: list[float] = field(default_factory=list)
+    now: int = 0
+    most: int = 0
+    model: str = "m"
+
+    async def serves(self, request: ChatRequest) -> Serving:
+        return Serving(self.model, self.exact)
+
+    async def models(self) -> list[str]:
+        return []
+
+    async def stream(
+        self, request: ChatRequest, serving: Serving
+    ) -> AsyncIterator[ChatCompletionChunk]:
+        loop = asyncio.get_running_loop()
+        self.asked.append(loop.time())
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            if self.fails:
+                failure = self.fails.pop(0)
+                # Those who are asked at the same time meet the same.
+                await asyncio.sleep(0)
+                if isinstance(failure, APIError):
+                    raise failure
+                await asyncio.sleep(failure)
+            if self.bucket and (wait := self.bucket.wait(loop.time())):
+                raise refusal(self.name, math.ceil(wait))
+            await asyncio.sleep(self.takes)
+            delta = ChoiceDelta(content="Hello")
+            yield ChatCompletionChunk("1", 1, self.model, [ChunkChoice(0, delta, "stop")])
+        finally:
+            self.now -= 1
+
+
+def refusal(name: str, wait: float | None, status: int = 429, code: str | None = None) -> APIError:
+    return status_error(
+        status, f"{name}: no", provider=name, model="m", retry_after=wait, code=code
+    )
+
+
+class Hosts(Given, frozen=True):
+    """A source that has these hosts and no others."""
+
+    hosts: Sequence[Host] = ()
+
+    def names(self) -> list[str]:
+        return [host.name for host in self.hosts]
+
+    def provider(
+        self,
+        name: str,
+        model: str,
+        *,
+        key: Secret | None = None,
+        upstream: str | None = None,
+        named: bool = False,
+    ) -> Provider | Ineligible:
+        return next(host for host in self.hosts if host.name == name)
+
+
+@dataclass
+class Row:
+    """What became of one request, and when."""
+
+    receipt: Receipt | None
+    error: G4FError | None
+    seconds: float
+
+    @property
+    def attempts(self) -> list[tuple[str, str]]:
+        assert self.receipt is not None
+        return [(one.provider, one.outcome) for one in self.receipt.attempts]
+
+
+async def row(source: Registry, limits: BatchAdmission, timeout: float | None = None) -> Row:
+    names = tuple(source.names())
+    request = ChatRequest(
+        model="gpt-4o",
+        messages=[{"role": "user", "content": "hi"}],
+        providers=names,
+        timeout=timeout,
+    )
+    receipt = error = None
+    try:
+        async for batch in fallback.stream(request, source, limits):
+            receipt = batch[0].receipt
+    except G4FError as raised:
+        error, receipt = raised, raised.receipt
+    return Row(receipt, error, asyncio.get_running_loop().time())
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Callable[..., Hosts]:
+    """A source of hosts in their order; its state file has the time of the made-up loop."""
+
+    def made(*hosts: Host) -> Hosts:
+        def now() -> float:
+            return 1.8e9 + asyncio.get_running_loop().time()
+
+        health = Health(tmp_path / "health.json", now)
+        return Hosts(Config(tmp_path / "g4f.yaml"), health=health, hosts=hosts)
+
+    return made
+
+
+def rows(source: Registry, count: int, most: int = 64, timeout: float | None = None) -> list[Row]:
+    """So many requests at once, in made-up time."""
+
+    async def main() -> list[Row]:
+        limits = BatchAdmission(most)
+        found = await asyncio.gather(*(row(source, limits, timeout) for _ in range(count)))
+        assert_all_back(limits)
+        return found
+
+    return clock.run(main())
+
+
+def assert_all_back(limits: BatchAdmission) -> None:
+    """Nobody holds a slot, waits for one, or will be called."""
+    assert not limits._queues
+    assert limits._timer is None
+    assert all(lane.pace.in_flight == 0 for lane in limits._lanes.values())
+
+
+Make = Callable[..., Hosts]
+
+
+def test_load_is_shared_only_by_what_is_too_much_for_the_first(hosts: Make) -> None:
+    a, b, c = Host("a"), Host("b"), Host("c", exact=False)
+    source = hosts(a, c, b)
+    assert all(one.error is None for one in rows(source, BEGIN))
+    assert (len(a.asked), len(b.asked)) == (BEGIN, 0)
+    found = rows(source, 7)
+    assert (len(a.asked), len(b.asked), len(c.asked)) == (2 * BEGIN, 7 - BEGIN, 0)
+    assert {one.seconds for one in found} == {1.0}
+
+
+def test_two_providers_take_what_each_can(hosts: Make) -> None:
+    a = Host("a", bucket=Bucket(20, 10), takes=0.1)
+    b = Host("b", bucket=Bucket(60, 10), takes=0.1)
+    found = rows(hosts(a, b), 2_000)
+    assert {one.error for one in found} == {None}
+    served = Counter(one.receipt.provider for one in found if one.receipt)
+    assert served["b"] > 2 * served["a"] > 500
+    assert max(one.seconds for one in found) < 1.3 * 2_000 / 80
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_limit_that_passes_soon_is_waited_out(status: int, hosts: Make) -> None:
+    a = Host("a", fails=[refusal("a", 30.0, status) for _ in range(4)])
+    c = Host("c", exact=False)
+    (only,) = rows(hosts(a, c), 1)
+    outcome = "RateLimitError" if status == 429 else "InternalServerError"
+    assert only.attempts == [("a", outcome), ("a", outcome), ("a", "ok")]
+    assert a.asked == [0.0, 30.0, 60.0, 90.0, 120.0]
+    assert not c.asked
+
+
+def test_who_is_refused_is_asked_before_all_that_wait(hosts: Make) -> None:
+    a = Host("a", fails=[refusal("a", 5.0)])
+
+    async def main() -> list[Row]:
+        source, limits = hosts(a), BatchAdmission(1)
+        first = asyncio.create_task(row(source, limits))
+        others = [asyncio.create_task(row(source, limits)) for _ in range(3)]
+        return [await first, *[await other for other in others]]
+
+    first, *others = clock.run(main())
+    assert first.seconds == 6.0
+    assert all(other.seconds > 6.0 for other in others)
+    assert a.most == 1
+
+
+def test_retry_after_holds_for_all_of_its_key_and_for_no_other(hosts: Make) -> None:
+    a = Host("a", fails=[refusal("a", 50.0)], scope="model")
+    found = rows(hosts(a), 30)
+    assert all(asked == 0.0 or asked >= 50.0 for asked in a.asked)
+    b, c = Host("b", fails=[refusal("b", 50.0)]), Host("c")
+    found = rows(hosts(b, c), 30)
+    assert sum(one.seconds < 50.0 for one in found) > 20
+
+
+LONG = {
+    "retry-after": lambda: refusal("a", LONGEST + 1),
+    "quota": lambda: refusal("a", None, code="insufficient_quota"),
+    "payment": lambda: refusal("a", None, 402),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_for_a_limit_that_lasts_another_is_asked_at_once(name: str, hosts: Make) -> None:
+    a, b = Host("a", fails=[LONG[name]() for _ in range(9)]), Host("b", exact=False)
+    source = hosts(a, b)
+    found = rows(source, 40)
+    assert {one.receipt.provider for one in found if one.receipt} == {"b"}
+    assert len(a.asked) == BEGIN, "asked again although it said when"
+    assert all(one.seconds < 30 for one in found)
+
+    alone = Host("a", fails=[LONG[name]() for _ in range(99)])
+    (tmp := source.health._path).unlink()
+    found = rows(hosts(alone), 40)
+    assert {type(one.error) for one in found} == {type(LONG[name]())}
+    assert all(one.error and one.error.receipt is one.receipt for one in found)
+    assert len(alone.asked) == BEGIN
+    assert tmp.exists()
+
+
+def test_what_is_no_limit_leads_to_the_next_as_ever(hosts: Make) -> None:
+    a = Host("a", fails=[refusal("a", None, 500) for _ in range(99)])
+    b = Host("b", exact=False)
+    found = rows(hosts(a, b), 20)
+    assert {one.receipt.provider for one in found if one.receipt} == {"b"}
+    assert len(a.asked) == BEGIN, "who has just failed is asked last"
+    assert found[0].attempts == [("a", "InternalServerError"), ("b", "ok")]
+    assert found[-1].attempts == [("b", "ok")]
+
+
+def test_who_has_recovered_is_asked_first_again(hosts: Make) -> None:
+    down = refusal("a", None, 500)
+    a, b = Host("a", fails=[down, 0.0, down]), Host("b", exact=False)
+
+    async def main() -> list[str | None]:
+        source, limits, served = hosts(a, b), BatchAdmission(8), []
+        for pause in (0.0, 5.0, 1.0, 5.0):
+            await asyncio.sleep(pause)
+            found = await row(source, limits)
+            served.append(found.receipt.provider if found.receipt else None)
+        assert source.health.cooldowns() == {}
+        assert_all_back(limits)
+        return served
+
+    assert clock.run(main()) == ["b", "a", "b", "a"]
+
+
+def test_a_request_waits_no_longer_than_its_own_time(hosts: Make) -> None:
+    a = Host("a", bucket=Bucket(1 / 60, 2))
+    found = rows(hosts(a), 4, timeout=30.0)
+    kinds = Counter(type(one.error).__name__ for one in found)
+    assert kinds == {"NoneType": 2, "RateLimitError": 1, "APITimeoutError": 1}
+    assert all(one.seconds <= 30.0 for one in found)
+    (late,) = [
+        one for one in rows(hosts(Host("a", takes=20.0)), 5, timeout=15.0) if not one.attempts
+    ]
+    assert isinstance(late.error, APITimeoutError)
+    assert late.seconds == 15.0
+    assert "a had no room" in str(late.error)
+
+
+def test_who_is_refused_for_ever_is_told_so(hosts: Make) -> None:
+    a = Host("a", fails=[refusal("a", 60.0) for _ in range(99)])
+    (only,) = rows(hosts(a), 1)
+    assert isinstance(only.error, RateLimitError)
+    assert only.attempts == [("a", "RateLimitError")] * 2
+    assert fallback.REFUSED_FOR <= only.seconds <= fallback.REFUSED_FOR + LONGEST
+
+
+def test_time_outs_halve_what_is_asked_at_once(hosts: Make) -> None:
+    a = Host("a", fails=[1e9] * BEGIN, timeout=10.0)
+    found = rows(hosts(a), BEGIN)
+    assert {one.attempts[0] for one in found} == {("a", "APITimeoutError")}
+    retried = [asked for asked in a.asked if asked]
+    assert max(Counter(round(asked) for asked in retried).values()) <= BEGIN // 2
+
+
+@pytest.mark.parametrize("when", [0.5, 1.5, 2.5])
+def test_who_goes_away_gives_its_place_back(when: float, hosts: Make) -> None:
+    a = Host("a")
+
+    async def main() -> None:
+        source, limits = hosts(a), BatchAdmission(1)
+        tasks = [asyncio.create_task(row(source, limits)) for _ in range(4)]
+        await asyncio.sleep(when)
+        for task in tasks[:3]:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(ended[3], Row)
+        assert ended[3].error is None
+        assert_all_back(limits)
+
+    clock.run(main())
+
+
+def test_who_goes_away_in_the_moment_of_its_turn_gives_it_back(hosts: Make) -> None:
+    a = Host("a")
+
+    async def main() -> None:
+        source, limits = hosts(a), BatchAdmission(1)
+
+        async def then_cancel() -> None:
+            # In one step: the place is given to the second, which is cancelled before it knows.
+            await row(source, limits)
+            second.cancel()
+
+        first = asyncio.create_task(then_cancel())
+        await asyncio.sleep(0.5)
+        second, third = (asyncio.create_task(row(source, limits)) for _ in range(2))
+        await asyncio.wait([first, second, third])
+        assert second.cancelled()
+        assert third.result().error is None
+        assert_all_back(limits)
+
+    clock.run(main())
+
+
+def test_the_embedded_model_is_asked_one_at_a_time(hosts: Make) -> None:
+    embedded, local = Host("e", kind="embedded"), Host("l", kind="local")
+    rows(hosts(embedded), 5)
+    rows(hosts(local), 5)
+    assert (embedded.most, local.most) == (1, BEGIN)
+
+
+def test_other_processes_learn_of_what_lasts_and_once(
+    hosts: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    failed = Health.failed
+
+    def note(health: Health, key: str, error: APIError) -> None:
+        written.append(key)
+        failed(health, key, error)
+
+    monkeypatch.setattr(Health, "failed", note)
+    short = Host("short", bucket=Bucket(20, 5), takes=0.1)
+    rows(hosts(short), 300)
+    assert written == []
+    long = Host("long", fails=[refusal("long", 60.0) for _ in range(BEGIN)])
+    source = hosts(long)
+    rows(source, 20)
+    assert written == ["long"]
+    assert "long" not in source.health._path.read_text(), "it has answered since"
+
+
+def test_a_cooldown_of_another_process_is_waited_out(hosts: Make) -> None:
+    a, b = Host("a"), Host("b", exact=False)
+    source = hosts(a, b)
+
+    async def main() -> Row:
+        source.health.failed("a", refusal("a", 20.0))
+        return await row(source, BatchAdmission(4))
+
+    assert clock.run(main()).attempts == [("a", "ok")]
+    assert a.asked == [20.0]
+
+
+@pytest.mark.parametrize(
+    ("route", "alike"),
+    [
+        ("a:exact b:exact c:successor d:exact", "abd"),
+        ("a:successor b:exact c:successor", "ac"),
+        ("a:keyed/x/gpt-oss b:keyed/GPT-OSS c:local/gpt-oss d:keyed/other", "ab"),
+        ("a:local/m b:anonymous/m", "a"),
+    ],
+)
+def test_who_is_as_good_as_the_first(route: str, alike: str) -> None:
+    candidates = []
+    for text in route.split():
+        name, _, what = text.partition(":")
+        kind, _, model = what.partition("/")
+        serving = Serving(model or "m", kind == "exact", successor=kind == "successor")
+        host = Host(name, kind=kind if model else "keyed")  # type: ignore[arg-type]
+        candidates.append(Candidate(host, serving))
+    assert "".join(one.provider.name for one in equally_exact(candidates)) == alike
+
+
+ends = st.builds(
+    refusal,
+    st.just("x"),
+    st.sampled_from([None, None, 0.0, 1.0, 7.0, 4000.0]),
+    st.sampled_from([401, 404, 429, 429, 429, 500, 503]),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.booleans(),
+            st.sampled_from(["keyed", "local", "embedded"]),
+            st.lists(ends | st.sampled_from([0.5, 40.0]), max_size=12),
+            st.sampled_from([0.0, 0.3, 3.0]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(
+        st.tuples(st.sampled_from([None, None, 5.0]), st.sampled_from([None, None, 0.2, 2.0])),
+        max_size=25,
+    ),
+    st.integers(1, 9),
+)
+def test_every_request_ends_and_every_slot_comes_back(
+    made: list[tuple[bool, Kind, list[APIError | float], float]],
+    calls: list[tuple[float | None, float | None]],
+    most: int,
+) -> None:
+    given_hosts = [
+        Host(name, exact, kind, fails=list(fails), takes=takes, timeout=20.0)
+        for name, (exact, kind, fails, takes) in zip("abcd", made, strict=False)
+    ]
+
+    async def main(source: Registry) -> None:
+        limits = BatchAdmission(most)
+        loop = asyncio.get_running_loop()
+        tasks = []
+        for timeout, leaves in calls:
+            tasks.append(asyncio.create_task(row(source, limits, timeout)))
+            if leaves is not None:
+                loop.call_later(leaves, tasks[-1].cancel)
+        for task, (timeout, _) in zip(tasks, calls, strict=True):
+            await asyncio.wait([task])
+            if task.cancelled():
+                continue
+            found = task.result()
+            assert found.receipt is not None
+            assert len(found.attempts) <= 3 * fallback.TRIES_PER_CALL
+            assert timeout is None or found.seconds <= timeout + 1e-6
+        assert_all_back(limits)
+        for host in given_hosts:
+            assert host.now == 0
+            assert host.most <= (1 if host.kind == "embedded" else most)
+
+    with tempfile.TemporaryDirectory() as folder:
+        health = Health(Path(folder, "health.json"), lambda: 1.8e9)
+        clock.run(main(Hosts(Config(Path(folder, "g4f.yaml")), health=health, hosts=given_hosts)))
+
+
+def test_a_single_prompt_does_not_even_load_the_limits() -> None:
+    code = "import sys, llm_g4f.client; print([m for m in sys.modules if m.endswith(('.limits', '.pace'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+# On sockets.
+
+IN_FULL = bool(os.environ.get("G4F_LONG"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    # The first one's limit is above what a busy machine asks in the short form.
+    "scenario",
+    batch_limits.SCENARIOS if IN_FULL else batch_limits.SCENARIOS[1:],
+    ids=lambda one: one.name,
+)
+def test_many_prompts_are_answered_as_fast_as_the_limits_allow(scenario: Scenario) -> None:
+    if IN_FULL:
+        result = batch_limits.run(scenario, prompts=10_000, at_once=64)
+        assert result.complaints() == []
+        return
+    # So few are over before a rate is known: what shows is that all end, and nobody is pressed.
+    result = batch_limits.run(scenario, prompts=300, at_once=32)
+    assert not result.wrong
+    assert result.answered.total() == 300
+    assert len(result.answered) == len(scenario.limits)
+    assert 0 < result.refused < 100

@@ -1,0 +1,868 @@
+"""`llm g4f batch`: from a file to a file, and on again after any end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlite_utils
+from click.testing import Result
+
+from llm_g4f.batch.results_file import ResultsFile
+from tests.cli.test_commands import g4f
+from tests.conftest import Run
+from tests.routing.test_prices import of_table
+from tests.support.server import HANG, Server, http, whole
+
+Endpoints = Callable[..., Path]
+
+LONG = bool(os.environ.get("G4F_LONG"))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of IN and OUT, where the command runs."""
+    path = tmp_path / "work"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+def batch(*args: str, code: int = 0) -> Result:
+    """`llm g4f batch …` in this process, ending with `code`."""
+    result = g4f("batch", *args)
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def write(name: str, *rows: Any) -> str:
+    """Write rows as JSON Lines, text as it is."""
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return name
+
+
+def prompts(count: int) -> list[dict[str, Any]]:
+    return [{"id": number, "prompt": f"prompt {number}"} for number in range(count)]
+
+
+def read(name: str = "out") -> dict[str | int, Any]:
+    """The results by their ids, each of which is there once."""
+    found = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
+    assert len({str(one["id"]) for one in found}) == len(found)
+    return {one["id"]: one for one in found}
+
+
+def texts(name: str = "out") -> dict[str | int, str | None]:
+    """The answers' texts by their ids; None for an error."""
+    return {id: one.get("text") for id, one in read(name).items()}
+
+
+def asked(server: Server) -> list[Any]:
+    """The last message of each request."""
+    return [request.json["messages"][-1]["content"] for request in server.requests]
+
+
+@contextlib.contextmanager
+def started(*args: str, **kwargs: Any) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own."""
+    kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
+    with subprocess.Popen(
+        [sys.executable, "-m", "llm", "g4f", "batch", *args], **kwargs
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def lines(name: str = "out") -> int:
+    return Path(name).read_bytes().count(b"\n") if Path(name).exists() else 0
+
+
+def has_lines(count: int) -> bool:
+    return lines() >= count
+
+
+FORMS = {
+    "in.jsonl": '{"id": "a", "prompt": "one"}\n{"id": "b", "prompt": "two\\nlines", "temperature": 0}\n',
+    "in.json": '[{"id": "a", "prompt": "one"},\n {"id": "b", "prompt": "two\\nlines", "temperature": 0}]',
+    "in.csv": 'id,prompt,temperature\na,one,\nb,"two\nlines",0\n',
+    "in.tsv": 'id\tprompt\ttemperature\na\tone\t\nb\t"two\nlines"\t0\n',
+}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by name", "by content"])
+@pytest.mark.parametrize("name", FORMS)
+def test_every_format(name: str, named: bool, endpoints: Endpoints) -> None:
+    source = name if named else "in"
+    Path(source).write_text(FORMS[name], encoding="utf-8")
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        result = batch(source, "out", "-m", "gpt-4o", "--concurrency", "1")
+    assert texts() == {"a": "Hello", "b": "Hello"}
+    assert asked(server) == ["one", "two\nlines"]
+    assert [request.json.get("temperature") for request in server.requests] == [None, 0]
+    assert result.stderr == "2 answered, 0 failed, 18 tokens: out\n"
+    assert result.stdout == ""
+
+
+def test_a_prompt_a_line_and_ids_by_number(endpoints: Endpoints) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch(write("in.txt", "one", "", "three, four"), "out", "-m", "4o")
+        batch(write("in", "one", '{"b": 1}'), "out2", "-m", "4o", "--format", "lines")
+    assert texts() == {1: "Hello", 3: "Hello"}
+    assert texts("out2") == {1: "Hello", 2: "Hello"}
+    assert sorted(asked(server)) == ["one", "one", "three, four", '{"b": 1}']
+
+
+def test_standard_input(endpoints: Endpoints, run_llm: Run, folder: Path) -> None:
+    rows = "".join(json.dumps(row) + "\n" for row in prompts(200))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        done = run_llm("g4f", "batch", "-", "out", "-m", "gpt-4o", input=rows)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert texts() == dict.fromkeys(range(200), "Hello")
+
+
+def test_a_pipe_is_answered_while_it_is_open(endpoints: Endpoints) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            for count in (1, 2):
+                process.stdin.write('{"prompt": "a"}\n')
+                process.stdin.flush()
+                wait_for(partial(has_lines, count))
+            process.stdin.close()
+            assert process.wait(20) == 0
+
+
+def test_options_hold_for_every_row_that_does_not_say_otherwise(endpoints: Endpoints) -> None:
+    write(
+        "in.jsonl",
+        {"id": "a", "prompt": "one"},
+        {"id": "b", "prompt": "two", "temperature": 1, "system": "Own", "model": "4o-mini"},
+    )
+    with Server(whole("{}")) as server:
+        endpoints(box=server, other=Server(whole("never")))
+        batch(
+            *("in.jsonl", "out", "-m", "4o", "-s", "Be brief", "--concurrency", "1"),
+            *("-o", "temperature", "0.5", "-o", "provider", "box", "-o", "timeout", "30"),
+            *("--schema", "name, age int"),
+        )
+    first, second = (request.json for request in server.requests)
+    assert (first["model"], second["model"]) == ("gpt-4o", "gpt-4o-mini")
+    assert (first["temperature"], second["temperature"]) == (0.5, 1)
+    assert [one["messages"][0] for one in (first, second)] == [
+        {"role": "system", "content": "Be brief"},
+        {"role": "system", "content": "Own"},
+    ]
+    schema = first["response_format"]["json_schema"]["schema"]
+    assert list(schema["properties"]) == ["name", "age"]
+    assert "provider" not in first
+    assert "timeout" not in first
+
+
+def template(user_path: Path, name: str, text: str) -> str:
+    folder = user_path / "templates"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return name
+
+
+TEMPLATE = "model: gpt-4o-mini\nsystem: In $tone.\nprompt: 'Greet $name. $input'\ndefaults: {tone: prose}\noptions: {seed: 7}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("in.csv", "prompt,name,tone,seed,note\nNow!,Ann,,1,x\nLater.,Bob,verse,,y\n"),
+        ("in.jsonl", '{"prompt": "Now!", "name": "Ann", "seed": 1, "tone": ""}\n{"prompt": "Later.", "name": "Bob", "tone": "verse"}\n'),
+    ],
+)  # fmt: skip
+def test_other_columns_are_a_templates_variables(
+    name: str, rows: str, endpoints: Endpoints, user_path: Path
+) -> None:
+    Path(name).write_text(rows, encoding="utf-8")
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch(name, "out", "-t", template(user_path, "greet", TEMPLATE), "--concurrency", "1")
+    bodies = [request.json for request in server.requests]
+    assert [[one["content"] for one in body["messages"]] for body in bodies] == [
+        ["In .", "Greet Ann. Now!"],
+        ["In verse.", "Greet Bob. Later."],
+    ]
+    assert [(body["model"], body["seed"]) for body in bodies] == [
+        ("gpt-4o-mini", 1),
+        ("gpt-4o-mini", 7),
+    ]
+
+
+def test_a_row_that_a_template_cannot_take_fails_alone(
+    endpoints: Endpoints, user_path: Path
+) -> None:
+    write(
+        "in.jsonl",
+        {"name": "Ann"},
+        {"prompt": "a"},
+        {"messages": [], "name": "Ann"},
+        {"prompt": "a", "name": "Bob"},
+    )
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.jsonl", "out", "-t", template(user_path, "greet", TEMPLATE), code=1)
+    said = {id: one["error"]["message"] for id, one in read().items() if "error" in one}
+    assert said == {
+        1: "The row cannot be asked: the template needs prompt ($input).",
+        2: "The row cannot be asked: Missing variables: name.",
+        3: "The row cannot be asked: a template needs prompt, and it has messages.",
+    }
+    assert asked(server) == ["Greet Bob. a"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("prompt,colour\na,red\n", "Nobody knows what the column colour is for"),
+        ("name,age\na,7\n", "There is no column prompt or messages, but name, age"),
+        ("prompt\na\n".encode("utf-16").decode("latin-1"), "in.csv is no text in UTF-8"),
+    ],
+)
+def test_columns_that_nobody_understands(rows: str, said: str, endpoints: Endpoints) -> None:
+    Path("in.csv").write_bytes(rows.encode("latin-1"))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        result = batch("in.csv", "out", "-m", "gpt-4o", code=1)
+    assert said in result.stderr
+    assert server.requests == []
+
+
+def test_columns_of_one_name_make_no_row(endpoints: Endpoints) -> None:
+    Path("in.csv").write_text("id,prompt,prompt\na,x,y\n")
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.csv", "out", "-m", "gpt-4o", code=1)
+    (error,) = (one["error"] for one in read().values())
+    assert (error["message"], error["line"]) == (
+        "The row cannot be read: two columns have the same name.",
+        1,
+    )
+    assert server.requests == []
+
+
+def test_elements_of_an_array_may_share_a_line(endpoints: Endpoints) -> None:
+    Path("in.json").write_text('[5, 6, {"prompt": "a"}, {"prompt": "b"}]')
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        for count in (2, 0):
+            result = batch("in.json", "out", "-m", "gpt-4o", code=1)
+            assert f"{count} answered, 2 failed" in result.stderr
+            assert texts() == {"row 1": None, "row 2": None, 3: "Hello", 4: "Hello"}
+
+
+def test_cells_have_the_type_of_their_parameter(endpoints: Endpoints) -> None:
+    Path("in.csv").write_text(
+        "prompt,stop,exact,seed,tools,user\n"
+        'a,5,1,7,"[{""type"": ""function"", ""function"": {""name"": ""f""}}]",12\n'
+        "b,,,seven,,\n"
+    )
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.csv", "out", "-m", "gpt-4o", code=1)
+    (body,) = (request.json for request in server.requests)
+    assert {name: body[name] for name in ("stop", "seed", "user")} == {
+        "stop": "5",
+        "seed": 7,
+        "user": "12",
+    }
+    assert body["tools"][0]["function"]["name"] == "f"
+    assert read()[2]["error"] == {
+        "type": "BadRequestError",
+        "message": "The row cannot be asked: seed cannot be 'seven'.",
+        "line": 3,
+    }
+
+
+def test_bad_rows_fail_with_their_lines_and_stop_nobody(endpoints: Endpoints) -> None:
+    rows = ("no", {"id": "b"}, {"id": 0, "prompt": "a"}, [1], {"id": [], "prompt": "a"})
+    write("in.jsonl", *rows, {"id": 4, "prompt": "b", "model": "nobody's"})
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        result = batch("in.jsonl", "out", "-m", "gpt-4o", code=1)
+    found = read()
+    assert {id: one["error"]["line"] for id, one in found.items() if "error" in one} == {
+        "line 1": 1,
+        "b": 2,
+        "line 4": 4,
+        "line 5": 5,
+        4: 6,
+    }
+    assert "not JSON" in found["line 1"]["error"]["message"]
+    assert "neither prompt" in found["b"]["error"]["message"]
+    assert "Unknown model: nobody's" in found[4]["error"]["message"]
+    assert texts()[0] == "Hello"
+    assert "1 answered, 5 failed" in result.stderr
+    assert "--retry-failed" in result.stderr
+
+
+def test_a_mended_row_takes_its_error_with_it(endpoints: Endpoints) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch(write("in.jsonl", '{"id": "a", "prompt"', {"id": "b"}), "out", "-m", "4o", code=1)
+        before = Path("out").stat()
+        batch("in.jsonl", "out", "-m", "4o", code=1)
+        after = Path("out").stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        write("in.jsonl", {"id": "a", "prompt": "one"}, {"id": "b", "prompt": "two"})
+        batch("in.jsonl", "out", "-m", "4o")
+    assert texts() == {"a": "Hello", "b": "Hello"}
+
+
+def test_an_error_is_the_one_that_the_row_has_now(endpoints: Endpoints) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch(write("in.jsonl", {"id": "s", "prompt": ""}), "out", "-m", "4o", code=1)
+        write("in.jsonl", {"id": "k", "prompt": "k"}, {"id": "s", "prompt": "x", "n": 2})
+        batch("in.jsonl", "out", "-m", "4o", code=1)
+    error = read()["s"]["error"]
+    assert ("n has to be 1" in error["message"], error["line"]) == (True, 2)
+
+
+def test_an_id_that_occurs_twice_ends_the_reading(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(3), {"id": 1, "prompt": "again"}, {"id": 9, "prompt": "never"})
+    with Server([0.2, *whole("Hello")]) as server:
+        endpoints(box=server)
+        result = batch("in.jsonl", "out", "-m", "gpt-4o", code=1)
+        assert "The id 1 occurs twice, in line 2 and in line 4" in result.stderr
+        assert texts() == dict.fromkeys(range(3), "Hello")
+        write("in.jsonl", *prompts(3), {"id": 9, "prompt": "now"})
+        batch("in.jsonl", "out", "-m", "gpt-4o")
+    assert sorted(asked(server)) == ["now", "prompt 0", "prompt 1", "prompt 2"]
+
+
+def test_a_second_run_asks_what_is_missing_or_failed(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(3))
+    with Server(whole("first"), http(400, "no"), whole("third"), whole("Hello")) as server:
+        endpoints(box=server)
+        arguments = ("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "1")
+        batch(*arguments, code=1)
+        assert texts() == {0: "first", 1: None, 2: "third"}
+        write("in.jsonl", *prompts(4))
+        result = batch(*arguments)
+        assert "2 answered, 0 failed, 18 tokens, 2 had an answer before" in result.stderr
+        assert texts() == {0: "first", 1: "Hello", 2: "third", 3: "Hello"}
+        batch(*arguments)
+    assert asked(server) == [f"prompt {number}" for number in (0, 1, 2, 1, 3)]
+
+
+def test_retry_failed_leaves_what_was_never_asked(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(3))
+    with Server(http(400, "no"), whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--limit", "1", code=1)
+        assert texts() == {0: None}
+        result = batch("in.jsonl", "out", "-m", "gpt-4o", "--retry-failed")
+    assert texts() == {0: "Hello"}
+    assert asked(server) == ["prompt 0"] * 2
+    assert "2 not asked yet" in result.stderr
+
+
+def test_a_limit_is_waited_out_as_often_as_it_takes(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(2))
+    refusal = http(429, "slow down", [("Retry-After", "0")])
+    with Server(*[refusal] * 5, whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "2")
+    assert texts() == {0: "Hello", 1: "Hello"}
+    assert len(server.requests) == 7
+
+
+def test_limit_asks_so_many_each_time(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(5))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        for count in (2, 4, 5):
+            batch("in.jsonl", "out", "-m", "gpt-4o", "--limit", "2")
+            assert len(read()) == len(server.requests) == count
+
+
+def test_the_file_of_results_is_no_other_file(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(1))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        assert "OUT is a file" in batch("in.jsonl", "-", "-m", "4o", code=2).stderr
+        assert "is IN and OUT" in batch("in.jsonl", "in.jsonl", "-m", "4o", code=1).stderr
+        assert "cannot be read" in batch("none", "out", "-m", "4o", code=1).stderr
+        assert "no result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr
+        for dry in ((), ("--dry-run",)):
+            result = batch("in.jsonl", "o" * 300, "-m", "4o", *dry, code=1)
+            assert re.search(r"o cannot be (written|read): File name too long", result.stderr)
+    assert (server.requests, Path("notes").read_text()) == ([], "mine\n")
+
+
+def test_two_runs_at_once(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(1))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        with contextlib.closing(ResultsFile(Path("out"))):
+            result = batch("in.jsonl", "out", "-m", "gpt-4o", code=1)
+        assert "out is being written by another run" in result.stderr
+        assert server.requests == []
+        batch("in.jsonl", "out", "-m", "gpt-4o")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-m", "gpt-4o", "-o", "temperature", "9"), "less than or equal to 2"),
+        (("-m", "gpt-4o", "-o", "nothing", "9"), "Extra inputs"),
+        (("-m", "nobody's"), "Unknown model: nobody's"),
+        (("-m", "echo"), "another plugin's model"),
+        (("-m", "gpt-4o", "-t", "nowhere"), "Invalid template"),
+        (("-m", "gpt-4o", "-o", "provider", "a,b", "--key", "sk-1"), "belongs to one provider"),
+        (("-m", "gpt-4o", "--schema", "x"), "Invalid schema"),
+    ],
+)
+def test_options_that_make_no_sense(
+    arguments: tuple[str, ...], said: str, endpoints: Endpoints
+) -> None:
+    write("in.jsonl", *prompts(1))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        result = g4f("batch", "in.jsonl", "out", *arguments)
+    assert result.exit_code in (1, 2)
+    assert said in result.stderr
+    assert server.requests == []
+    assert not Path("out").exists()
+
+
+def test_a_template_that_brings_what_a_row_has_no_place_for(
+    endpoints: Endpoints, user_path: Path
+) -> None:
+    write("in.jsonl", *prompts(1))
+    name = template(user_path, "tools", "prompt: $input\ntools: [llm_time]\n")
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name, code=1)
+    assert "The template tools has tools, which a batch has no place for" in result.stderr
+
+
+def test_a_template_with_a_dollar_that_means_nothing(endpoints: Endpoints, user_path: Path) -> None:
+    write("in.jsonl", *prompts(1))
+    name = template(user_path, "shop", "prompt: 'Costs $5: $input'\n")
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name, code=1)
+    assert "The template shop has a $ that begins no variable: write $$ for it." in result.stderr
+
+
+def test_a_template_may_name_what_every_row_has(endpoints: Endpoints, user_path: Path) -> None:
+    write("in.jsonl", {"id": "a", "question": "why"})
+    name = template(user_path, "ids", "prompt: 'Row $id asks $question'\n")
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name)
+    assert asked(server) == ["Row a asks why"]
+
+
+def test_a_key_goes_to_its_provider_alone(endpoints: Endpoints) -> None:
+    write("in.jsonl", {"id": "a", "prompt": "x"}, {"id": "b", "prompt": "y", "provider": "other"})
+    with Server(whole("Hello")) as server:
+        endpoints(box=server, other=server)
+        arguments = ("-m", "gpt-4o", "-o", "provider", "box", "--key", "sk-canary")
+        result = batch("in.jsonl", "out", *arguments, code=1)
+    assert texts() == {"a": "Hello", "b": None}
+    assert [request.headers.get("authorization") for request in server.requests] == [
+        "Bearer sk-canary"
+    ]
+    assert "canary" not in result.output + Path("out").read_text()
+
+
+def logged(user_path: Path) -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite_utils.Database(user_path / "logs.db")) as database:
+        return list(database["turns"].rows)
+
+
+def test_log_writes_what_llm_would_have_written(
+    endpoints: Endpoints, run_llm: Run, user_path: Path
+) -> None:
+    answer = whole("Hello", reasoning="Hm")
+    with Server(answer, answer, http(400, "no")) as server:
+        endpoints(box=server)
+        options = ("-m", "gpt-4o", "-o", "temperature", "0.5", "--schema", "name, age int")
+        run_llm(*options, "-s", "Be brief", "one", "--no-stream")
+        write("in.jsonl", {"prompt": "one"}, {"prompt": "two"})
+        arguments = ("-s", "Be brief", "--log", "--concurrency", "1")
+        batch("in.jsonl", "out", *options, *arguments, code=1)
+    own, ours = logged(user_path)
+    assert run_llm("logs", "list", "-n", "0", "--short").stdout.count("prompt: one") == 2
+    for name in own:
+        if name not in ("id", "thread_id", "datetime_utc", "duration_ms", "response_json"):
+            assert ours[name] == own[name], name
+    theirs, mine = (json.loads(turn["response_json"]) for turn in (own, ours))
+    assert mine.keys() == theirs.keys()
+    assert mine["g4f"]["provider"] == "box"
+    assert 0 <= ours["duration_ms"] < 5_000
+
+
+def test_log_has_a_whole_conversation_and_calls(
+    endpoints: Endpoints, run_llm: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = {"name": "look", "arguments": '{"at": 1}'}
+    call = {"id": "call_1", "type": "function", "function": function}
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    messages = [
+        {"role": "user", "content": "Look"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "a pelican"},
+    ]
+    with Server(whole(None, tool_calls=[call], model="llama")) as server:
+        endpoints("routes: {gpt-4o: [box/llama]}", box=server)
+        write("in.jsonl", {"messages": messages, "tools": tools, "provider": "box/llama"})
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    # Who answers is said when it answers, and not again when it is logged.
+    assert caplog.text.count("answered by llama") == 1
+    (entry,) = json.loads(run_llm("logs", "list", "--json").stdout)
+    assert entry["options_json"] == {"provider": "box/llama"}
+    assert [one["tool_call_id"] for one in entry["tool_calls"]] == ["call_1"]
+    assert [one["output"] for one in entry["tool_results"]] == ["a pelican"]
+
+
+def test_log_takes_what_llm_has_no_form_for(endpoints: Endpoints, run_llm: Run) -> None:
+    content = [{"type": "text", "text": "see"}, {"type": "video_url", "video_url": {"url": "x"}}]
+    odd = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        write("in.jsonl", {"messages": [odd, {"role": "user", "content": content}]})
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    (entry,) = json.loads(run_llm("logs", "list", "--json").stdout)
+    assert "video_url" in entry["prompt"]
+    assert entry["response"] == "Hello"
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"json_schema": 5}, {"json_schema": {}}, {"json_schema": {"schema": 5}}]
+)
+def test_log_takes_an_answer_without_its_schema(
+    form: Any, endpoints: Endpoints, user_path: Path
+) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        write("in.jsonl", {"prompt": "a", "response_format": {"type": "json_schema"} | form})
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    assert len(logged(user_path)) == 1
+
+
+def test_what_cannot_be_logged_is_said_and_ends_nothing(
+    endpoints: Endpoints, user_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        write("in.jsonl", '{"id": "odd", "prompt": "a \\ud800 b"}', *prompts(2))
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--log")
+    assert "An answer is not in llm's logs: " in caplog.text
+    assert len(logged(user_path)) == 2
+    assert len(texts()) == 3
+
+
+def test_logs_that_are_no_database(endpoints: Endpoints, user_path: Path) -> None:
+    (user_path / "logs.db").write_text("mine")
+    write("in.jsonl", *prompts(1))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        told = batch("in.jsonl", "out", "-m", "gpt-4o", "--log", code=1).stderr
+        assert "llm's logs cannot be written: file is not a database" in told
+        told = batch("in.jsonl", "out", "-m", "gpt-4o", "--schema", "name", code=1).stderr
+        assert "logs.db cannot be read, which is where llm keeps its schemas" in told
+    assert server.requests == []
+
+
+def test_dry_run_sends_nothing_and_says_what_would_be_sent(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    answered = {"id": 0, "text": "x"}
+    failed = {"id": 1, "error": {"type": "RateLimitError"}}
+    before = Path(write("out", answered, failed)).read_bytes()
+    rows = [row | {"prompt": "x" * 4_000} for row in prompts(5)]
+    write("in.jsonl", *rows, "no", {"id": "n"}, {"id": "mini", "prompt": "a", "model": "4o-mini"})
+    endpoints("routes: {gpt-4o: [openai]}")
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", "--dry-run")
+    told = result.stdout.splitlines()
+    assert told[:3] == [
+        "5 to ask: 4 missing, 1 failed",
+        "1 done",
+        "2 cannot be asked: their rows are at fault",
+    ]
+    cost = of_table("openai", "gpt-4o", input_tokens=4_000)
+    at = told.index("gpt-4o, 4 prompts:")
+    assert told[at + 1] == "1. openai: gpt-4o, exact"
+    assert told[at + 2] == (
+        f"Input: about 4,000 tokens (4 characters each), about ${cost:,.4f} at openai."
+        " The answers' tokens come on top."
+    )
+    assert "gpt-4o-mini, 1 prompts:" in told
+    assert Path("out").read_bytes() == before
+    assert "canary" not in result.output
+    assert sorted(os.listdir()) == ["in.jsonl", "out"]
+
+
+def test_dry_run_heeds_the_other_options(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(5), {"id": 2, "prompt": "again"})
+    with Server(whole("never")) as server:
+        endpoints(box=server)
+        for arguments, first in (
+            (("--limit", "2"), "2 to ask: 2 missing, 0 failed"),
+            (("--retry-failed",), "0 to ask: 0 missing, 0 failed"),
+        ):
+            told = batch("in.jsonl", "out", "-m", "gpt-4o", "--dry-run", *arguments).stdout
+            assert told.splitlines()[0] == first
+        told = batch("in.jsonl", "out", "-m", "gpt-4o", "-o", "provider", "box", "--dry-run").stdout
+    assert "The id 2 occurs twice, in lines 3 and 6" in told
+    assert "gpt-4o (-o provider box), 5 prompts:\n1. box: gpt-4o, exact" in told
+    assert server.requests == []
+    assert not Path("out").exists()
+
+
+def test_dry_run_knows_who_will_not_do(user_path: Path) -> None:
+    write("in.jsonl", *prompts(1), {"id": "any", "prompt": "a", "exact": False})
+    (user_path / "g4f.yaml").write_text(
+        "providers: {box: {base_url: 'http://127.0.0.1:9/v1', models: {gpt-4o: llama}}}"
+    )
+    told = batch("in.jsonl", "out", "-m", "gpt-4o", "-o", "exact", "1", "--dry-run").stdout
+    assert told.count("1. box: llama, a substitute") == 1
+    assert "only gpt-4o will do" in told
+
+
+def test_dry_run_without_prices_says_how_to_get_them(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.cli.dry_run.has_table", lambda: False)
+    monkeypatch.setattr("llm_g4f.routing.prices.has_table", lambda: False)
+    write("in.jsonl", *prompts(1))
+    told = batch("in.jsonl", "out", "-m", "gpt-4o", "--dry-run").stdout
+    assert "llm install 'llm-g4f[prices]'" in told
+    assert "$" not in told
+
+
+def test_interrupted_it_keeps_what_was_answered_and_says_how_to_go_on(
+    endpoints: Endpoints,
+) -> None:
+    write("in.jsonl", *prompts(6))
+    with Server(whole("a"), whole("b"), [HANG]) as server:
+        endpoints(box=server)
+        with started("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "2") as process:
+            wait_for(lambda: lines() == 2 and server.hanging == 2)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=20)
+        assert process.returncode == 130
+        server.wait_closed(2)
+    assert stderr.splitlines() == [
+        "2 answered, 0 failed, 18 tokens: out",
+        "Stopped. The same command again goes on where it was.",
+    ]
+    assert sorted(os.listdir()) == ["in.jsonl", "out"]
+    before = texts()
+    with Server(whole("c")) as server:
+        endpoints(box=server)
+        batch("in.jsonl", "out", "-m", "gpt-4o")
+    assert texts() == dict.fromkeys(range(6), "c") | before
+    assert len(server.requests) == 4
+
+
+def test_interrupted_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
+    with Server(whole("a")) as server:
+        endpoints(box=server)
+        with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.write('{"prompt": "a"}\n')
+            process.stdin.flush()
+            wait_for(lambda: lines() == 1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stderr is not None
+            assert "Traceback" not in process.stderr.read()
+
+
+def is_taken(pipe: int) -> bool:
+    """Whether the other side has read all that was written."""
+    import fcntl
+    import termios
+
+    waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return not int.from_bytes(waiting, sys.byteorder)
+
+
+def test_interrupted_before_anything_is_known(endpoints: Endpoints) -> None:
+    with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        # One byte has been taken, and no row is there yet.
+        process.stdin.write("{")
+        process.stdin.flush()
+        wait_for(partial(is_taken, process.stdin.fileno()))
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert stderr == "Stopped. The same command again goes on where it was.\n"
+    assert os.listdir() == []
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
+def test_killed_at_any_moment_nothing_is_lost_and_nothing_asked_twice(endpoints: Endpoints) -> None:
+    count, steps = (2_000, 60) if LONG else (60, 3)
+    chance = random.Random(4711)
+    write("in.jsonl", *prompts(count))
+    written: dict[str, int] = {}
+    with Server([0.005, *whole("Hello")]) as server:
+        endpoints(box=server)
+        for step in range(1, steps + 1):
+            goal = lines() + chance.randint(0, 2 * (count - lines()) // (steps + 2 - step))
+            with started("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "4") as process:
+                wait_for(partial(has_lines, goal))
+                time.sleep(chance.random() * 0.01)
+                process.kill()
+            requests = Counter(asked(server))
+            whole_lines = Path("out").read_bytes().rpartition(b"\n")[0].splitlines()
+            for line in whole_lines:
+                prompt = f"prompt {json.loads(line)['id']}"
+                # Once it was written it is asked no more.
+                assert written.setdefault(prompt, requests[prompt]) == requests[prompt]
+        batch("in.jsonl", "out", "-m", "gpt-4o")
+        requests = Counter(asked(server))
+    assert {prompt: requests[prompt] for prompt in written} == written
+    assert texts() == dict.fromkeys(range(count), "Hello")
+    assert sorted(os.listdir()) == ["in.jsonl", "out"]
+
+
+def peak(*args: str) -> int:
+    """Bytes of memory that the command needed at most."""
+    code = (
+        "import resource, sys; from llm.cli import cli\n"
+        "try: cli(sys.argv[1:])\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "g4f", "batch", *args],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return int(done.stdout) * (1 if sys.platform == "darwin" else 1_024)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="rusage is POSIX's")
+def test_memory_does_not_grow_with_the_rows(endpoints: Endpoints) -> None:
+    count, already = (50_000, 0) if LONG else (50_000, 49_900)
+    body = {"text": "x" * 300, "receipt": None}
+    write("few.jsonl", *prompts(100))
+    write("many.jsonl", *prompts(count))
+    write("many", *({"id": number, **body} for number in range(already)))
+    with Server(whole("x" * 300)) as server:
+        endpoints(box=server)
+        few = peak("few.jsonl", "few", "-m", "gpt-4o")
+        many = peak("many.jsonl", "many", "-m", "gpt-4o")
+        assert len(server.requests) == 100 + count - already
+    assert lines("many") == count
+    assert many < few + 12_000_000
+
+
+def test_progress_where_there_is_no_terminal(
+    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.cli.progress._LINE", 0.0)
+    write("in.jsonl", *prompts(4))
+    with Server([0.05, *whole("Hello")]) as server:
+        endpoints(box=server)
+        result = batch("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "1")
+    *told, last = result.stderr.splitlines()
+    assert len(told) == 4
+    for number, line in enumerate(told, 1):
+        assert re.fullmatch(
+            rf"{number} done, 0 failed, [\d.]+/s, {9 * number} tokens, \d+%, 0:00:0\d left", line
+        )
+    assert last == "4 answered, 0 failed, 36 tokens: out"
+
+
+def on_a_terminal(*args: str, **kwargs: Any) -> tuple[int, str]:
+    """The command with stderr on a terminal: its exit code, and what the terminal got."""
+    ours, theirs = os.openpty()
+    with started(*args, stderr=theirs, **kwargs) as process:
+        os.close(theirs)
+        seen = b""
+        # Linux tells the end of a terminal by an error.
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 4_096):
+                seen += piece
+        os.close(ours)
+        return process.wait(20), seen.decode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals are POSIX's")
+def test_progress_on_a_terminal(endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(6), {"id": "n"})
+    with Server([0.15, *whole("Hello", model="llama")]) as server:
+        endpoints("routes: {gpt-4o: [box/llama]}", box=server)
+        arguments = ("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "1")
+        code, seen = on_a_terminal(*arguments)
+    assert code == 1
+    pictures = re.findall(
+        r"\[([#-]*)\] +(\d+)%.*?(\d+) done, (\d) failed, [\d.]+/s, (\d+) tokens", seen
+    )
+    assert len(pictures) >= 5
+    assert pictures[-1][1:] == ("100", "6", "1", "54")
+    assert "#" in pictures[2][0]
+    # The bar made room for the notice.
+    assert "\x1b[2Kgpt-4o answered by llama (box): a substitute." in seen
+    assert seen.count("answered by llama") == 1
+    # And the cursor is there again.
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals are POSIX's")
+def test_progress_of_a_pipe_knows_no_end(endpoints: Endpoints) -> None:
+    with Server([0.15, *whole("Hello")]) as server:
+        endpoints(box=server)
+        rows = "".join(json.dumps(row) + "\n" for row in prompts(4))
+        Path("rows").write_text(rows)
+        with subprocess.Popen(["cat", "rows"], stdout=subprocess.PIPE) as cat:
+            code, seen = on_a_terminal("-", "out", "-m", "gpt-4o", stdin=cat.stdout)
+    assert code == 0
+    assert "4 done, 0 failed" in seen
+    assert "%" not in seen
+
+
+@pytest.mark.long
+def test_real_answers(real_weights: Path, run_llm: Run) -> None:
+    count = 100 if LONG else 2
+    rows = [
+        {"id": n, "prompt": f"What is {n} plus one?", "max_tokens": 8, "temperature": 0}
+        for n in range(count)
+    ]
+    write("in.jsonl", *rows)
+    done = run_llm("g4f", "batch", "in.jsonl", "out", "-m", "gpt-4o", timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = read()
+    assert found.keys() == set(range(count))
+    assert all(one["text"] and one["provider"] == "embedded" for one in found.values())
+    assert done.stderr.splitlines()[0].startswith("gpt-4o answered by smollm2-135m-instruct")

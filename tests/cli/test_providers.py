@@ -1,0 +1,207 @@
+"""`llm g4f providers, route, check, models, enable, disable, add, remove`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llm_g4f.providers.catalogue import PROVIDERS
+from tests.support.server import Server, http, stream
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Write = Callable[[str], Path]
+
+MINE = """\
+# what I want
+notice: false   # quiet
+providers:
+  # the box under the desk
+  box:
+    base_url: 'http://127.0.0.1:1/v1'   # its address
+    models: {gpt-4o: llama}
+routes:
+  gpt-4o: [box]
+"""
+
+
+def test_edits_keep_comments_and_order(run_llm: Run, write_config: Write) -> None:
+    path = write_config(MINE)
+    assert run_llm("g4f", "enable", "openrouter").returncode == 0
+    after = MINE.replace("routes:", "  openrouter:\n    enabled: true\nroutes:")
+    assert path.read_text() == after
+    assert run_llm("g4f", "disable", "openrouter").returncode == 0
+    assert path.read_text() == after.replace("enabled: true", "enabled: false")
+    assert run_llm("g4f", "remove", "openrouter").returncode == 0
+    assert path.read_text() == MINE
+
+
+def test_add_and_remove(run_llm: Run, user_path: Path) -> None:
+    added = run_llm(
+        *("g4f", "add", "box", "http://127.0.0.1:8000/v1/"),
+        *("--model", "gpt-4o=llama", "--model", "gpt-4o-mini=small"),
+    )
+    assert added.stdout == 'box is added. "llm g4f check box" asks it.\n'
+    assert (user_path / "g4f.yaml").read_text() == (
+        "providers:\n  box:\n    base_url: http://127.0.0.1:8000/v1\n"
+        "    models:\n      gpt-4o: llama\n      gpt-4o-mini: small\n"
+    )
+    assert run_llm("g4f", "route", "gpt-4o").stdout.startswith("1. box: llama, a substitute\n")
+    again = run_llm("g4f", "add", "box", "http://127.0.0.1:8000/v1")
+    assert (again.returncode, again.stderr) == (
+        1,
+        'Error: box is there already: "llm g4f remove box" first, or edit g4f.yaml.\n',
+    )
+    assert run_llm("g4f", "remove", "box").returncode == 0
+    assert (user_path / "g4f.yaml").read_text() == ""
+    assert run_llm("g4f", "remove", "box").stderr == "Error: g4f.yaml says nothing of box.\n"
+
+
+def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
+    (user_path / "keys.json").write_text('{"mykey": "sk-test"}')
+    run_llm("g4f", "add", "box", "https://box.example/v1", "--key", "mykey", "--exact",
+            "--model", "gpt-4o=deployment")  # fmt: skip
+    assert run_llm("g4f", "route", "gpt-4o").stdout.startswith("1. box: deployment, exact\n")
+    assert "sk-test" not in (user_path / "g4f.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("openai", "https://x.example"), "openai is a built-in provider"),
+        (("box", "x.example"), "must start with https:// or http://"),
+        (("box", "http://x.example/v1"), "would send prompts unencrypted"),
+        (("box", "https://x.example", "--key", "sk-1234"), "There is no key 'sk-1234' in llm keys"),
+        (("box", "https://x.example", "--model", "gpt-4o"), "--model is REQUESTED=UPSTREAM"),
+        (("Box!", "https://x.example"), "a provider's name is lower-case letters"),
+    ],
+)
+def test_add_refuses(run_llm: Run, user_path: Path, args: tuple[str, ...], words: str) -> None:
+    refused = run_llm("g4f", "add", *args)
+    assert refused.returncode == 1
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (user_path / "g4f.yaml").exists()
+
+
+def test_plain_http(run_llm: Run, user_path: Path) -> None:
+    assert run_llm("g4f", "add", "box", "http://x.example/v1", "--plain-http").returncode == 0
+    assert "plain_http: true" in (user_path / "g4f.yaml").read_text()
+
+
+def test_consent_is_told_where_prompts_go(run_llm: Run) -> None:
+    said = run_llm("g4f", "enable", "kilo").stdout
+    assert f"your prompts will go to {PROVIDERS['kilo'].base_url}." in said
+    assert "may be used for training" in said
+
+
+def test_unknown_names(run_llm: Run) -> None:
+    for command in ("enable", "disable"):
+        assert (
+            "There is no provider 'nope'. There are: openai"
+            in run_llm("g4f", command, "nope").stderr
+        )
+
+
+def test_a_broken_file_is_not_edited(run_llm: Run, write_config: Write) -> None:
+    path = write_config("providers: {box: {base_urll: x}}")
+    refused = run_llm("g4f", "enable", "ovh")
+    assert refused.returncode == 1
+    assert f"{path}, line 1: unknown key 'base_urll'" in refused.stderr
+    assert path.read_text() == "providers: {box: {base_urll: x}}"
+
+
+def test_disabled_embedded_is_left_out(run_llm: Run, real_weights: Path) -> None:
+    assert run_llm("g4f", "disable", "embedded").returncode == 0
+    answer = run_llm("-m", "gpt-4o", "hi")
+    assert answer.returncode == 1
+    assert 'embedded: disabled in g4f.yaml: "llm g4f enable embedded"' in answer.stderr
+
+
+def test_providers(run_llm: Run, write_config: Write) -> None:
+    write_config("providers: {box: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: llama}}}")
+    table = run_llm("g4f", "providers").stdout
+    assert run_llm("g4f").stdout == table
+    assert table.splitlines()[0].split() == [
+        "provider",
+        "kind",
+        "enabled",
+        "key",
+        "cooldown",
+        "gpt-4o",
+    ]
+    assert table.splitlines()[1].split() == ["box", "own", "yes", "-", "-", "llama"]
+    assert "\x1b" not in table
+    rows = json.loads(run_llm("g4f", "providers", "--json").stdout)
+    assert [row["provider"] for row in rows] == ["box", *PROVIDERS, "embedded"]
+    assert rows[0]["model"] == "llama"
+    assert rows[1]["key"] is False
+
+
+def test_models(run_llm: Run, endpoints: Callable[..., Path]) -> None:
+    listing = http(200, {"object": "list", "data": [{"id": "b"}, {"id": "a"}]})
+    with Server(listing) as server:
+        endpoints(box=server)
+        assert run_llm("g4f", "models", "box").stdout == "b\na\n"
+        assert run_llm("g4f", "models").stdout == "box/b\nbox/a\n"
+        assert json.loads(run_llm("g4f", "models", "--json").stdout) == {"box": ["b", "a"]}
+    assert server.requests[0].path == "/v1/models"
+    off = run_llm("g4f", "models", "box")
+    assert off.returncode == 1
+    assert "refuses connections" in off.stderr
+
+
+def test_check(run_llm: Run, endpoints: Callable[..., Path]) -> None:
+    failing = http(401, {"error": {"message": "who are you"}})
+    with Server(stream("hello")) as good, Server(failing) as bad:
+        endpoints(good=good, bad=bad)
+        checked = run_llm("g4f", "check")
+        assert checked.returncode == 1
+        lines = checked.stdout.splitlines()
+        assert lines[1].split()[0] == "good"
+        assert lines[1].split()[-1] == "gpt-4o-2024-11-20"
+        assert "bad refused the key (HTTP 401)" in lines[2]
+        assert sorted(checked.stderr.splitlines()) == ["bad: failed", "good: answered"]
+        found = json.loads(run_llm("g4f", "check", "good", "--json").stdout)
+        assert found[0]["exact"] is True
+        assert found[0]["error"] is None
+
+
+ROUTES: dict[str, tuple[dict[str, str], list[str]]] = {
+    "no key": ({}, ["1. embedded: smollm2-135m-instruct, a substitute"]),
+    "one": ({"OPENAI_API_KEY": "x"}, ["1. openai: gpt-4o, exact"]),
+    "all": (
+        {
+            name: "x"
+            for row in PROVIDERS.values()
+            for name in (*row.env_vars[:1], *row.url_env_vars)
+        },
+        [
+            "1. openai: gpt-4o, exact",
+            "2. openrouter: openai/gpt-4o, exact",
+            "3. vercel: openai/gpt-4o, exact",
+        ],
+    ),
+    "only substitutes": (
+        {"GROQ_API_KEY": "x", "GEMINI_API_KEY": "x"},
+        [
+            "1. groq: openai/gpt-oss-120b, a substitute",
+            "2. gemini: gemini-3.5-flash, a substitute",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROUTES)
+def test_routes(run_llm: Run, case: str) -> None:
+    env, expected = ROUTES[case]
+    found = run_llm("g4f", "route", "gpt-4o", env=env).stdout.splitlines()
+    numbered = [line for line in found if not line.startswith("- ")]
+    assert numbered == expected
+    left_out = {line[2:].split(":")[0].strip() for line in found if line.startswith("- ")}
+    assert len(left_out) + len(expected) == len(PROVIDERS) + 1
+    data = json.loads(run_llm("g4f", "route", "gpt-4o", "--json", env=env).stdout)
+    assert len(data["candidates"]) == len(expected)

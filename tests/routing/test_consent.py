@@ -1,0 +1,212 @@
+"""Whom a prompt goes to and whom a key: nobody but those the user chose."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import subprocess
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from llm_g4f import AsyncClient, Client
+from llm_g4f.errors import G4FError, NoProviderError
+from llm_g4f.providers.catalogue import PROVIDERS
+from tests.support.server import RESET, Script, Server, events, http, stream, whole
+
+Write = Callable[[str], Path]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+KEYED = [row for row in PROVIDERS.values() if row.env_vars]
+
+
+def canary(name: str) -> str:
+    return f"canary-key-of-{name}"
+
+
+ANSWERS: dict[str, Callable[[str], Script]] = {
+    "ok": lambda key: whole(f"your key is {len(key)} letters long"),
+    "401": lambda key: http(401, {"error": {"message": f"bad key: {key}", "code": key}}),
+    "500": lambda key: http(500, f"your headers were: {key}", kind="text/plain"),
+    "stream": lambda key: events({"error": {"message": f"no good: {key}"}}),
+    "302": lambda key: http(302, "", [("Location", "http://127.0.0.1:9/")]),
+    "reset": lambda key: [RESET],
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_each_key_is_seen_by_its_own_server_only(
+    write_config: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    user_path: Path,
+    answer: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def ask(name: str) -> str:
+        try:
+            answered = await AsyncClient(name).chat.completions.create("hi")
+        except G4FError as error:
+            told = f"{error} {error!r} {vars(error)} {error.receipt}"
+            return told + "".join(traceback.format_exception(error))
+        return f"{answered.model_dump_json()} {answered!r}"
+
+    async def ask_all() -> str:
+        return "".join(await asyncio.gather(*(ask(row.name) for row in KEYED)))
+
+    with contextlib.ExitStack() as stack:
+        servers: dict[str, Server] = {}
+        lines = ["providers:"]
+        for row in KEYED:
+            script = ANSWERS[answer](canary(row.name))
+            servers[row.name] = stack.enter_context(Server(script))
+            variable = row.env_vars[0]
+            monkeypatch.setenv(variable, canary(row.name))
+            lines.append(
+                f"  {row.name}: {{enabled: true, base_url: '{servers[row.name].url}',"
+                f" key_env: {variable}, models: {{gpt-4o: some-model}}}}"
+            )
+        write_config("\n".join(lines))
+        said = asyncio.run(ask_all())
+        for row in KEYED:
+            assert servers[row.name].requests, row.name
+            for request in servers[row.name].requests:
+                head = f"{request.path} {request.headers}"
+                assert canary(row.name) in head
+                assert f"{head} {request.body!r}".count("canary") == 1
+    said += caplog.text + "".join(capfd.readouterr())
+    files = [path for path in user_path.rglob("*") if path.is_file()]
+    said += "".join(path.read_text() for path in files if path.suffix != ".lock")
+    assert "canary" not in said
+
+
+def test_another_key_in_the_environment_is_no_consent(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch, run_llm: Run
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.setenv("GEMINI_API_KEY", "sk-gemini")
+    failing = http(500, {"error": {"message": "boom"}})
+    with Server(failing) as openai, Server(stream("I am gemini")) as gemini:
+        write_config(
+            f"providers:\n  openai: {{base_url: '{openai.url}', key_env: OPENAI_API_KEY}}\n"
+            f"  gemini: {{base_url: '{gemini.url}', key_env: GEMINI_API_KEY}}\n"
+        )
+        refused = run_llm("-m", "gpt-4o", "hi")
+        assert refused.returncode == 1
+        assert (
+            'Not asked, though there is a key: gemini. To allow it: "llm g4f enable gemini".'
+            in (refused.stderr)
+        )
+        assert gemini.requests == []
+        assert run_llm("g4f", "enable", "gemini").returncode == 0
+        allowed = run_llm("-m", "gpt-4o", "hi")
+        assert allowed.stdout == "I am gemini\n"
+        assert len(gemini.requests) == 1
+
+
+def test_the_only_key_there_is_counts(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch, run_llm: Run
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "sk-groq")
+    with Server(stream("I am groq", model="openai/gpt-oss-120b")) as groq:
+        write_config(f"providers: {{groq: {{base_url: '{groq.url}', key_env: GROQ_API_KEY}}}}")
+        answer = run_llm("-m", "gpt-4o", "hi")
+    assert answer.stdout == "I am groq\n"
+    assert answer.stderr == (
+        "gpt-4o answered by openai/gpt-oss-120b (groq): a substitute."
+        ' "llm g4f route gpt-4o" shows why.\n'
+    )
+
+
+def test_enabled_without_its_key_is_an_error_that_names_the_key(
+    write_config: Write, run_llm: Run, real_weights: Path
+) -> None:
+    write_config("providers: {groq: {enabled: true}}")
+    answer = run_llm("-m", "gpt-4o", "hi")
+    assert answer.returncode == 1
+    assert answer.stdout == ""
+    assert "groq: no key: set it with" in answer.stderr
+    assert "GROQ_API_KEY" in answer.stderr
+
+
+@pytest.mark.parametrize("name", [row.name for row in PROVIDERS.values() if row.kind != "keyed"])
+def test_local_and_public_ones_must_be_enabled(name: str) -> None:
+    with pytest.raises(NoProviderError, match=rf'{name}: not enabled.*llm g4f enable {name}"'):
+        Client(name).chat.completions.create("hi")
+
+
+@pytest.mark.parametrize("name", ["huggingface", "cloudflare"])
+def test_tokens_that_serve_other_ends_count_only_when_enabled(
+    name: str, write_config: Write, monkeypatch: pytest.MonkeyPatch, run_llm: Run
+) -> None:
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "abc")
+    monkeypatch.setenv(PROVIDERS[name].env_vars[0], "token")
+    assert f"-  {name}: no key" in run_llm("g4f", "route", "gpt-4o").stdout
+    run_llm("g4f", "enable", name)
+    assert f"1. {name}: " in run_llm("g4f", "route", "gpt-4o").stdout
+
+
+def test_a_pin_holds_in_the_conversation(write_config: Write, run_llm: Run) -> None:
+    with Server(stream("one")) as other, Server(stream("two")) as mine:
+        write_config(
+            f"providers:\n  other: {{base_url: '{other.url}'}}\n  mybox: {{base_url: '{mine.url}'}}\n"
+        )
+        assert run_llm("-m", "gpt-4o", "-o", "provider", "mybox", "hi").stdout == "two\n"
+        assert run_llm("-c", "again").stdout == "two\n"
+        assert (len(other.requests), len(mine.requests)) == (0, 2)
+        assert run_llm("-c", "-o", "provider", "any", "again").stdout == "one\n"
+
+
+def test_a_local_server_is_found_when_enabled(write_config: Write) -> None:
+    listing = http(200, {"data": [{"id": "qwen3"}, {"id": "gpt-oss:20b"}]})
+    with Server(listing, whole("local", model="gpt-oss:20b")) as server:
+        write_config(f"providers: {{ollama: {{enabled: true, base_url: '{server.url}'}}}}")
+        answer = Client().chat.completions.create("hi")
+    assert answer.receipt is not None
+    assert (answer.provider, answer.model, answer.receipt.exact) == ("ollama", "gpt-oss:20b", False)
+    assert [request.path for request in server.requests] == ["/v1/models", "/v1/chat/completions"]
+
+
+def test_a_local_server_without_a_stand_in_says_what_it_has(write_config: Write) -> None:
+    with Server(http(200, {"data": [{"id": "qwen3"}, {"id": "phi"}]})) as server:
+        write_config(f"providers: {{ollama: {{enabled: true, base_url: '{server.url}'}}}}")
+        with pytest.raises(NoProviderError, match="ollama: it has qwen3, phi; say which one"):
+            Client().chat.completions.create("hi")
+
+
+def test_a_local_server_that_is_off_is_left_out(write_config: Write) -> None:
+    with Server(whole()) as server:
+        url = server.url
+    write_config(f"providers: {{ollama: {{enabled: true, base_url: '{url}'}}}}")
+    with pytest.raises(NoProviderError, match=r"ollama: .* refuses connections"):
+        Client().chat.completions.create("hi")
+
+
+@pytest.mark.long
+def test_200_prompts_from_8_processes(
+    write_config: Write, user_path: Path, tmp_path: Path, run_llm: Run
+) -> None:
+    rounds = 25 if os.environ.get("G4F_LONG") else 2
+    busy = http(429, {"error": {"message": "busy"}}, [("Retry-After", "3600")])
+    with Server(busy) as flaky, Server(stream("good")) as good:
+        write_config(
+            f"providers:\n  flaky: {{base_url: '{flaky.url}'}}\n  good: {{base_url: '{good.url}'}}\n"
+        )
+
+        def ask(number: int) -> list[str]:
+            prompt = ("-m", "gpt-4o", "-d", str(tmp_path / f"{number}.db"), "hi")
+            return [run_llm(*prompt).stdout for _ in range(rounds)]
+
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(ask, range(8))) == [["good\n"] * rounds] * 8
+        assert len(good.requests) == 8 * rounds
+        # Those that began before the first refusal was noted may have met it too.
+        assert 1 <= len(flaky.requests) <= 8
+    assert '"flaky"' in (user_path / "g4f-health.json").read_text()

@@ -1,0 +1,154 @@
+"""The line that says who answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_g4f.client import AsyncClient
+from llm_g4f.receipt import Attempt, Receipt
+from llm_g4f.routing.notices import announce, ending_of, notice_of
+from tests.support.server import Server, http, stream, whole
+
+SHOWS_WHY = ' "llm g4f route gpt-4o" shows why.'
+
+
+def receipt(*attempts: Attempt, **fields: Any) -> Receipt:
+    given: dict[str, Any] = {
+        "provider": "mine",
+        "model": "gpt-4o",
+        "exact": True,
+        "attempts": attempts,
+    }
+    return Receipt("gpt-4o", **(given | fields))
+
+
+OK = Attempt("mine", "gpt-4o", "ok", 200)
+LIMITED = Attempt("openai", "gpt-4o", "RateLimitError", 429, "Slow down")
+REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (receipt(OK), None),
+        (receipt(), None),
+        (
+            Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"),
+            "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute." + SHOWS_WHY,
+        ),
+        (
+            receipt(LIMITED, OK),
+            "gpt-4o answered by gpt-4o (mine): openai failed (RateLimitError, HTTP 429).",
+        ),
+        (
+            receipt(REFUSED, REFUSED, LIMITED, OK),
+            (
+                "gpt-4o answered by gpt-4o (mine): openai failed (APIConnectionError);"
+                " openai failed (RateLimitError, HTTP 429)."
+            ),
+        ),
+        (
+            receipt(OK, omitted=("logit_bias", "tools")),
+            "gpt-4o answered by gpt-4o (mine): without logit_bias, tools, which it does not take.",
+        ),
+        (
+            receipt(LIMITED, OK, exact=False, model="llama", omitted=("user",)),
+            "gpt-4o answered by llama (mine): a substitute; openai failed (RateLimitError,"
+            " HTTP 429); without user, which it does not take." + SHOWS_WHY,
+        ),
+    ],
+)
+def test_the_notice_says_what_is_not_as_asked(given: Receipt, expected: str | None) -> None:
+    assert notice_of(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("length", "max_tokens"),
+        ("content_filter", "content filter"),
+        ("stop", None),
+        ("tool_calls", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_ending_is_said_where_the_answer_was_cut(reason: str | None, words: str | None) -> None:
+    said = ending_of(reason)
+    assert (said is None) if words is None else (said is not None and words in said)
+
+
+def test_a_line_is_logged_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    announce("100 % of %s")
+    assert caplog.record_tuples == [("llm_g4f", logging.WARNING, "100 % of %s")]
+
+
+Endpoints = Callable[..., Path]
+
+
+def ask(**options: Any) -> None:
+    async def main() -> None:
+        if options.get("stream"):
+            async for _ in AsyncClient().chat.completions.create("hi", **options):
+                pass
+        else:
+            await AsyncClient().chat.completions.create("hi", **options)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_one_line_for_a_fallback_and_none_for_the_model_itself(
+    endpoints: Endpoints, caplog: pytest.LogCaptureFixture, streamed: bool
+) -> None:
+    answer = stream("Hel", "lo") if streamed else whole()
+    with Server(http(429), answer) as first, Server(answer) as second:
+        endpoints(first=first, second=second)
+        ask(stream=streamed)
+        assert [record.getMessage() for record in caplog.records] == [
+            "gpt-4o answered by gpt-4o-2024-11-20 (second): first failed (RateLimitError, HTTP 429)."
+        ]
+        caplog.clear()
+        ask(stream=streamed)
+        assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_substitute_is_announced_before_the_first_chunk(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(stream("Hi", model="llama")) as server:
+        write_config(
+            f"providers: {{mine: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}}}"
+        )
+
+        async def main() -> None:
+            async for _ in AsyncClient().chat.completions.create("hi", stream=True):
+                assert [record.getMessage() for record in caplog.records] == [
+                    "gpt-4o answered by llama (mine): a substitute." + SHOWS_WHY
+                ]
+
+        asyncio.run(main())
+
+
+def test_notice_false_silences_the_line_and_keeps_the_receipt(
+    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(whole(model="llama")) as server:
+        write_config(
+            "notice: false\n"
+            f"providers: {{mine: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}}}"
+        )
+
+        async def main() -> None:
+            answer = await AsyncClient().chat.completions.create("hi")
+            assert answer.receipt.exact is False
+            assert answer.receipt.provider == "mine"
+
+        asyncio.run(main())
+    assert caplog.records == []

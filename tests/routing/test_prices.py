@@ -1,0 +1,256 @@
+"""What an answer cost, and where nobody knows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from genai_prices import Usage as Tokens
+from genai_prices import calc_price
+
+from llm_g4f import config
+from llm_g4f.providers.catalogue import PROVIDERS
+from llm_g4f.receipt import Receipt
+from llm_g4f.routing.prices import has_table, price
+from llm_g4f.routing.registry import Registry
+from llm_g4f.types import Usage
+from tests.adapter.test_models import Ask, ask
+from tests.conftest import Run
+from tests.http.test_connect import Proxy, authority, ca_file, tls
+from tests.support.server import Server, chunk, events
+
+__all__ = ["ask", "authority", "ca_file"]
+
+Write = Callable[[str], Path]
+
+USED = Usage(1_000, 100, 1_100, {"cached_tokens": 400, "audio_tokens": 0})
+
+
+def priced(
+    provider: str | None = "openai",
+    model: str | None = "gpt-4o-2024-11-20",
+    usage: Usage = USED,
+    tier: str | None = None,
+) -> float | None:
+    receipt = Receipt("gpt-4o", provider, model)
+    return price(receipt, usage, tier, Registry(config.load()))
+
+
+def of_table(table: str, model: str, **tokens: int) -> float:
+    return float(calc_price(Tokens(**tokens), model, provider_id=table).total_price)
+
+
+@pytest.mark.parametrize(
+    ("provider", "table", "model"),
+    [
+        ("openai", "openai", "gpt-4o-2024-11-20"),
+        ("openai", "openai", "gpt-4o-mini"),
+        ("azure", "azure", "gpt-4o"),
+        ("openrouter", "openrouter", "openai/gpt-4o"),
+        ("groq", "groq", "openai/gpt-oss-120b"),
+    ],
+)
+def test_the_tables_figure(provider: str, table: str, model: str) -> None:
+    figure = of_table(table, model, input_tokens=1_000, output_tokens=100, cache_read_tokens=400)
+    assert figure > 0
+    assert priced(provider, model) == figure
+
+
+def test_tokens_from_the_cache_cost_less() -> None:
+    cached, fresh = priced(), priced(usage=Usage(1_000, 100, 1_100))
+    assert cached is not None
+    assert fresh is not None
+    assert 0 < cached < fresh
+
+
+@pytest.mark.parametrize("count", [None, True, -1, 0, "400", 4.5, []])
+def test_a_count_that_is_none_counts_for_nothing(count: Any) -> None:
+    usage = Usage(1_000, 100, 1_100, {"cached_tokens": count}, {"audio_tokens": count})
+    assert priced(usage=usage) == of_table(
+        "openai", "gpt-4o-2024-11-20", input_tokens=1_000, output_tokens=100
+    )
+
+
+def test_audio_is_priced_as_audio() -> None:
+    model = "gemini-3-flash-preview"
+    usage = Usage(1_000, 100, 1_100, {"audio_tokens": 50})
+    figure = of_table("google", model, input_tokens=1_000, output_tokens=100, input_audio_tokens=50)
+    assert figure != of_table("google", model, input_tokens=1_000, output_tokens=100)
+    assert priced("gemini", model, usage) == figure
+
+
+def test_more_tokens_from_the_cache_than_there_were_have_no_price() -> None:
+    assert priced(usage=Usage(10, 1, 11, {"cached_tokens": 400})) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "nobodys-model"),
+        ("openai", None),
+        (None, "gpt-4o"),
+        ("mine", "gpt-4o"),
+        ("embedded", "smollm2-135m-instruct"),
+        ("ollama", "gpt-oss:20b"),
+        ("vercel", "openai/gpt-4o"),
+        ("llm:gpt-4o", "gpt-4o"),
+    ],
+)
+def test_where_nobody_knows_there_is_no_price(
+    provider: str | None, model: str | None, write_config: Write
+) -> None:
+    write_config("providers: {mine: {base_url: 'http://127.0.0.1:1/v1'}}")
+    assert priced(provider, model) is None
+
+
+@pytest.mark.parametrize("tier", ["flex", "priority", "scale", "auto"])
+def test_other_tiers_have_other_prices(tier: str) -> None:
+    assert priced(tier=tier) is None
+    assert priced(tier="default") == priced() is not None
+
+
+def test_another_address_has_another_price(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config("providers: {openai: {headers: {X-Team: blue}}}")
+    assert priced() is not None
+    write_config("providers: {openai: {base_url: 'http://127.0.0.1:1/v1', key_env: MINE}}")
+    assert priced() is None
+    assert priced("openrouter", "openai/gpt-4o") is not None
+    write_config("")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    assert priced() is None
+    assert priced("openrouter", "openai/gpt-4o") is not None
+
+
+@pytest.mark.parametrize("cost", [0.25, 0.0])
+def test_openrouters_own_figure_is_taken(cost: float) -> None:
+    usage = Usage(1_000, 100, 1_100, extra={"cost": cost})
+    assert priced("openrouter", "openai/gpt-4o", usage) == cost
+    assert priced("openrouter", "nobodys-model", usage, "flex") == cost
+
+
+def test_others_figures_are_no_dollars(write_config: Write) -> None:
+    usage = Usage(1_000, 100, 1_100, extra={"cost": 0.25})
+    assert priced(usage=usage) == priced(usage=Usage(1_000, 100, 1_100))
+    for row in PROVIDERS.values():
+        if not row.reports_cost:
+            assert priced(row.name, "nobodys-model", usage) is None
+    write_config("providers: {openrouter: {base_url: 'http://127.0.0.1:1/v1', key_env: MINE}}")
+    assert priced("openrouter", "openai/gpt-4o", usage) is None
+
+
+@pytest.fixture
+def without_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if genai-prices were not installed."""
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    has_table.cache_clear()
+    yield
+    has_table.cache_clear()
+
+
+@pytest.mark.usefixtures("without_table")
+def test_without_the_package_the_providers_own_figure_is_left() -> None:
+    assert not has_table()
+    assert priced() is None
+    usage = Usage(1_000, 100, 1_100, extra={"cost": 0.25})
+    assert priced("openrouter", "openai/gpt-4o", usage) == 0.25
+
+
+def test_the_table_is_installed_for_the_tests() -> None:
+    assert has_table()
+
+
+# Through llm: the catalogue's own addresses, reached through a tunnel that ends here.
+
+TOKENS = {
+    "prompt_tokens": 1_000,
+    "completion_tokens": 100,
+    "total_tokens": 1_100,
+    "prompt_tokens_details": {"cached_tokens": 400},
+}
+FIGURE = of_table(
+    "openai", "gpt-4o-2024-11-20", input_tokens=1_000, output_tokens=100, cache_read_tokens=400
+)
+
+
+@contextmanager
+def standing_in(
+    provider: str,
+    host: str,
+    authority: trustme.CA,
+    ca_file: Path,
+    write_config: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    **said: Any,
+) -> Iterator[Server]:
+    """A server that stands for `host`; the last chunk of its answer says `said`."""
+    write_config(f"providers: {{{provider}: {{ca_file: '{ca_file}'}}}}")
+    monkeypatch.setenv(PROVIDERS[provider].env_vars[0], "sk-test")
+    model = PROVIDERS[provider].models["gpt-4o"][0]
+    last = chunk(usage=TOKENS | said.pop("usage", {}), model=model) | said
+    script = events(chunk("Hello", model=model), chunk(finish="stop", model=model), last, "[DONE]")
+    with Server(script, tls=tls(authority, host)) as server:
+        proxy = Proxy(port=server.port)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        yield server
+        proxy.close()
+    assert {line.split()[1] for line in proxy.seen} == {f"{host}:443"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "host", "said", "figure"),
+    [
+        ("openai", "api.openai.com", {}, FIGURE),
+        ("openai", "api.openai.com", {"service_tier": "default"}, FIGURE),
+        ("openai", "api.openai.com", {"service_tier": "priority"}, None),
+        ("openai", "api.openai.com", {"usage": {"cost": 0.25}}, FIGURE),
+        ("openrouter", "openrouter.ai", {"usage": {"cost": 0.25}}, 0.25),
+        ("openrouter", "openrouter.ai", {"usage": {"cost": 2}}, 2),
+        # Llm leaves out what is nothing.
+        ("openrouter", "openrouter.ai", {"usage": {"cost": 0}}, None),
+    ],
+)
+def test_llm_is_told_the_price(
+    ask: Ask,
+    authority: trustme.CA,
+    ca_file: Path,
+    write_config: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    host: str,
+    said: dict[str, Any],
+    figure: float | None,
+) -> None:
+    with standing_in(provider, host, authority, ca_file, write_config, monkeypatch, **said):
+        answer = ask("hi", provider=provider)
+    assert answer.text == "Hello"
+    assert (answer.usage.input, answer.usage.output) == (1_000, 100)
+    details = answer.usage.details
+    assert details is not None
+    assert details["prompt_tokens_details"] == {"cached_tokens": 400}
+    assert details.get("price_usd") == figure
+
+
+def test_the_price_is_in_the_logs(
+    run_llm: Run,
+    authority: trustme.CA,
+    ca_file: Path,
+    write_config: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with standing_in(
+        "openai", "api.openai.com", authority, ca_file, write_config, monkeypatch
+    ) as server:
+        done = run_llm("-m", "gpt-4o", "hi", "-u")
+        assert (done.returncode, done.stdout) == (0, "Hello\n")
+        assert f'"price_usd": {FIGURE}' in done.stderr
+        assert server.requests[0].headers["authorization"] == "Bearer sk-test"
+    (logged,) = json.loads(run_llm("logs", "--json").stdout)
+    assert json.loads(logged["token_details"])["price_usd"] == FIGURE

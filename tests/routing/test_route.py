@@ -1,0 +1,528 @@
+"""Who may answer, in which order, and why nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_g4f import config
+from llm_g4f.client import AsyncClient
+from llm_g4f.errors import ConfigError, NoProviderError
+from llm_g4f.local import runtime
+from llm_g4f.providers.catalogue import PROVIDERS
+from llm_g4f.providers.endpoint import Endpoint
+from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.routing.registry import Registry
+from llm_g4f.routing.route import Route, no_provider_error, resolve_route
+from tests.support.server import Server, whole
+
+Write = Callable[[str], Path]
+
+OWN = "{base_url: https://own.example/v1}"
+
+
+def planned(
+    model: str = "gpt-4o",
+    *,
+    custom: str | None = None,
+    content: Any = "hi",
+    params: dict[str, Any] | None = None,
+    **options: Any,
+) -> Route:
+    request = ChatRequest(
+        model=model,
+        messages=[{"role": "user", "content": content}],
+        params=params or {},
+        **options,
+    )
+    return asyncio.run(resolve_route(request, Registry(config.load(), custom)))
+
+
+def order(route: Route) -> list[str]:
+    """The candidates as "provider model", with "=" behind exact ones."""
+    return [
+        f"{candidate.provider.name} {candidate.serving.model}"
+        + ("=" if candidate.serving.exact else "")
+        for candidate in route.candidates
+    ]
+
+
+def left_out(route: Route) -> dict[str, str]:
+    """Those left out with their reasons, without the catalogue's rows but openai."""
+    return {name: why for name, why in route.left_out if name not in PROVIDERS or name == "openai"}
+
+
+def endpoint(route: Route, index: int = 0) -> Endpoint:
+    found = route.candidates[index].provider
+    assert isinstance(found, Endpoint)
+    return found
+
+
+def sent_key(route: Route, index: int = 0) -> str | None:
+    key = endpoint(route, index).key
+    return None if key is None else key.reveal()
+
+
+@pytest.fixture
+def openai_key(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    return "sk-openai"
+
+
+def test_with_nothing_set_up_the_embedded_model_answers() -> None:
+    route = planned()
+    assert order(route) == ["embedded smollm2-135m-instruct"]
+    assert list(left_out(route)) == ["openai"]
+    reason = left_out(route)["openai"]
+    assert "no key" in reason
+    assert '"llm keys set openai"' in reason
+    assert "OPENAI_API_KEY" in reason
+
+
+def test_with_a_key_openai_answers_and_the_embedded_model_does_not(openai_key: str) -> None:
+    route = planned()
+    assert order(route) == ["openai gpt-4o="]
+    assert left_out(route) == {"embedded": "it answers only while nobody else takes part"}
+    assert endpoint(route).base_url == "https://api.openai.com/v1"
+    assert sent_key(route) == openai_key
+    assert route.candidates[0].serving.verify
+
+
+def test_a_stored_key_comes_before_the_environments(openai_key: str, user_path: Path) -> None:
+    (user_path / "keys.json").write_text('{"openai": "sk-stored"}')
+    assert sent_key(planned()) == "sk-stored"
+
+
+def test_own_endpoints_come_first_in_the_files_order(write_config: Write, openai_key: str) -> None:
+    write_config(
+        f"providers:\n  zeta: {OWN}\n  alpha: {{base_url: https://a.example, "
+        "models: {gpt-4o: llama-3.3-70b}}\n"
+    )
+    route = planned()
+    assert order(route) == ["zeta gpt-4o=", "alpha llama-3.3-70b", "openai gpt-4o="]
+    assert list(left_out(route)) == ["embedded"]
+    assert not route.candidates[0].serving.verify
+
+
+def test_an_own_endpoint_without_models_is_asked_for_any(write_config: Write) -> None:
+    write_config(f"providers: {{mine: {OWN}}}")
+    assert order(planned("some-model")) == ["mine some-model="]
+    assert sent_key(planned()) is None
+
+
+def test_an_own_endpoint_with_models_is_asked_for_those_alone(write_config: Write) -> None:
+    write_config("providers: {mine: {base_url: https://own.example, models: {gpt-4o: gpt-4o}}}")
+    assert order(planned()) == ["mine gpt-4o="]
+    route = planned("gpt-4o-mini")
+    assert order(route) == []
+    assert left_out(route)["mine"] == (
+        "g4f.yaml does not say which of its models stands for gpt-4o-mini"
+    )
+    assert "embedded" in left_out(route)
+
+
+@pytest.mark.parametrize(
+    ("entry", "exact"),
+    [
+        ("gpt-4o", True),
+        ("openai/gpt-4o", True),
+        ("gpt-4o-2024-11-20", True),
+        ("vendor/GPT-4o-2024-08-06", True),
+        ("gpt-4o-mini", False),
+        ("gpt-4o-audio-preview", False),
+        ("gpt-4o:free", False),
+        ("llama-3.3-70b", False),
+        ("{id: my-deployment}", False),
+        ("{id: my-deployment, exact: true}", True),
+        ("{id: gpt-4o, exact: false}", False),
+    ],
+)
+def test_exact_is_the_users_word_else_the_ids(write_config: Write, entry: str, exact: bool) -> None:
+    write_config(
+        f"providers: {{mine: {{base_url: https://x.example, models: {{gpt-4o: '{entry}'}}}}}}"
+        if not entry.startswith("{")
+        else f"providers: {{mine: {{base_url: https://x.example, models: {{gpt-4o: {entry}}}}}}}"
+    )
+    assert planned().candidates[0].serving.exact is exact
+
+
+def test_a_configured_provider_without_its_key_is_not_hidden_by_the_embedded_model(
+    write_config: Write,
+) -> None:
+    write_config("providers:\n  mine: {base_url: https://own.example, key: work}\n")
+    route = planned()
+    assert order(route) == []
+    reasons = left_out(route)
+    assert '"llm keys set work"' in reasons["mine"]
+    assert reasons["embedded"] == "it answers only while nobody else takes part"
+    message = str(
+        no_provider_error(
+            ChatRequest(model="gpt-4o", messages=[]), route.left_out, Registry(config.load())
+        )
+    )
+    assert '"llm keys set work"' in message
+    write_config("providers:\n  mine: {base_url: https://own.example, key_env: WORK_KEY}\n")
+    assert "the environment variable WORK_KEY" in left_out(planned())["mine"]
+    write_config("providers:\n  openai: {enabled: true}\n")
+    assert order(planned()) == []
+
+
+def test_a_key_of_g4f_yaml_is_the_one_that_is_sent(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch, user_path: Path, openai_key: str
+) -> None:
+    write_config("providers:\n  mine: {base_url: https://own.example, key_env: WORK_KEY}\n")
+    monkeypatch.setenv("WORK_KEY", "sk-work")
+    assert sent_key(planned()) == "sk-work"
+    (user_path / "keys.json").write_text('{"work": "sk-stored", "openai": "sk-other"}')
+    write_config("providers:\n  mine: {base_url: https://own.example, key: work}\n")
+    assert sent_key(planned()) == "sk-stored"
+    write_config("providers:\n  openai: {key: work}\n")
+    assert sent_key(planned()) == "sk-stored"
+    write_config("providers:\n  openai: {key: nobodys}\n")
+    assert '"llm keys set nobodys"' in left_out(planned())["openai"]
+
+
+def test_a_bad_key_is_an_error_that_names_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk canary")
+    with pytest.raises(NoProviderError, match="OPENAI_API_KEY") as caught:
+        planned()
+    assert "canary" not in str(caught.value)
+
+
+def test_disabled_providers_take_no_part(write_config: Write, openai_key: str) -> None:
+    write_config("providers:\n  openai: {enabled: false}\n")
+    route = planned()
+    assert order(route) == ["embedded smollm2-135m-instruct"]
+    assert "disabled" in left_out(route)["openai"]
+    write_config(
+        f"providers:\n  mine: {OWN[:-1]}, enabled: false}}\n"
+        "  openai: {enabled: false}\n  embedded: {enabled: false}\n"
+    )
+    route = planned()
+    assert order(route) == []
+    assert {name: "disabled" in why for name, why in left_out(route).items()} == {
+        "mine": True,
+        "openai": True,
+        "embedded": True,
+    }
+    assert order(planned(providers=("openai", "embedded"))) == []
+
+
+def test_an_enabled_embedded_model_still_stands_behind_all_others(
+    write_config: Write, openai_key: str
+) -> None:
+    write_config("providers:\n  embedded: {enabled: true}\n")
+    assert order(planned()) == ["openai gpt-4o="]
+
+
+def test_without_its_runtime_the_embedded_model_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    route = planned()
+    assert order(route) == []
+    assert "llm install 'llm-g4f[local]'" in left_out(route)["embedded"]
+
+
+# routes:
+
+
+def test_a_route_names_everybody_in_order(write_config: Write, openai_key: str) -> None:
+    write_config(
+        "providers:\n"
+        "  mine: {base_url: https://own.example, models: {gpt-4o: llama}}\n"
+        f"  other: {OWN}\n"
+        "routes:\n"
+        "  gpt-4o: [embedded, openai/gpt-4o-2024-08-06, mine/vendor/qwen-3, mine, mine/gpt-4o]\n"
+    )
+    route = planned()
+    assert order(route) == [
+        "embedded smollm2-135m-instruct",
+        "openai gpt-4o-2024-08-06=",
+        "mine vendor/qwen-3",
+        "mine llama",
+        "mine gpt-4o=",
+    ]
+    assert route.left_out == ()
+    assert order(planned("gpt-4o-mini")) == ["other gpt-4o-mini=", "openai gpt-4o-mini="]
+
+
+def test_a_named_embedded_model_stands_behind_a_provider_without_key(
+    write_config: Write,
+) -> None:
+    write_config("routes: {gpt-4o: [openai, embedded]}")
+    route = planned()
+    assert order(route) == ["embedded smollm2-135m-instruct"]
+    assert "no key" in left_out(route)["openai"]
+
+
+def test_named_providers_come_before_the_route(write_config: Write, openai_key: str) -> None:
+    write_config(f"providers: {{mine: {OWN}}}\nroutes: {{gpt-4o: [mine]}}")
+    assert order(planned(providers=("openai", "mine"))) == ["openai gpt-4o=", "mine gpt-4o="]
+    assert order(planned(providers=("mine/llama",))) == ["mine llama"]
+
+
+@pytest.mark.parametrize("where", ["route", "provider"])
+def test_an_unknown_provider_is_an_error_that_lists_the_known(
+    write_config: Write, where: str
+) -> None:
+    if where == "route":
+        write_config(f"providers: {{mine: {OWN}}}\nroutes: {{gpt-4o: [mine, opnai]}}")
+    else:
+        write_config(f"providers: {{mine: {OWN}}}")
+    with pytest.raises(NoProviderError) as caught:
+        planned(providers=("mine", "opnai") if where == "provider" else ())
+    assert "'opnai'" in str(caught.value)
+    assert "mine, openai, azure, openrouter" in str(caught.value)
+
+
+def test_an_own_provider_without_address_is_an_error_with_its_line(write_config: Write) -> None:
+    path = write_config("providers:\n\n  mine: {models: {gpt-4o: llama}}\n")
+    with pytest.raises(ConfigError) as caught:
+        planned()
+    assert str(caught.value).startswith(f"{path}, line 3: provider mine needs a base_url")
+
+
+# exact, substitutes
+
+
+@pytest.mark.parametrize("by", ["exact", "substitutes"])
+def test_substitutes_can_be_refused(write_config: Write, openai_key: str, by: str) -> None:
+    write_config(
+        f"substitutes: {'false' if by == 'substitutes' else 'true'}\n"
+        "providers: {mine: {base_url: https://own.example, models: {gpt-4o: llama}}}\n"
+        "routes: {gpt-4o: [mine, embedded, openai]}\n"
+    )
+    route = planned(exact=by == "exact")
+    assert order(route) == ["openai gpt-4o="]
+    assert left_out(route) == {
+        "mine": "llama is a substitute, and only gpt-4o will do",
+        "embedded": "smollm2-135m-instruct is a substitute, and only gpt-4o will do",
+    }
+
+
+def test_nobody_left_says_who_why_and_what_to_do() -> None:
+    async def ask() -> None:
+        await AsyncClient().chat.completions.create("hi", exact=True)
+
+    with pytest.raises(NoProviderError) as caught:
+        asyncio.run(ask())
+    message = str(caught.value)
+    assert "gpt-4o" in message.splitlines()[0]
+    assert "  openai: no key" in message
+    assert "  embedded: smollm2-135m-instruct is a substitute" in message
+    assert '"llm keys set openai"' in message
+    assert "g4f.yaml" in message
+    assert caught.value.model == "gpt-4o"
+
+
+# --key
+
+
+def test_a_key_asks_openai_alone(write_config: Write) -> None:
+    write_config(f"providers: {{mine: {OWN}}}\nroutes: {{gpt-4o: [mine]}}")
+    route = planned(key=Secret("sk-given"))
+    assert order(route) == ["openai gpt-4o="]
+    assert sent_key(route) == "sk-given"
+
+
+def test_a_key_asks_the_one_named_provider_alone(write_config: Write, openai_key: str) -> None:
+    write_config("providers: {mine: {base_url: https://own.example, key: nobodys}}")
+    route = planned(key=Secret("sk-given"), providers=("mine",))
+    assert order(route) == ["mine gpt-4o="]
+    assert sent_key(route) == "sk-given"
+
+
+def test_a_key_for_several_providers_is_an_error(write_config: Write) -> None:
+    write_config(f"providers: {{mine: {OWN}}}")
+    with pytest.raises(NoProviderError, match=r"2 are named \(mine, openai\)") as caught:
+        planned(key=Secret("sk-given"), providers=("mine", "openai"))
+    assert "sk-given" not in str(caught.value)
+
+
+def test_a_key_does_not_overrule_disabled(write_config: Write) -> None:
+    write_config("providers: {openai: {enabled: false}}")
+    route = planned(key=Secret("sk-given"))
+    assert order(route) == []
+
+
+# Addresses.
+
+
+def test_openai_base_url_is_the_users_own_pair(
+    monkeypatch: pytest.MonkeyPatch, openai_key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1/")
+    route = planned()
+    assert endpoint(route).base_url == "http://127.0.0.1:9/v1"
+    assert sent_key(route) == openai_key
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    assert endpoint(planned()).base_url == "https://api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://example.com/v1")
+    with pytest.raises(NoProviderError, match=r"OPENAI_BASE_URL: .*unencrypted"):
+        planned()
+
+
+def test_a_changed_address_of_openai_needs_a_key_of_its_own(
+    write_config: Write, openai_key: str, user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user_path / "keys.json").write_text('{"openai": "sk-stored", "work": "sk-work"}')
+    path = write_config("providers:\n  openai:\n    base_url: https://proxy.example/v1\n")
+    with pytest.raises(ConfigError) as caught:
+        planned()
+    assert str(caught.value).startswith(f"{path}, line 2: openai has another base_url")
+    write_config("providers:\n  openai: {base_url: https://proxy.example/v1, key: work}\n")
+    route = planned()
+    assert endpoint(route).base_url == "https://proxy.example/v1"
+    assert sent_key(route) == "sk-work"
+    write_config("providers:\n  openai: {base_url: https://proxy.example/v1, key_env: WORK}\n")
+    assert "WORK" in left_out(planned())["openai"]
+    assert order(planned()) == []
+    monkeypatch.setenv("WORK", "sk-env")
+    assert sent_key(planned()) == "sk-env"
+    # A key given with the prompt is the user's word for this address.
+    assert sent_key(planned(key=Secret("sk-given"))) == "sk-given"
+
+
+def test_g4f_yamls_address_comes_before_openai_base_url(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://env.example/v1")
+    monkeypatch.setenv("WORK", "sk-work")
+    write_config("providers:\n  openai: {base_url: https://file.example/v1, key_env: WORK}\n")
+    assert endpoint(planned()).base_url == "https://file.example/v1"
+
+
+def test_a_base_url_makes_a_provider_without_key(openai_key: str) -> None:
+    route = planned("anything", custom="http://127.0.0.1:9")
+    assert order(route) == ["custom anything="]
+    assert sent_key(route) is None
+    assert order(planned(custom="http://127.0.0.1:9", providers=("custom/x",))) == ["custom x"]
+    with pytest.raises(NoProviderError, match="'custom'"):
+        planned(providers=("custom",))
+
+
+# What a request needs.
+
+IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
+AUDIO = [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]
+FILE = [{"type": "file", "file": {"file_id": "x"}}]
+TOOLS = {"tools": [{"type": "function", "function": {"name": "f"}}]}
+SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "params", "can"),
+    [
+        ("vision: false", IMAGE, {}, False),
+        ("vision: true", IMAGE, {}, True),
+        ("audio: true", IMAGE, {}, True),
+        ("vision: false", "hi", {}, True),
+        ("audio: false", AUDIO, {}, False),
+        ("audio: true", AUDIO, {}, True),
+        ("supports_tools: false", "hi", TOOLS, False),
+        ("supports_tools: false", "hi", {"tools": []}, True),
+        ("supports_tools: true", "hi", TOOLS, True),
+        ("supports_schema: false", "hi", SCHEMA, True),
+        ("supports_schema: false", "hi", {"response_format": {"type": "json_object"}}, True),
+        ("supports_schema: true", "hi", SCHEMA, True),
+    ],
+)
+def test_a_provider_that_cannot_take_the_request_is_left_out_with_the_reason(
+    write_config: Write, setting: str, content: Any, params: dict[str, Any], can: bool
+) -> None:
+    write_config(f"providers: {{mine: {OWN[:-1]}, {setting}}}}}")
+    route = planned(content=content, params=params)
+    assert order(route) == (["mine gpt-4o="] if can else [])
+    if not can:
+        words = {
+            "vision: false": ("reads no images", "takes no files"),
+            "audio: false": ("takes no audio",),
+            "supports_tools: false": ("calls no tools",),
+            "supports_schema: false": ("keeps to no schema",),
+        }
+        assert left_out(route)["mine"].endswith(words[setting])
+
+
+@pytest.mark.parametrize(
+    ("content", "params", "words"),
+    [
+        (IMAGE, {}, "reads text only"),
+        (AUDIO, {}, "reads text only"),
+        (FILE, {}, "reads text only"),
+        ("hi", TOOLS, "cannot call tools"),
+        ("hi", {"n": 2}, "n=1"),
+    ],
+)
+def test_the_embedded_model_is_left_out_of_what_it_cannot_do(
+    content: Any, params: dict[str, Any], words: str
+) -> None:
+    route = planned(content=content, params=params)
+    assert order(route) == []
+    assert words in left_out(route)["embedded"]
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1-mini"])
+def test_openais_chat_models_hear_nothing(openai_key: str, model: str) -> None:
+    route = planned(model, content=AUDIO)
+    assert order(route) == []
+    assert left_out(route)["openai"] == f"{model} takes no audio"
+
+
+def test_settings_override_a_built_in_row(
+    write_config: Write, openai_key: str, user_path: Path
+) -> None:
+    (user_path / "ca.pem").touch()
+    write_config(
+        "providers:\n  openai:\n    models: {gpt-4o: gpt-6-luna, mine: {id: x, exact: true}}\n"
+        "    headers: {X-Team: blue}\n    extra_body: {store: true}\n    timeout: 7\n"
+        f"    context: 99\n    vision: false\n    ca_file: {user_path / 'ca.pem'}\n"
+    )
+    route = planned()
+    assert order(route) == ["openai gpt-6-luna"]
+    assert order(planned("mine")) == ["openai x="]
+    assert order(planned("gpt-4o-mini")) == ["openai gpt-4o-mini="]
+    found = endpoint(route)
+    assert found.headers == {"X-Team": "blue"}
+    assert found.extra_body == {"store": True}
+    assert found.timeout == 7
+    assert found.network.ca_file == str(user_path / "ca.pem")
+    assert route.candidates[0].serving.context == 99
+    assert order(planned(content=IMAGE)) == []
+
+
+def test_the_settings_reach_the_wire(write_config: Write, openai_key: str) -> None:
+    with Server(whole(model="llama")) as server:
+        write_config(
+            f"providers:\n  mine:\n    base_url: {server.url}\n    models: {{gpt-4o: llama}}\n"
+            "    headers: {X-Team: blue}\n    extra_body: {data_collection: deny, seed: 1}\n"
+        )
+
+        async def ask() -> None:
+            answer = await AsyncClient().chat.completions.create("hi", seed=2)
+            assert answer.receipt.exact is False
+            assert answer.model == "llama"
+
+        asyncio.run(ask())
+        [request] = server.requests
+    assert request.headers["x-team"] == "blue"
+    assert "authorization" not in request.headers
+    assert request.json["model"] == "llama"
+    assert request.json["data_collection"] == "deny"
+    assert request.json["messages"] == [{"role": "user", "content": "hi"}]
+    assert "sk-openai" not in json.dumps([request.headers, request.path, request.json])
+
+
+def test_an_image_is_no_text_that_fills_the_window(write_config: Write) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
+    write_config(
+        f"providers:\n  small: {OWN[:-1]}, context: 4096}}\n  large: {OWN[:-1]}, context: 128000}}\n"
+    )
+    assert len(planned(content=[image]).candidates) == 2
+    text = {"type": "text", "text": "A" * 100_000}
+    assert order(planned(content=[text])) == ["large gpt-4o="]

@@ -1,0 +1,530 @@
+"""Schemas for a provider that knows none: asked in words, and checked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_g4f.client import AsyncClient, Client
+from llm_g4f.errors import APITimeoutError, BadRequestError, G4FError, InvalidResponseError
+from llm_g4f.types import ChatCompletion
+from tests.adapter.test_models import Ask, ask
+from tests.conftest import Run
+from tests.routing.test_fallback import outcomes
+from tests.support.server import (
+    END,
+    HANG,
+    SSE_HEAD,
+    USAGE,
+    Script,
+    Server,
+    chunk,
+    completion,
+    event,
+    events,
+    framed,
+    http,
+    stream,
+    whole,
+)
+from tests.test_client import run_python
+
+__all__ = ["ask"]
+
+Unknowing = Callable[..., Path]
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name"],
+}
+REX = '{"name": "Rex", "age": 3}'
+
+
+@pytest.fixture
+def unknowing(write_config: Callable[[str], Path]) -> Unknowing:
+    """Write a g4f.yaml whose providers know no schemas: name=server."""
+
+    def write(settings: str = "", **servers: Server) -> Path:
+        lines = [
+            f"  {name}: {{base_url: '{server.url}', supports_schema: false{settings}}}"
+            for name, server in servers.items()
+        ]
+        return write_config("\n".join(["providers:", *lines]))
+
+    return write
+
+
+def form(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "output", "schema": schema}}
+
+
+def create(
+    provider: str = "a", messages: Any = "hi", schema: Any = SCHEMA, **params: Any
+) -> ChatCompletion:
+    params.setdefault("response_format", form(schema))
+    answer: ChatCompletion = Client(provider).chat.completions.create(messages, **params)
+    return answer
+
+
+def streamed(provider: str = "a", **params: Any) -> tuple[str, G4FError | None]:
+    """The text that reached the caller of a stream, and the error it ended in."""
+    text = ""
+    try:
+        for one in Client(provider).chat.completions.stream(
+            "hi", **{"response_format": form(SCHEMA), **params}
+        ):
+            text += "".join(choice.delta.content or "" for choice in one.choices)
+    except G4FError as error:
+        return text, error
+    return text, None
+
+
+def text_of(answer: ChatCompletion) -> str | None:
+    return answer.choices[0].message.content
+
+
+# What is asked.
+
+
+def test_the_schema_is_asked_for_in_the_system_prompt(unknowing: Unknowing) -> None:
+    with Server(whole(REX)) as a:
+        unknowing(a=a)
+        assert text_of(create(temperature=0.5)) == REX
+    body = a.requests[0].json
+    system, user = body.pop("messages")
+    assert body == {"model": "gpt-4o", "temperature": 0.5, "stream": False}
+    assert user == {"role": "user", "content": "hi"}
+    assert system["role"] == "system"
+    words, _, schema = system["content"].partition("\n")
+    assert "fits this JSON Schema" in words
+    assert json.loads(schema) == SCHEMA
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_it_joins_a_system_prompt(unknowing: Unknowing, role: str) -> None:
+    messages = [{"role": role, "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    with Server(whole(REX)) as a:
+        unknowing(a=a)
+        create(messages=messages)
+    system, user = a.requests[0].json["messages"]
+    assert system["role"] == role
+    assert system["content"].startswith("Be brief.\n\nAnswer with JSON")
+    assert system["content"].endswith(json.dumps(SCHEMA))
+    assert user == {"role": "user", "content": "hi"}
+    assert messages[0]["content"] == "Be brief."
+
+
+def test_beside_a_system_prompt_in_parts_it_stands_alone(unknowing: Unknowing) -> None:
+    parts = [{"type": "text", "text": "Be brief."}]
+    with Server(whole(REX)) as a:
+        unknowing(a=a)
+        create(messages=[{"role": "system", "content": parts}, {"role": "user", "content": "hi"}])
+    told, system, user = a.requests[0].json["messages"]
+    assert told["content"].endswith(json.dumps(SCHEMA))
+    assert (system["content"], user["content"]) == (parts, "hi")
+
+
+def test_other_letters_are_not_escaped_in_the_prompt(unknowing: Unknowing) -> None:
+    with Server(whole('{"größe": 1}')) as a:
+        unknowing(a=a)
+        create(schema={"type": "object", "properties": {"größe": {"type": "integer"}}})
+    assert "größe" in a.requests[0].json["messages"][0]["content"]
+
+
+@pytest.mark.parametrize("response_format", [{"type": "json_object"}, {"type": "text"}])
+def test_other_formats_are_passed_on_unchecked(
+    unknowing: Unknowing, response_format: dict[str, Any]
+) -> None:
+    with Server(whole("not JSON")) as a:
+        unknowing(a=a)
+        assert text_of(create(response_format=response_format)) == "not JSON"
+    assert a.requests[0].json["response_format"] == response_format
+    assert len(a.requests[0].json["messages"]) == 1
+
+
+def test_a_provider_that_knows_schemas_is_told_and_trusted(
+    endpoints: Callable[..., Path],
+) -> None:
+    with Server(whole("not JSON")) as a:
+        endpoints(a=a)
+        assert text_of(create()) == "not JSON"
+    assert a.requests[0].json["response_format"] == form(SCHEMA)
+    assert len(a.requests[0].json["messages"]) == 1
+
+
+# What is answered.
+
+FITTING = [
+    (REX, REX),
+    (f"\n {REX}\n", REX),
+    (f"```json\n{REX}\n```", REX),
+    (f"```\n{REX}\n```", REX),
+    (f"Here you are:\n```json\n{REX}\n```\nA good dog.", REX),
+    (f"```json \n\n  {REX}  \n\n```", REX),
+    ('{"name": "```json\\n[1]\\n```"}', '{"name": "```json\\n[1]\\n```"}'),
+    ('{"name": "é😀"}', '{"name": "é😀"}'),
+]
+
+
+@pytest.mark.parametrize(("sent", "found"), FITTING)
+def test_an_answer_that_fits_is_its_json_alone(unknowing: Unknowing, sent: str, found: str) -> None:
+    with Server(whole(sent), stream(*sent)) as a:
+        unknowing(a=a)
+        answer = create()
+        assert text_of(answer) == found
+        assert streamed() == (found, None)
+    assert answer.usage is not None
+    assert answer.usage.to_dict() == USAGE
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.receipt is not None
+    assert outcomes(answer) == [("a", "ok")]
+    assert answer.receipt.omitted == ()
+    assert answer.model == "gpt-4o-2024-11-20"
+
+
+MISFITS = [
+    ('{"age": 3}', "$: 'name' is a required property"),
+    ('{"name": "Rex", "age": "three"}', "$.age: 'three' is not of type 'integer'"),
+    ("[1]", "$: [1] is not of type 'object'"),
+    ("Rex is three.", "it is not JSON"),
+    (f"Here you are: {REX}", "it is not JSON"),
+    ('```json\n{"name": 1}\n```', "$.name: 1 is not of type 'string'"),
+    (f"```json\n{REX[:-1]}\n```", "it is not JSON"),
+    ('{"name": "Rex", "age": NaN}', "it is not JSON"),
+    ("[" * 100_000, "it is not JSON"),
+    ("9" * 5_000, "it is not JSON"),
+]
+
+
+@pytest.mark.parametrize(("sent", "why"), MISFITS, ids=[sent[:20] for sent, _ in MISFITS])
+def test_an_answer_that_does_not_fit_is_an_error_with_path_and_reason(
+    unknowing: Unknowing, sent: str, why: str
+) -> None:
+    with Server(whole(sent), stream(sent)) as a:
+        unknowing(a=a)
+        with pytest.raises(InvalidResponseError) as caught:
+            create()
+        text, error = streamed()
+    for found in (caught.value, error):
+        assert type(found) is InvalidResponseError
+        assert f"does not fit yours: {why}. " in found.message
+        assert found.message.startswith("a (gpt-4o) has no schemas of its own")
+        assert (found.provider, found.model, found.partial) == ("a", "gpt-4o", sent)
+        assert outcomes(found) == [("a", "InvalidResponseError")]
+        assert len(found.message) < 800
+    assert text == ""
+
+
+def test_before_a_word_is_shown_the_next_is_asked(unknowing: Unknowing) -> None:
+    with Server(stream('{"na', 'me": 1}')) as a, Server(stream(REX)) as b:
+        unknowing(a=a, b=b)
+        assert streamed("a,b") == (REX, None)
+        answer = create("a,b")
+    assert outcomes(answer) == [("a", "InvalidResponseError"), ("b", "ok")]
+    assert len(a.requests) == len(b.requests) == 2
+
+
+def test_who_knows_schemas_may_follow(write_config: Callable[[str], Path]) -> None:
+    with Server(whole("no")) as a, Server(whole(REX)) as b:
+        write_config(
+            f"providers:\n  a: {{base_url: '{a.url}', supports_schema: false}}\n"
+            f"  b: {{base_url: '{b.url}'}}\n"
+        )
+        assert text_of(create("a,b")) == REX
+    assert b.requests[0].json["response_format"] == form(SCHEMA)
+    assert [message["role"] for message in b.requests[0].json["messages"]] == ["user"]
+
+
+def test_an_answer_cut_at_its_limit_says_so(unknowing: Unknowing) -> None:
+    cut = events(chunk('{"name": '), chunk(finish="length"), "[DONE]")
+    with Server(cut) as a:
+        unknowing(a=a)
+        text, error = streamed()
+    assert isinstance(error, InvalidResponseError)
+    assert "it was cut at its token limit" in error.message
+    assert (text, error.partial) == ("", '{"name": ')
+
+
+def test_an_answer_that_was_cut_and_fits_is_taken(unknowing: Unknowing) -> None:
+    with Server(events(chunk(REX), chunk(finish="length"), "[DONE]")) as a:
+        unknowing(a=a)
+        assert create().choices[0].finish_reason == "length"
+
+
+def test_an_answer_without_text_is_no_answer(unknowing: Unknowing) -> None:
+    with Server(events(chunk(finish="stop"), "[DONE]"), whole("")) as a, Server(whole(REX)) as b:
+        unknowing(a=a, b=b)
+        for _ in range(2):
+            assert outcomes(create("a,b")) == [("a", "InvalidResponseError"), ("b", "ok")]
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"refusal": "No."}, {"tool_calls": [CALL]}, {"text": "Let me see.", "tool_calls": [CALL]}],
+    ids=["refusal", "tool call", "text and tool call"],
+)
+def test_refusals_and_tool_calls_are_no_json(unknowing: Unknowing, message: dict[str, Any]) -> None:
+    sent = completion(**{"text": None, **message})
+    with Server(http(200, sent)) as a:
+        unknowing(a=a)
+        answer = create()
+    found = answer.choices[0].message.to_dict()
+    for name, value in sent["choices"][0]["message"].items():
+        assert (found[name] or None) == value
+
+
+def test_reasoning_goes_before_the_json(unknowing: Unknowing) -> None:
+    inline = [chunk(text) for text in ("<think>hm", "</think>\n", REX[:5], REX[5:])]
+    native = [chunk(reasoning="hm"), chunk(REX)]
+    for chunks in (inline, native):
+        with Server(events(*chunks, chunk(finish="stop"), "[DONE]")) as a:
+            unknowing(a=a)
+            message = create().choices[0].message
+            assert (message.reasoning, message.content) == ("hm", REX)
+
+
+# Schemas.
+
+
+def test_references_inside_the_schema_hold(unknowing: Unknowing) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"dogs": {"type": "array", "items": {"$ref": "#/$defs/dog"}}},
+        "$defs": {"dog": SCHEMA},
+    }
+    good, bad = f'{{"dogs": [{REX}]}}', '{"dogs": [{"name": 1}]}'
+    with Server(whole(good), whole(bad)) as a:
+        unknowing(a=a)
+        assert text_of(create(schema=schema)) == good
+        with pytest.raises(InvalidResponseError, match=r"\$\.dogs\[0\]\.name: 1 is not"):
+            create(schema=schema)
+
+
+def test_a_reference_to_elsewhere_is_never_fetched(unknowing: Unknowing) -> None:
+    with Server(whole(REX)) as a, Server(http(200, SCHEMA)) as sink:
+        unknowing(a=a)
+        for schema in (
+            {"$ref": f"{sink.url}/dog.json"},
+            {"$id": f"{sink.url}/", "$ref": "dog.json"},
+            {"allOf": [{"$ref": f"{sink.url}/dog.json#/a"}]},
+        ):
+            with pytest.raises(BadRequestError, match="refers to what is not in it"):
+                create(schema=schema)
+    assert sink.connections == 0
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/cat", "#cat", "cat.json"])
+def test_a_reference_to_nothing_is_the_schemas_fault(unknowing: Unknowing, reference: str) -> None:
+    with Server(whole(REX)) as a, Server(whole(REX)) as b:
+        unknowing(a=a, b=b)
+        with pytest.raises(BadRequestError, match="refers to what is not in it"):
+            create("a,b", schema={"$ref": reference})
+    assert not b.requests
+
+
+BROKEN = [
+    {"type": "nope"},
+    {"type": "object", "properties": []},
+    {"type": "string", "pattern": "("},
+    {"minLength": -1},
+    {"$schema": 5},
+    {"$schema": ["x"]},
+    {"$ref": 5},
+    {"default": {1, 2}},
+    {"minimum": float("nan")},
+    "object",
+    [],
+    5,
+    None,
+]
+
+
+@pytest.mark.parametrize("schema", BROKEN, ids=repr)
+def test_what_is_no_schema_is_said_before_anything_is_sent(
+    unknowing: Unknowing, schema: Any
+) -> None:
+    with Server(whole(REX)) as a:
+        unknowing(a=a)
+        with pytest.raises(BadRequestError, match="is no JSON Schema") as caught:
+            create(schema=schema)
+    assert caught.value.status_code == 400
+    assert not a.requests
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"json_schema": None}, {"json_schema": "x"}, {"json_schema": {}}]
+)
+def test_a_format_without_its_schema_is_an_error_of_ours(
+    unknowing: Unknowing, given: dict[str, Any]
+) -> None:
+    with Server(whole(REX)) as a:
+        unknowing(a=a)
+        with pytest.raises(BadRequestError):
+            create(response_format={"type": "json_schema", **given})
+    assert not a.requests
+
+
+@pytest.mark.parametrize("schema", [{"multipleOf": 0.1}, {"type": "integer"}])
+def test_a_number_beyond_all_bounds_is_an_error_of_ours(unknowing: Unknowing, schema: Any) -> None:
+    with Server(whole("1e400")) as a:
+        unknowing(a=a)
+        with pytest.raises(InvalidResponseError):
+            create(schema=schema)
+
+
+def test_a_schema_that_never_ends_is_its_own_fault(unknowing: Unknowing) -> None:
+    with Server(whole("1")) as a, Server(whole("1")) as b:
+        unknowing(a=a, b=b)
+        with pytest.raises(BadRequestError, match="schema"):
+            create("a,b", schema={"$ref": "#"})
+    assert not b.requests
+
+
+def test_older_drafts_are_known(unknowing: Unknowing) -> None:
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "definitions": {"word": {"type": "string"}},
+        "items": [{"$ref": "#/definitions/word"}],
+    }
+    with Server(whole("[1]")) as a:
+        unknowing(a=a)
+        with pytest.raises(InvalidResponseError, match=r"\$\[0\]: 1 is not of type 'string'"):
+            create(schema=schema)
+
+
+# Time.
+
+
+def slowly(*texts: str, pause: float) -> Script:
+    pieces: list[Any] = [step for text in texts for step in (framed(event(chunk(text))), pause)]
+    return [SSE_HEAD, *pieces, framed(event(chunk(finish="stop"))), END]
+
+
+def test_pieces_that_keep_coming_are_not_silence(unknowing: Unknowing) -> None:
+    with Server(slowly('{"name": "', *"Rex Rex", '"}', pause=0.1)) as a:
+        unknowing(", timeout: 0.3", a=a)
+        assert streamed() == ('{"name": "Rex Rex"}', None)
+
+
+def test_silence_between_pieces_is_a_reason_to_ask_another(unknowing: Unknowing) -> None:
+    begun: Script = [SSE_HEAD, framed(event(chunk('{"name'))), HANG]
+    with Server(begun) as a, Server(stream(REX)) as b:
+        unknowing(", timeout: 0.3", a=a, b=b)
+        assert streamed("a,b") == (REX, None)
+        a.wait_closed()
+    with Server(begun) as a:
+        unknowing(", timeout: 0.3", a=a)
+        text, error = streamed()
+    assert (text, type(error)) == ("", APITimeoutError)
+
+
+def test_cancelling_closes_the_connection(unknowing: Unknowing) -> None:
+    with Server([SSE_HEAD, framed(event(chunk('{"name'))), HANG]) as a:
+        unknowing(a=a)
+
+        async def main() -> None:
+            asked = AsyncClient("a").chat.completions.create("hi", response_format=form(SCHEMA))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asked, 0.3)
+            await asyncio.to_thread(a.wait_closed)
+
+        asyncio.run(main())
+
+
+# Through llm.
+
+
+def test_llms_schemas(ask: Ask, unknowing: Unknowing) -> None:
+    with Server(stream("```json\n", REX, "\n```")) as a:
+        unknowing(a=a)
+        answer = ask("invent a dog", schema=SCHEMA)
+    assert answer.text == REX
+    assert (answer.usage.input, answer.usage.output) == (7, 2)
+    assert [one["outcome"] for one in answer.receipt["attempts"]] == ["ok"]
+
+
+def test_a_schema_on_the_command_line(unknowing: Unknowing, run_llm: Run) -> None:
+    with Server(stream(f"Here you are:\n```json\n{REX}\n```")) as a:
+        unknowing(a=a)
+        done = run_llm("-m", "gpt-4o", "--schema", "name, age int", "invent a dog")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{REX}\n", "")
+
+
+def test_the_validator_is_imported_when_it_is_needed(unknowing: Unknowing) -> None:
+    code = (
+        "import sys\n"
+        "from llm_g4f import Client\n"
+        "Client('a').chat.completions.create('hi')\n"
+        "print('jsonschema' in sys.modules)\n"
+    )
+    with Server(whole(REX)) as a:
+        unknowing(a=a)
+        done = run_python(code)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+# Any schema, any value of it.
+
+SHAPES: st.SearchStrategy[tuple[dict[str, Any], st.SearchStrategy[Any]]] = st.recursive(
+    st.sampled_from(
+        [
+            ({"type": "string"}, st.text(st.characters(exclude_categories=["Cs"]))),
+            ({"type": "integer"}, st.integers()),
+            ({"type": "number"}, st.floats(allow_nan=False, allow_infinity=False)),
+            ({"type": "boolean"}, st.booleans()),
+            ({"enum": ["```", None]}, st.sampled_from(["```", None])),
+        ]
+    ),
+    lambda inner: st.one_of(
+        inner.map(lambda one: ({"type": "array", "items": one[0]}, st.lists(one[1], max_size=3))),
+        st.dictionaries(st.text("ab`\n", max_size=4), inner, max_size=3).map(
+            lambda keys: (
+                {
+                    "type": "object",
+                    "properties": {name: one[0] for name, one in keys.items()},
+                    "required": list(keys),
+                },
+                st.fixed_dictionaries({name: one[1] for name, one in keys.items()}),
+            )
+        ),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.data(),
+    SHAPES,
+    st.sampled_from(["{}", "```json\n{}\n```", "```\n{}\n```", "Here:\n```json\n{}\n```\nBye."]),
+    st.sampled_from([None, 2]),
+    st.booleans(),
+)
+def test_whatever_fits_comes_out_as_it_is(
+    unknowing: Unknowing, data: Any, shape: Any, around: str, indent: int | None, ascii: bool
+) -> None:
+    schema, values = shape
+    value = data.draw(values)
+    jsonschema.validate(value, schema)
+    written = json.dumps(value, indent=indent, ensure_ascii=ascii)
+    sent = around.replace("{}", written)
+    with Server(whole(sent)) as a:
+        unknowing(a=a)
+        found = text_of(create(schema=schema))
+    assert found is not None
+    assert json.loads(found) == value
