@@ -1,14 +1,43 @@
-"""One request, before a provider is chosen."""
+"""A chat request, before a provider is chosen, and what its parameters mean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from .types import JSON
+
+
+Need = Literal["images", "audio", "files", "tools", "schema"]
+"""A capability that a request needs of a model, beyond text."""
+
+SAMPLING = (
+    *("temperature", "top_p", "frequency_penalty", "presence_penalty"),
+    *("logprobs", "top_logprobs", "logit_bias"),
+)
+"""The parameters that choose among tokens, or show the choice."""
+
+_TEXT = (
+    *("reasoning_effort", "verbosity", "service_tier", "stop", "user"),
+    *("prompt_cache_key", "prompt_cache_retention", "safety_identifier"),
+)
+_OTHERS = (
+    *("audio", "function_call", "functions", "max_completion_tokens", "max_tokens", "metadata"),
+    *("modalities", "moderation", "n", "parallel_tool_calls", "prediction", "prompt_cache_options"),
+    *("response_format", "seed", "store", "stream_options", "tool_choice", "tools"),
+    "web_search_options",
+)
+
+PARAMETERS: Mapping[str, Literal["text", "json"]] = {
+    **dict.fromkeys(_TEXT, "text"),
+    **dict.fromkeys((*SAMPLING, *_OTHERS), "json"),
+}
+"""The parameters of chat completions besides model, messages and stream, each with the kind of its
+value: "text" if it is text or may be, else "json". Source: OpenAI's API reference, "Create chat
+completion", and `CompletionCreateParamsBase` of openai 3.57."""
 
 
 class Secret:
@@ -30,10 +59,10 @@ class Secret:
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
-    """One question, before anybody is chosen to answer it.
+    """One chat request, before a provider is chosen.
 
-    `messages` and `params` are in OpenAI's form and belong to the request alone.
-    `providers` empty means the usual route. `timeout` is in seconds, for everything.
+    `messages` and `params` are in OpenAI's form and belong to this request alone: nothing changes
+    them. Empty `providers` mean the default route. `timeout` is in seconds, for the whole answer.
     """
 
     model: str
@@ -46,3 +75,51 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     key: Secret | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the request needs of a model besides text. Reads all messages."""
+        needs: set[Need] = set()
+        if self.params.get("tools"):
+            needs.add("tools")
+        if json_schema_of(self.params) is not None:
+            needs.add("schema")
+        for message in self.messages:
+            content = message.get("content")
+            for part in content if isinstance(content, list) else ():
+                need = _NEED_OF_PART.get(str(part.get("type"))) if isinstance(part, dict) else None
+                if need is not None:
+                    needs.add(need)
+        return frozenset(needs)
+
+    @property
+    def schema(self) -> Any:
+        """The JSON schema that the answer must fit, unchecked; None if there is none."""
+        return (json_schema_of(self.params) or {}).get("schema")
+
+    @property
+    def wants_json_object(self) -> bool:
+        """Whether the answer must be a JSON object, of any schema."""
+        return bool(_format_type(self.params) == "json_object")
+
+
+_NEED_OF_PART: Mapping[str, Need] = {"image_url": "images", "input_audio": "audio", "file": "files"}
+
+
+def json_schema_of(params: JSON) -> JSON | None:
+    """The `json_schema` of a response_format: {"name", "schema", "strict", …}, unchecked. {} if it
+    is missing from a response_format of this type; None for another type or none."""
+    if _format_type(params) != "json_schema":
+        return None
+    given = params["response_format"].get("json_schema")
+    return given if isinstance(given, dict) else {}
+
+
+def schema_format(schema: Any) -> JSON:
+    """The `response_format` that asks for an answer that fits a JSON schema."""
+    return {"type": "json_schema", "json_schema": {"name": "output", "schema": schema}}
+
+
+def _format_type(params: JSON) -> Any:
+    response_format = params.get("response_format")
+    return response_format.get("type") if isinstance(response_format, dict) else None

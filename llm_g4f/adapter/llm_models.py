@@ -29,7 +29,7 @@ from ..errors import (
     clean,
 )
 from ..providers.base import Ineligible, Kind, Provider, Scope, Serving
-from ..providers.endpoint import is_same_model, needs
+from ..providers.endpoint import is_same_model
 from ..request import ChatRequest, Secret
 from ..types import (
     JSON,
@@ -41,7 +41,7 @@ from ..types import (
     Usage,
 )
 from ..worker_thread import Worker
-from .messages import _attached_types, llm_messages, this_turn, to_schema, to_tool
+from .messages import _attached_types, llm_messages, this_turn, to_tool
 from .models import G4F, AsyncG4F
 
 _APART = frozenset({"tools", "response_format", "stream_options", "n"})
@@ -84,7 +84,7 @@ class _Provider:
         return [self._model.model_id]
 
     async def serves(self, request: ChatRequest) -> Serving | Ineligible:
-        model, asked = self._model, needs(request)
+        model, asked = self._model, request.needs
         for type in _attached_types(request.messages):
             if not any(fnmatchcase(known, type) for known in model.attachment_types):
                 return Ineligible(f"{model.model_id} takes no {type}")
@@ -123,8 +123,7 @@ class _Provider:
                 options[option] = value
             elif name not in _APART:
                 omitted.append(name)
-        form = request.params.get("response_format")
-        if isinstance(form, dict) and form.get("type") == "json_object":
+        if request.wants_json_object:
             if "json_object" in known:
                 options["json_object"] = True
             else:
@@ -157,12 +156,9 @@ class _Provider:
     def _prompt(self, request: ChatRequest) -> Any:
         """Llm's response, not begun. Raises `BadRequestError`."""
         key = self._key(request)
-        form = request.params.get("response_format")
-        schema = None
-        if isinstance(form, dict) and form.get("type") == "json_schema":
-            schema = to_schema(form)
-            if schema is None:
-                raise self._refusal("response_format has no schema")
+        schema = request.schema
+        if "schema" in request.needs and not isinstance(schema, dict):
+            raise self._refusal("response_format has no schema")
         options, _ = self._options(request)
         try:
             history = llm_messages(request.messages)

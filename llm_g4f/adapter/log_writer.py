@@ -26,7 +26,7 @@ from ..types import (
     ChunkChoice,
     ToolCallDelta,
 )
-from .messages import llm_messages, this_turn, to_schema, to_tool
+from .messages import llm_messages, this_turn, to_tool
 from .models import G4F
 from .options import Options
 from .response_writer import ResponseWriter
@@ -87,8 +87,6 @@ class ReplayModel(G4F):
 
 
 def _prompt(model: G4F, request: ChatRequest) -> llm.Prompt:
-    form = request.params.get("response_format")
-    kind = form.get("type") if isinstance(form, dict) else None
     try:
         history = llm_messages(request.messages)
         turn = this_turn(list(history))
@@ -101,17 +99,17 @@ def _prompt(model: G4F, request: ChatRequest) -> llm.Prompt:
         model=model,
         messages=history,
         tools=tools,
-        schema=to_schema(form or {}) if kind == "json_schema" else None,
-        options=_options(request, json_object=kind == "json_object"),
+        schema=request.schema if isinstance(request.schema, dict) else None,
+        options=_options(request),
         **{"prompt": None, **turn},
     )
 
 
-def _options(request: ChatRequest, *, json_object: bool) -> Options:
+def _options(request: ChatRequest) -> Options:
     said: JSON = {
         name: value for name, value in request.params.items() if name in Options.model_fields
     }
-    if json_object:
+    if request.wants_json_object:
         said["json_object"] = True
     if request.providers:
         said["provider"] = ",".join(request.providers)

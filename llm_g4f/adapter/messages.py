@@ -13,9 +13,7 @@ import llm
 from llm.parts import AttachmentPart, Message, Part, TextPart, ToolCallPart, ToolResultPart
 
 from ..decoding.text import text_of
-from ..types import (
-    JSON,
-)
+from ..types import JSON
 
 
 def to_tool(tool: JSON) -> llm.Tool:
@@ -25,13 +23,6 @@ def to_tool(tool: JSON) -> llm.Tool:
         description=function.get("description"),
         input_schema=function.get("parameters") or {},
     )
-
-
-def to_schema(form: JSON) -> JSON | None:
-    """The schema in a response_format, if it has one that llm takes."""
-    given = form.get("json_schema")
-    schema = given.get("schema") if isinstance(given, dict) else None
-    return schema if isinstance(schema, dict) else None
 
 
 def llm_messages(messages: Iterable[JSON]) -> list[Message]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import llm
 from pydantic import ConfigDict, Field, field_validator
 
+from ..request import PARAMETERS
+
 
 class Options(llm.Options):
     """Options of gpt-4o and its relatives. `provider`, `exact` and `timeout` are for the route;
@@ -102,10 +104,8 @@ class Options(llm.Options):
         return bias
 
     def parameters(self) -> dict[str, Any]:
-        """Those that go to the provider, as chat-completions parameters."""
-        chosen = {name: value for name, value in self if value is not None}
-        for name in ("provider", "exact", "timeout", "image_detail"):
-            chosen.pop(name, None)
-        if chosen.pop("json_object", False):
-            chosen["response_format"] = {"type": "json_object"}
-        return chosen
+        """The options that go to the provider, as parameters of chat completions."""
+        params = {name: value for name, value in self if value is not None and name in PARAMETERS}
+        if self.json_object:
+            params["response_format"] = {"type": "json_object"}
+        return params

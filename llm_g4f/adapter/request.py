@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
 import llm
 from llm.parts import (
@@ -18,7 +17,7 @@ from llm.parts import (
 from ..config.keys import named_key
 from ..config.settings import provider_names
 from ..errors import BadRequestError, clean
-from ..request import ChatRequest
+from ..request import ChatRequest, schema_format
 from ..types import JSON
 from .options import Options
 
@@ -61,11 +60,6 @@ def to_request(
         timeout=options.timeout,
         key=named_key(key) if key else None,
     )
-
-
-def schema_format(schema: Any) -> JSON:
-    """The `response_format` that holds an answer to a schema."""
-    return {"type": "json_schema", "json_schema": {"name": "output", "schema": schema}}
 
 
 def previous_metadata(prompt: llm.Prompt) -> JSON:

@@ -6,39 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadRequestError
-from ..request import ChatRequest
+from ..request import PARAMETERS, ChatRequest
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
 
 ROUTING = frozenset({"provider", "exact", "timeout", "extra_body", "headers"})
 """What a row may say that is for the route and not for the model."""
 
-TEXTS = frozenset(
-    {
-        *("provider", "reasoning_effort", "verbosity", "service_tier", "stop", "user"),
-        *("prompt_cache_key", "prompt_cache_retention", "safety_identifier"),
-    }
-)
-"""Parameters that are text, or may be."""
+TEXTS = frozenset({"provider"}) | {name for name, kind in PARAMETERS.items() if kind == "text"}
+"""What a row may say that is text, or may be."""
 
-PARAMETERS = (
-    ROUTING
-    | TEXTS
-    | {
-        *("audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs"),
-        *(
-            "max_completion_tokens",
-            "max_tokens",
-            "metadata",
-            "modalities",
-            "n",
-            "parallel_tool_calls",
-        ),
-        *("prediction", "presence_penalty", "response_format", "seed", "store", "temperature"),
-        *("tool_choice", "tools", "top_logprobs", "top_p", "web_search_options"),
-    }
-)
-"""The parameters of chat completions (OpenAI's API reference), and ours."""
+ROW_PARAMETERS = ROUTING | PARAMETERS.keys() - {"stream_options"}
+"""The parameters that a row may have: its answer is not streamed."""
 
 _NEVER = frozenset({"api_key", "base_url", "http_client", "proxies"})
 """Arguments of a client: as a parameter, a key would go to whoever is asked."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..adapter.options import Options
-from ..batch.rows import PARAMETERS, ROUTING, TEXTS, invalid_row
+from ..batch.rows import ROUTING, ROW_PARAMETERS, TEXTS, invalid_row
 from ..errors import clean
+from ..request import schema_format
 from ..settings import Settings
 from ..types import JSON
 
@@ -86,7 +87,6 @@ def defaults(
     from llm.cli import _merge_template_options, get_model_options, render_errors
     from pydantic import ValidationError
 
-    from ..adapter.request import schema_format
     from ..config.keys import named_key
 
     for template in templates:
@@ -166,7 +166,7 @@ class Preparation:
     def _is_variable(self, name: str) -> bool:
         if not self._templates or name in _OWN:
             return False
-        return name in self._variables or name not in PARAMETERS
+        return name in self._variables or name not in ROW_PARAMETERS
 
     def _check_columns(self, row: JSON) -> None:
         if self._templates:
@@ -176,7 +176,7 @@ class Preparation:
                 f"There is no column prompt or messages, but {', '.join(row)}. The first line has to"
                 " name the columns; -t makes a prompt of others."
             )
-        if unknown := [name for name in row if name not in PARAMETERS | _OWN]:
+        if unknown := [name for name in row if name not in ROW_PARAMETERS | _OWN]:
             raise click.ClickException(
                 f"Nobody knows what the column {unknown[0]} is for: it is no parameter of chat"
                 " completions, and there is no template (-t) whose variable it could be. Leave it out."

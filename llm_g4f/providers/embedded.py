@@ -14,28 +14,15 @@ from ..decoding.text import text_of
 from ..errors import APIConnectionError
 from ..local.runtime import CONTEXT, NOT_INSTALLED, is_installed, load, ready_weights
 from ..local.weights import MODEL, Weights, WeightsError, find
-from ..request import ChatRequest
+from ..request import SAMPLING, ChatRequest
 from ..types import JSON, ChatCompletionChunk
 from ..worker_thread import Worker
 from .base import Ineligible, Kind, Scope, Serving
-from .endpoint import needs
 
 _PARAMETERS = frozenset(
-    {
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "presence_penalty",
-        "response_format",
-        "seed",
-        "stop",
-        "temperature",
-        "top_logprobs",
-        "top_p",
-    }
+    (*SAMPLING, "max_completion_tokens", "max_tokens", "response_format", "seed", "stop")
 )
+"""The parameters that llama.cpp's server takes (its README, "POST /v1/chat/completions")."""
 
 _SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1, "max_tokens": 1024}
 """What the answer is made with unless the request says otherwise. Temperature and top_p are from
@@ -61,7 +48,7 @@ class Embedded:
     async def serves(self, request: ChatRequest) -> Serving | Ineligible:
         if not is_installed():
             return Ineligible(NOT_INSTALLED)
-        for need in sorted(needs(request)):
+        for need in sorted(request.needs):
             if need in _WORDS:
                 return Ineligible(_WORDS[need])
         if request.params.get("n") not in (None, 1):

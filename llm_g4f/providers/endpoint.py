@@ -20,7 +20,7 @@ from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError, clean
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, target
-from ..request import ChatRequest, Secret
+from ..request import ChatRequest, Need, Secret
 from ..types import JSON, ChatCompletionChunk, Chunks
 from ..version import __version__
 from . import quirks
@@ -92,7 +92,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
             offers = (found,)
         if not offers:
             return Ineligible(self.no_model_reason)
-        asked = needs(request)
+        asked = request.needs
         # A model that knows no schemas is told in words, if none here knows them.
         for needed in (asked, asked - {"schema"}):
             reasons = []
@@ -251,7 +251,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         return http_error(place, response.status, response.headers, body, sent)
 
 
-def _incapable(offer: Offer, asked: set[str]) -> str | None:
+def _incapable(offer: Offer, asked: frozenset[Need]) -> str | None:
     """Why the model of an offer cannot take a request that asks for `asked`; None if it can."""
     capabilities = offer.capabilities
     if capabilities is None:
@@ -268,27 +268,6 @@ def _incapable(offer: Offer, asked: set[str]) -> str | None:
         if not can:
             return f"{offer.model} {words}"
     return None
-
-
-def needs(request: ChatRequest) -> set[str]:
-    """What a request asks of a model beyond text: of images, audio, files, tools, schema."""
-    found = set()
-    if request.params.get("tools"):
-        found.add("tools")
-    form = request.params.get("response_format")
-    if isinstance(form, dict) and form.get("type") == "json_schema":
-        found.add("schema")
-    for message in request.messages:
-        content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind == "image_url":
-                found.add("images")
-            elif kind == "input_audio":
-                found.add("audio")
-            elif kind == "file":
-                found.add("files")
-    return found
 
 
 def _origin(url: str) -> str:

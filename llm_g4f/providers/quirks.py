@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 
+from ..request import SAMPLING, json_schema_of
 from ..types import JSON
 from .strict_schema import strict_form
 
@@ -211,9 +212,8 @@ def no_extra_content(body: JSON) -> tuple[str, ...]:
 def strict_schema(body: JSON) -> tuple[str, ...]:
     """Answers are held to a schema token by token (`strict`), if it says only what strict schemas can
     say and the request leaves it open."""
-    form = body.get("response_format")
-    given = form.get("json_schema") if isinstance(form, dict) else None
-    if isinstance(given, dict) and "strict" not in given:
+    given = json_schema_of(body)
+    if given is not None and "strict" not in given:
         schema = strict_form(given.get("schema"))
         if schema is not None:
             strict = given | {"schema": schema, "strict": True}
@@ -229,16 +229,7 @@ def stand_in(body: JSON) -> tuple[str, ...]:
         body["reasoning_effort"] = "none"
     if body["reasoning_effort"] == "none":
         return ()
-    return _without(
-        body,
-        "temperature",
-        "top_p",
-        "frequency_penalty",
-        "presence_penalty",
-        "logprobs",
-        "top_logprobs",
-        "logit_bias",
-    )
+    return _without(body, *SAMPLING)
 
 
 QUIRKS: Mapping[str, Quirk] = {
