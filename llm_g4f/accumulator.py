@@ -11,6 +11,7 @@ from .types import (
     ChunkChoice,
     Function,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 
@@ -37,7 +38,15 @@ class ChoiceBuilder:
             self.reasoning.append(delta.reasoning)
         if delta.refusal:
             self.refusal.append(delta.refusal)
-        for call in delta.tool_calls or ():
+        if delta.tool_calls:
+            self._add_tool_calls(delta.tool_calls)
+        if choice.finish_reason:
+            self.finish_reason = choice.finish_reason
+        if choice.logprobs:
+            self._add_logprobs(choice.logprobs)
+
+    def _add_tool_calls(self, calls: list[ToolCallDelta]) -> None:
+        for call in calls:
             if call.index not in self.calls:
                 self.calls[call.index] = (call.id or f"call_{call.index}", [], [])
             _, name, arguments = self.calls[call.index]
@@ -45,10 +54,6 @@ class ChoiceBuilder:
             arguments.append(call.function.arguments)
             if call.extra_content is not None:
                 self.extra[call.index] = call.extra_content
-        if choice.finish_reason:
-            self.finish_reason = choice.finish_reason
-        if choice.logprobs:
-            self._add_logprobs(choice.logprobs)
 
     def _add_logprobs(self, logprobs: JSON) -> None:
         merged = self.logprobs or {}
@@ -103,16 +108,17 @@ class Accumulator:
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices:
-            growing = self._choices.get(choice.index)
-            if growing is None:
-                growing = self._choices[choice.index] = ChoiceBuilder()
-            growing.add(choice)
+            try:
+                builder = self._choices[choice.index]
+            except KeyError:
+                builder = self._choices[choice.index] = ChoiceBuilder()
+            builder.add(choice)
 
     @property
     def text(self) -> str:
         """The first choice's text so far."""
-        growing = self._choices.get(0)
-        return "".join(growing.content) if growing else ""
+        builder = self._choices.get(0)
+        return "".join(builder.content) if builder else ""
 
     def completion(self) -> ChatCompletion:
         """The answer as far as it has come; IndexError before the first chunk."""

@@ -8,24 +8,22 @@ print(response.provider, response.model, response.receipt.exact)
 
 from __future__ import annotations
 
-from collections.abc import (
-    Mapping,
-    Sequence,
-)
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from .config.settings import Names
+from .config import Names
 from .errors import G4FError
 from .request import ChatRequest
 from .routing.route import taking_part
+from .settings import DEFAULT_MODEL, Messages, Proxies, Settings
+from .stream import AsyncStream, Call, PendingCompletion, PendingStream, Stream
 from .sync import loop_thread
 from .types import ChatCompletion
 
 if TYPE_CHECKING:
     import httpx
 
-from .settings import DEFAULT_MODEL, Messages, Proxies, Settings
-from .stream import Stream, _Call, _Pending
+__all__ = ["AsyncClient", "AsyncStream", "Client", "Stream"]
 
 
 class AsyncCompletions:
@@ -33,6 +31,49 @@ class AsyncCompletions:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+
+    @overload
+    def create(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        stream: Literal[True],
+        provider: Names = ...,
+        exact: bool = ...,
+        timeout: float | None = ...,
+        extra_body: Mapping[str, Any] | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        **params: Any,
+    ) -> PendingStream: ...
+    @overload
+    def create(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        stream: Literal[False] = ...,
+        provider: Names = ...,
+        exact: bool = ...,
+        timeout: float | None = ...,
+        extra_body: Mapping[str, Any] | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        **params: Any,
+    ) -> Coroutine[Any, Any, ChatCompletion]: ...
+    @overload
+    def create(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        stream: bool,
+        provider: Names = ...,
+        exact: bool = ...,
+        timeout: float | None = ...,
+        extra_body: Mapping[str, Any] | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        **params: Any,
+    ) -> PendingStream | Coroutine[Any, Any, ChatCompletion]: ...
 
     def create(
         self,
@@ -50,19 +91,25 @@ class AsyncCompletions:
         """Ask for a completion: await the result, or with `stream=True` also iterate over it.
 
         `messages` is a list in OpenAI's form, or the text of one user message. `provider` names
-        who may answer, in order. `exact` refuses substitutes. `timeout` is in seconds, for the
-        whole answer. `params` are OpenAI's (temperature, tools, response_format, …);
-        `extra_body` is sent besides them. Awaiting gives a `ChatCompletion`, or an `AsyncStream`
-        once the first chunk is there. Raises `llm_g4f.errors.G4FError`.
+        the providers that may answer, in order. `exact` refuses substitutes. `timeout` is in
+        seconds, for the whole answer. `params` are OpenAI's (temperature, tools,
+        response_format, …); `extra_body` is sent besides them. Awaiting returns a
+        `ChatCompletion`, or an `AsyncStream` once the first chunk is there. Raises
+        `llm_g4f.errors.G4FError`.
         """
         request = self._settings.request(
             messages, model, provider, stream, exact, timeout, extra_body, headers, params
         )
-        return _Pending(_Call(request, self._settings.registry()))
+        call = Call(request, self._settings.registry())
+        return PendingStream(call) if stream else PendingCompletion[ChatCompletion](call)
 
-    def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Any:
+    def stream(
+        self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any
+    ) -> PendingStream:
         """`create` with `stream=True`."""
-        return self.create(messages, model, **(params | {"stream": True}))
+        params["stream"] = True
+        pending: PendingStream = self.create(messages, model, **params)
+        return pending
 
 
 class Completions:
@@ -79,6 +126,10 @@ class Completions:
     def create(
         self, messages: Messages, model: str = ..., *, stream: Literal[False] = ..., **params: Any
     ) -> ChatCompletion: ...
+    @overload
+    def create(
+        self, messages: Messages, model: str = ..., *, stream: bool, **params: Any
+    ) -> ChatCompletion | Stream: ...
 
     def create(
         self,
@@ -97,15 +148,16 @@ class Completions:
         request = self._settings.request(
             messages, model, provider, stream, exact, timeout, extra_body, headers, params
         )
-        call = _Call(request, self._settings.registry())
+        call = Call(request, self._settings.registry())
         if stream:
-            return Stream(loop_thread().stream(call.batches))
+            return Stream(loop_thread().stream(lambda: call))
         return loop_thread().run(call.complete)
 
     def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Stream:
         """`create` with `stream=True`."""
-        begun: Stream = self.create(messages, model, **(params | {"stream": True}))
-        return begun
+        params["stream"] = True
+        stream: Stream = self.create(messages, model, **params)
+        return stream
 
 
 class AsyncChat:

@@ -1,10 +1,10 @@
-"""What can go wrong, as one tree. Names that OpenAI's client has mean the same here.
+"""Everything that can go wrong, as one tree. Names of OpenAI's client mean the same here.
 
-G4FError                       provider, model, receipt; a message a person can act on
+G4FError                       provider, model, receipt, reason; a message a person can act on
 ├── ConfigError                g4f.yaml: file and line
-├── NoProviderError            nobody can take this request: each provider and why
-├── LedgerError                a batch's file of results: which, and what is wrong with it
-├── ClusterError               a batch's Ray cluster: it is not there, or has stopped
+├── NoProviderError            no provider can take this request: each one and why
+├── LedgerError                the results file of a batch cannot be used
+├── ClusterError               the Ray cluster of a batch is missing or has stopped
 └── APIError                   partial: the text that had arrived
     ├── APIConnectionError     DNS, refused, reset, TLS, proxy
     │   └── APITimeoutError    connect, first token, idle, total; 408
@@ -26,7 +26,7 @@ G4FError                       provider, model, receipt; a message a person can 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from .receipt import Receipt
@@ -50,11 +50,43 @@ __all__ = [
     "NotFoundError",
     "PermissionDeniedError",
     "RateLimitError",
+    "Reason",
     "StreamError",
     "TruncatedStreamError",
     "UnprocessableEntityError",
     "status_error",
 ]
+
+Reason = Literal[
+    "connection",
+    "timeout",
+    "tls",
+    "proxy",
+    "this_machine",
+    "rate_limited",
+    "out_of_credit",
+    "overloaded",
+    "conflict",
+    "invalid_key",
+    "no_access",
+    "model_gone",
+    "wrong_address",
+    "redirect",
+    "context_too_long",
+    "too_large",
+    "parameter_unsupported",
+    "filtered",
+    "invalid_request",
+    "not_the_protocol",
+    "empty",
+    "wrong_model",
+    "schema_mismatch",
+    "broken_stream",
+    "unexpected_status",
+    "unknown",
+]
+"""Why a provider did not answer, recognised once (`decoding.reasons`) and judged once
+(`routing.policy`)."""
 
 # C0 (but tab and newline), DEL and C1: a terminal may act on them. Bidirectional
 # controls reorder what a person reads. Lone surrogates cannot be written at all.
@@ -80,8 +112,10 @@ class G4FError(Exception):
     """The root of everything this package raises.
 
     `str()` is the message, a line for each attempt where there was more than one, and the hint:
-    what else could be done.
+    what else could be done. `reason` is a code: one of `Reason` for an `APIError`.
     """
+
+    reason: str = "error"
 
     def __init__(
         self,
@@ -90,20 +124,21 @@ class G4FError(Exception):
         provider: str | None = None,
         model: str | None = None,
         receipt: Receipt | None = None,
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.provider = provider
         self.model = model
         self.receipt = receipt
-        self.hint = ""
+        self.hint = hint
 
     def __str__(self) -> str:
         lines = [self.message]
         attempts = self.receipt.attempts if self.receipt else ()
         if len(attempts) > 1:
             lines.append("Tried:")
-            # What stands above is not said again.
+            # The message stands above already.
             lines += [f"  {attempt}".replace(f" ({self.message})", "") for attempt in attempts]
         if self.hint:
             lines.append(self.hint)
@@ -113,37 +148,66 @@ class G4FError(Exception):
 class ConfigError(G4FError):
     """g4f.yaml cannot be used as it is; the message names the file and the line."""
 
+    reason = "invalid_config"
+
 
 class NoProviderError(G4FError):
-    """Nobody can take this request; the message says why, and what to do."""
+    """No provider can take this request; the message says why for each, and what to do."""
+
+    reason = "no_provider"
 
 
 class LedgerError(G4FError):
-    """A batch's file of results cannot be used; the message names it."""
+    """The results file of a batch cannot be used; the message names it."""
+
+    reason = "results_file"
 
 
 class ClusterError(G4FError):
     """Ray cannot be used, or the cluster has failed; the message says what to do."""
 
+    reason = "cluster"
+
 
 class APIError(G4FError):
-    """A provider was asked and did not answer. `partial` is the text that had arrived."""
+    """A provider was asked and did not answer.
 
-    partial: str = ""
+    `partial` is the text that had arrived. `reason` is that of the class unless given.
+    """
+
+    default_reason: ClassVar[Reason] = "unknown"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        receipt: Receipt | None = None,
+        hint: str = "",
+        reason: Reason | None = None,
+        partial: str = "",
+    ) -> None:
+        super().__init__(message, provider=provider, model=model, receipt=receipt, hint=hint)
+        self.reason: Reason = reason or self.default_reason
+        self.partial = partial
 
 
 class APIConnectionError(APIError):
     """No HTTP answer: DNS, refused, reset, TLS, proxy.
 
-    `final` is set where asking elsewhere is no remedy (TLS, proxy): the cause is
-    between this machine and the network, and another provider would hide it.
+    `final` stops the fallback: another provider would hide a cause on this machine. Providers
+    of other packages may set it; here the reason says so (tls, proxy, this_machine).
     """
 
+    default_reason: ClassVar[Reason] = "connection"
     final: bool = False
 
 
 class APITimeoutError(APIConnectionError):
     """Too slow: connect, first token, idle or total; or the provider said 408."""
+
+    default_reason: ClassVar[Reason] = "timeout"
 
 
 class APIStatusError(APIError):
@@ -153,6 +217,8 @@ class APIStatusError(APIError):
     `param` is the parameter it complains of.
     """
 
+    default_reason: ClassVar[Reason] = "unexpected_status"
+
     def __init__(
         self,
         message: str,
@@ -160,6 +226,9 @@ class APIStatusError(APIError):
         provider: str | None = None,
         model: str | None = None,
         receipt: Receipt | None = None,
+        hint: str = "",
+        reason: Reason | None = None,
+        partial: str = "",
         status_code: int | None = None,
         code: str | None = None,
         detail: str = "",
@@ -167,7 +236,15 @@ class APIStatusError(APIError):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, provider=provider, model=model, receipt=receipt)
+        super().__init__(
+            message,
+            provider=provider,
+            model=model,
+            receipt=receipt,
+            hint=hint,
+            reason=reason or _REASON_BY_STATUS.get(status_code or 0),
+            partial=partial,
+        )
         self.status_code = status_code
         self.code = code
         self.detail = detail
@@ -177,52 +254,80 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError):
-    """The request itself is at fault (400, 413); nobody else is asked."""
+    """The request itself is at fault (400, 413); no other provider is asked."""
+
+    default_reason: ClassVar[Reason] = "invalid_request"
 
 
 class ContextLengthError(BadRequestError):
     """The prompt is longer than the model's context window."""
 
+    default_reason: ClassVar[Reason] = "context_too_long"
+
 
 class AuthenticationError(APIStatusError):
-    """The key was refused (401)."""
+    """The provider rejected the key (401)."""
+
+    default_reason: ClassVar[Reason] = "invalid_key"
 
 
 class PermissionDeniedError(APIStatusError):
-    """The key is good, but not for this (403)."""
+    """The key is valid, but not for this request (403)."""
+
+    default_reason: ClassVar[Reason] = "no_access"
 
 
 class NotFoundError(APIStatusError):
-    """No such model or path at this provider (404)."""
+    """Unknown model or path at this provider (404)."""
+
+    default_reason: ClassVar[Reason] = "wrong_address"
 
 
 class ConflictError(APIStatusError):
-    """409."""
+    """The provider reports a conflict (409)."""
+
+    default_reason: ClassVar[Reason] = "conflict"
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422."""
+    """The provider cannot process the request (422)."""
+
+    default_reason: ClassVar[Reason] = "invalid_request"
 
 
 class RateLimitError(APIStatusError):
     """Too many requests, or the quota is used up (429)."""
 
+    default_reason: ClassVar[Reason] = "rate_limited"
+
 
 class InternalServerError(APIStatusError):
     """The provider failed (5xx)."""
+
+    default_reason: ClassVar[Reason] = "overloaded"
 
 
 class InvalidResponseError(APIError):
     """HTTP 200 without a completion in it: HTML, not JSON, empty, not the exact model."""
 
+    default_reason: ClassVar[Reason] = "not_the_protocol"
+
 
 class StreamError(APIError):
     """The stream had begun and then went wrong; `partial` holds the text so far."""
+
+    default_reason: ClassVar[Reason] = "broken_stream"
 
 
 class TruncatedStreamError(StreamError):
     """The stream ended before the answer did."""
 
+
+_REASON_BY_STATUS: dict[int, Reason] = {
+    402: "out_of_credit",
+    413: "too_large",
+    **dict.fromkeys(range(300, 400), "redirect"),
+}
 
 _BY_STATUS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -234,17 +339,6 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
     422: UnprocessableEntityError,
     429: RateLimitError,
 }
-
-# Compiled when they are needed: the module is imported at every start of llm.
-_CONTEXT = (
-    r"(?i)context_length_exceeded|exceed_context_size|(maximum|available|exceeds the).{0,20} context"
-    r"|context (length|window|size)|prompt is too long"
-)
-
-
-def is_context_error(code: str | None, detail: str) -> bool:
-    """Whether a provider's words say that the prompt is too long for the model."""
-    return re.search(_CONTEXT, f"{code} {detail}") is not None
 
 
 def status_error(
@@ -258,12 +352,13 @@ def status_error(
     param: str | None = None,
     request_id: str | None = None,
     retry_after: float | None = None,
+    reason: Reason | None = None,
 ) -> APIError:
     """The error for HTTP `status`; `message` is for the person, `detail` and `code` are the provider's words."""
     if status == 408:
         return APITimeoutError(message, provider=provider, model=model)
     kind = _BY_STATUS.get(status, InternalServerError if status >= 500 else APIStatusError)
-    if kind is BadRequestError and is_context_error(code, detail):
+    if reason == "context_too_long":
         kind = ContextLengthError
     return kind(
         message,
@@ -275,4 +370,5 @@ def status_error(
         param=param,
         request_id=request_id,
         retry_after=retry_after,
+        reason=reason,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from msgspec import Struct, field
 
@@ -43,13 +45,22 @@ completion", and `CompletionCreateParamsBase` of openai 3.57."""
 class Secret:
     """A key that no repr, log or traceback shows. `reveal()` is for the Authorization header alone."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_forms", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._forms: tuple[str, ...] | None = None
 
     def reveal(self) -> str:
         return self._value
+
+    def forms(self) -> tuple[str, ...]:
+        """The key as it is, and as JSON, Python and URLs write it: what to look for in an echo."""
+        if self._forms is None:
+            key = self._value
+            forms = (key, json.dumps(key)[1:-1], repr(key)[1:-1], quote(key, safe=""), quote(key))
+            self._forms = tuple(dict.fromkeys(forms))
+        return self._forms
 
     def __repr__(self) -> str:
         return "Secret(…)"

@@ -15,7 +15,7 @@ from .config.settings import Names
 from .errors import BadRequestError, NoProviderError
 from .http.connect import Network
 from .request import ChatRequest, Secret
-from .routing.registry import Registry
+from .routing.registry import Registry, RegistryCache
 from .types import JSON
 
 if TYPE_CHECKING:
@@ -35,21 +35,32 @@ _SECRET_HEADERS = frozenset(
 )
 
 
+def _copied(values: Mapping[str, Any]) -> JSON:
+    """A copy that later changes of the caller's do not reach; most values are text or numbers."""
+    return {
+        name: value if isinstance(value, _IMMUTABLE) else copy.deepcopy(value)
+        for name, value in values.items()
+    }
+
+
+_IMMUTABLE = (str, int, float, type(None))
+
+
 def _messages(messages: Messages) -> list[JSON]:
-    """The caller's messages as our own: nothing that happens here changes theirs."""
+    """The caller's messages as our own: neither side sees the other's changes."""
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}] if messages.strip() else []
     try:
-        copied: list[JSON] = [copy.deepcopy(dict(message)) for message in messages]
-    except (TypeError, ValueError):
+        copied: list[JSON] = [_copied(message) for message in messages]
+    except (TypeError, ValueError, AttributeError):
         raise BadRequestError(
             'messages must be a text, or a list of {"role": …, "content": …}.', status_code=400
         ) from None
     for message in copied:
         calls = message.get("tool_calls")
-        if calls is not None and not (
-            isinstance(calls, list) and all(isinstance(call, dict) for call in calls)
-        ):
+        if calls is None:
+            continue
+        if not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
             raise BadRequestError("tool_calls must be a list of objects.", status_code=400)
     return copied
 
@@ -66,7 +77,7 @@ def _network(proxies: Proxies) -> Network:
 
 
 class Settings:
-    """What a client was made with, and requests made of it: the same for both, and for batches."""
+    """The arguments of a client, and requests made of them: for both clients, and for batches."""
 
     def __init__(
         self,
@@ -81,8 +92,6 @@ class Settings:
         self.base_url = None
         self.key: Secret | None = None
         self.timeout = timeout
-        self.network = _network(proxies)
-        self.http = http_client
         if base_url is not None:
             try:
                 self.base_url = config.check_base_url(base_url, plain_http=True)
@@ -103,9 +112,11 @@ class Settings:
             given = api_key if isinstance(api_key, Secret) else config.clean_key(api_key, "api_key")
             self.key = given
             self.providers = self.providers or ("openai",)
+        self._registries = RegistryCache(self.base_url, _network(proxies), http_client)
 
     def registry(self) -> Registry:
-        return Registry(config.load(), self.base_url, self.network, self.http)
+        """The providers as of now. Raises `ConfigError`."""
+        return self._registries.current()
 
     def request(
         self,
@@ -119,29 +130,19 @@ class Settings:
         headers: Mapping[str, str] | None,
         params: JSON,
     ) -> ChatRequest:
-        """The request of one call. Raises `G4FError` for what nobody could be asked."""
+        """The request of one call. Raises `G4FError` for an invalid one."""
         providers = self.providers if provider is None else config.provider_names(provider)
         if self.key is not None and providers != self.providers:
             raise NoProviderError(
                 f"This client's api_key is for {self.providers[0]}; it is not sent to another"
                 " provider. Make a client without api_key, or with the other provider's."
             )
-        for name, value in (headers or {}).items():
-            # An HTTP library that is given a bad header prints it, and it may be a key.
-            if not _HEADER_NAME(name) or not _HEADER_VALUE(str(value)):
-                raise BadRequestError(
-                    "A header in headers= has characters that HTTP does not allow in headers.",
-                    status_code=400,
-                )
-            if name.lower() in _SECRET_HEADERS and len(providers) != 1:
-                raise NoProviderError(
-                    f"The header {name} would go to every provider of the route: name the one"
-                    " provider it is for, or give the key as api_key."
-                )
+        if headers:
+            _check_headers(headers, providers)
         try:
             own = _messages(messages)
-            params = copy.deepcopy({k: v for k, v in params.items() if v is not None})
-            more = copy.deepcopy(dict(extra_body or {}))
+            params = _copied({k: v for k, v in params.items() if v is not None}) if params else {}
+            more = _copied(extra_body) if extra_body else {}
         except RecursionError:
             raise BadRequestError("The request is nested too deeply.", status_code=400) from None
         return ChatRequest(
@@ -153,6 +154,21 @@ class Settings:
             exact=exact,
             timeout=self.timeout if timeout is None else timeout,
             key=self.key,
-            headers=dict(headers or {}),
+            headers=dict(headers) if headers else {},
             extra_body=more,
         )
+
+
+def _check_headers(headers: Mapping[str, str], providers: tuple[str, ...]) -> None:
+    for name, value in headers.items():
+        # An HTTP library that is given a bad header prints it, and it may be a key.
+        if not _HEADER_NAME(name) or not _HEADER_VALUE(str(value)):
+            raise BadRequestError(
+                "A header in headers= has characters that HTTP does not allow in headers.",
+                status_code=400,
+            )
+        if name.lower() in _SECRET_HEADERS and len(providers) != 1:
+            raise NoProviderError(
+                f"The header {name} would go to every provider of the route: name the one"
+                " provider it is for, or give the key as api_key."
+            )

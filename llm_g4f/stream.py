@@ -1,24 +1,105 @@
-"""The chunks of one answer, as an async or a plain iterator."""
+"""One request of a client: whole, or as an async or a plain iterator of its chunks."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Generator,
-    Iterator,
-)
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from types import TracebackType
+from typing import Any, Generic, Never, TypeVar
 
-from .accumulator import Accumulator
-from .asyncgen import ManagedAsyncGen
 from .receipt import Receipt
 from .request import ChatRequest
-from .routing.fallback import stream as stream_route
+from .routing.fallback import Fallback
 from .routing.notices import announce, notice_of
 from .routing.registry import Registry
 from .types import ChatCompletion, ChatCompletionChunk, Chunks
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Call:
+    """One request on its way, and the notice about who answers: an async iterator of `Chunks`."""
+
+    def __init__(self, request: ChatRequest, registry: Registry) -> None:
+        self.request = request
+        self._notice = registry.config.notice
+        self._fallback = Fallback(request, registry)
+        self._begun = False
+
+    async def open(self) -> tuple[Fallback, Chunks]:
+        """The answer with its first content, and everything up to that."""
+        self._begun = True
+        chunks = await self._fallback.open()
+        if self._notice and (notice := notice_of(self._fallback.receipt)) is not None:
+            announce(notice)
+        return self._fallback, chunks
+
+    async def complete(self) -> ChatCompletion:
+        """The whole answer."""
+        fallback, _ = await self.open()
+        while await fallback.next():
+            pass
+        return fallback.completion()
+
+    async def begin(self) -> AsyncStream:
+        """The stream, once its first chunk is there: so a failure shows here and not in the loop."""
+        stream = AsyncStream(self)
+        await stream.begin()
+        return stream
+
+    def __aiter__(self) -> Call:
+        return self
+
+    async def __anext__(self) -> Chunks:
+        if not self._begun:
+            return (await self.open())[1]
+        chunks = await self._fallback.next()
+        if not chunks:
+            raise StopAsyncIteration
+        return chunks
+
+    async def aclose(self) -> None:
+        await self._fallback.aclose()
+
+
+class PendingCompletion(Coroutine[Any, Any, T_co], Generic[T_co]):
+    """What `create` returns: the answer, when it is awaited.
+
+    A coroutine, so that `asyncio.create_task`, `gather`, `wait_for` and `TaskGroup` take it.
+    Nothing is sent before that.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+
+    def _begun(self) -> Coroutine[Any, Any, Any]:
+        if self._coroutine is None:
+            call = self._call
+            self._coroutine = call.begin() if call.request.stream else call.complete()
+        return self._coroutine
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self._begun().__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._begun().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._begun().throw(*error)
+
+    def close(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()
+
+    def __aiter__(self) -> Never:
+        raise TypeError("Only a stream can be iterated: use create(..., stream=True).")
+
+
+class PendingStream(PendingCompletion["AsyncStream"]):
+    """What `create(stream=True)` returns: await it for the stream, or iterate it directly."""
+
+    def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:  # type: ignore[override]
+        return AsyncStream(self._call)
 
 
 class AsyncStream:
@@ -27,112 +108,85 @@ class AsyncStream:
     `receipt` is there from the first chunk on and complete when the chunks have ended.
     """
 
-    def __init__(self, batches: AsyncGenerator[Chunks, None]) -> None:
-        self._batches = batches
-        self._ready: deque[ChatCompletionChunk] = deque()
-        self.receipt: Receipt | None = None
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._fallback: Fallback | None = None
+        self._ready: Iterator[ChatCompletionChunk] | tuple[()] = ()
 
-    async def _begin(self) -> AsyncStream:
-        """Wait for the first chunk, so that a failure shows here and not in the loop."""
-        self._take(await anext(self._batches))
-        return self
+    @property
+    def receipt(self) -> Receipt | None:
+        """Who answers, and every attempt; None before the first chunk."""
+        return self._fallback.receipt if self._fallback is not None else None
 
-    def _take(self, batch: Chunks) -> None:
-        self._ready.extend(batch)
-        self.receipt = batch[0].receipt
+    async def begin(self) -> None:
+        """Wait for the first chunk."""
+        self._fallback, chunks = await self._call.open()
+        self._ready = iter(chunks)
 
     def __aiter__(self) -> AsyncStream:
         return self
 
     async def __anext__(self) -> ChatCompletionChunk:
-        if not self._ready:
-            self._take(await anext(self._batches))
-        return self._ready.popleft()
+        for chunk in self._ready:
+            return chunk
+        if self._fallback is None:
+            await self.begin()
+            return await self.__anext__()
+        chunks = await self._fallback.next()
+        if not chunks:
+            raise StopAsyncIteration
+        first, *others = chunks
+        if others:
+            self._ready = iter(others)
+        return first
 
     async def aclose(self) -> None:
         """End the answer here; the provider's connection is closed."""
-        self._ready.clear()
-        await self._batches.aclose()
+        self._ready = ()
+        await self._call.aclose()
 
     async def __aenter__(self) -> AsyncStream:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.aclose()
 
 
 class Stream:
-    """What `AsyncStream` is, without `await`."""
+    """`AsyncStream` without `await`."""
 
-    def __init__(self, batches: Generator[Chunks, None, None]) -> None:
-        self._batches = batches
-        self._ready = deque(next(batches))
-        self.receipt: Receipt | None = self._ready[0].receipt
+    def __init__(self, several: Generator[Chunks, None, None]) -> None:
+        self._several = several
+        first = next(several)
+        self._ready: Iterator[ChatCompletionChunk] | tuple[()] = iter(first)
+        self.receipt: Receipt | None = first[0].receipt
 
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
         return self
 
     def __next__(self) -> ChatCompletionChunk:
-        if not self._ready:
-            self._ready.extend(next(self._batches))
-        return self._ready.popleft()
+        for chunk in self._ready:
+            return chunk
+        self._ready = iter(next(self._several))
+        return next(self._ready)
 
     def close(self) -> None:
         """End the answer here; the provider's connection is closed."""
-        self._ready.clear()
-        self._batches.close()
+        self._ready = ()
+        self._several.close()
 
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
-
-
-class _Pending:
-    """What `create` returns: awaited it is the answer, iterated its chunks. Nothing is sent before."""
-
-    def __init__(self, call: _Call) -> None:
-        self._call = call
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        answer = self._call.begin() if self._call.request.stream else self._call.complete()
-        return answer.__await__()
-
-    def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
-        if not self._call.request.stream:
-            raise TypeError("only a stream can be iterated: create(..., stream=True)")
-        return AsyncStream(self._call.batches())
-
-
-class _Call:
-    """One request on its way: as chunks, as a begun stream, or whole."""
-
-    def __init__(self, request: ChatRequest, registry: Registry) -> None:
-        self.request = request
-        self._registry = registry
-
-    async def batches(self) -> AsyncGenerator[Chunks, None]:
-        found = ManagedAsyncGen(stream_route(self.request, self._registry))
-        announced = False
-        try:
-            async for batch in found:
-                if not announced:
-                    announced = True
-                    receipt = batch[0].receipt
-                    notice = notice_of(receipt) if receipt else None
-                    if notice and self._registry.config.notice:
-                        announce(notice)
-                yield batch
-        finally:
-            await found.aclose()
-
-    async def begin(self) -> AsyncStream:
-        return await AsyncStream(self.batches())._begin()
-
-    async def complete(self) -> ChatCompletion:
-        whole = Accumulator()
-        async for batch in self.batches():
-            for chunk in batch:
-                whole.add(chunk)
-        return whole.completion()

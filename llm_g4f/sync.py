@@ -12,11 +12,12 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _AHEAD = 100
 """Items (batches of chunks) that may wait for the consumer before the producer does."""
@@ -26,6 +27,14 @@ _GOODBYE = 5.0
 
 # A wait without a limit cannot be interrupted by Ctrl-C on Windows.
 _SLICE = 0.2 if os.name == "nt" else None
+
+
+class ClosableIterator(Protocol[T_co]):
+    """An async iterator with `aclose`: an async generator, for instance."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+
+    def aclose(self) -> Awaitable[None]: ...
 
 
 class _End:
@@ -82,7 +91,7 @@ class LoopThread:
         with contextlib.closing(self.stream(once)) as results:
             return next(results)
 
-    def stream(self, source: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
+    def stream(self, source: Callable[[], ClosableIterator[T]]) -> Generator[T, None, None]:
         """The items of `source()`, as they come. Closing the generator closes the source."""
         items: queue.SimpleQueue[Any] = queue.SimpleQueue()
         room = asyncio.Event()

@@ -152,7 +152,7 @@ class _Answer(Struct, gc=False):
     system_fingerprint: str | None = None
     service_tier: str | None = None
     provider: str | None = None
-    receipt: Receipt | None = None
+    receipt: Receipt = None  # type: ignore[assignment]  # set by the router, before a caller sees it
 
     @property
     def object(self) -> str:

@@ -42,7 +42,7 @@ def try_out(data: bytes) -> None:
     reader, answer = ChunkReader("a", "asked", 2), Accumulator()
     for event in whole or ():
         try:
-            chunk = reader.piece(event.data) or reader.read(parse_json(event.data))
+            chunk = reader.decode(event.data) or reader.read(parse_json(event.data))
         except (ValueError, APIError):
             continue
         answer.add(chunk)

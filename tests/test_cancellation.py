@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from llm_g4f import AsyncClient, Client
-from llm_g4f.routing import fallback
+from llm_g4f.routing import policy
 from tests.cli.test_llm import START
 from tests.support.forked import Fork, Forks
 from tests.support.server import (
@@ -79,7 +79,7 @@ PROMPTLY = 4.5
 """Seconds: below the five that abandoned work has for cleaning up, for three commands at once."""
 
 # The real command. The pause is long enough to be interrupted.
-LONG_PAUSES = "from llm_g4f.routing import fallback; fallback.BACKOFF = (1e6, 1e6); "
+LONG_PAUSES = "from llm_g4f.routing import policy; policy.BACKOFF = (1e6, 1e6); "
 
 
 Start = Callable[..., AbstractContextManager["subprocess.Popen[bytes] | Fork"]]
@@ -183,7 +183,7 @@ def test_a_reader_that_is_gone_before_the_first_word(
 def test_a_task_is_cancelled_at_every_stage(
     stage: str, streamed: bool, endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fallback, "BACKOFF", (1e6, 1e6))
+    monkeypatch.setattr(policy, "BACKOFF", (1e6, 1e6))
     with Server(STAGES[stage][0]) as a, Server(STAGES[stage][1]) as b:
         endpoints(a=a, b=b)
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def text_of(chunks: list[ChatCompletionChunk]) -> str:
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
-async def collect(chunks: AsyncIterator[ChatCompletionChunk]) -> list[ChatCompletionChunk]:
+async def collect(chunks: AsyncIterable[ChatCompletionChunk]) -> list[ChatCompletionChunk]:
     return [chunk async for chunk in chunks]
 
 
@@ -177,7 +177,7 @@ def test_a_synchronous_stream(streaming: Server) -> None:
 
 def test_nothing_is_sent_before_create_is_awaited(answering: Server) -> None:
     async def main() -> None:
-        AsyncClient(base_url=answering.url).chat.completions.create("hi")
+        AsyncClient(base_url=answering.url).chat.completions.create("hi")  # type: ignore[unused-coroutine]
 
     asyncio.run(main())
     assert answering.requests == []
@@ -185,7 +185,8 @@ def test_nothing_is_sent_before_create_is_awaited(answering: Server) -> None:
 
 def test_a_whole_answer_cannot_be_iterated(answering: Server) -> None:
     async def main() -> None:
-        async for _ in AsyncClient(base_url=answering.url).chat.completions.create("hi"):
+        pending: Any = AsyncClient(base_url=answering.url).chat.completions.create("hi")
+        async for _ in pending:
             pass
 
     with pytest.raises(TypeError, match="stream=True"):
@@ -352,7 +353,7 @@ def test_the_callers_objects_are_never_changed(answering: Server) -> None:
 
 @pytest.mark.parametrize("messages", ["", "  \n", []])
 def test_an_empty_prompt_is_an_error_of_ours(answering: Server, messages: Any) -> None:
-    with pytest.raises(errors.BadRequestError, match="the prompt is empty"):
+    with pytest.raises(errors.BadRequestError, match="The prompt is empty"):
         Client(base_url=answering.url).chat.completions.create(messages)
     assert answering.requests == []
 
@@ -542,7 +543,7 @@ def test_a_base_url_makes_a_provider_named_custom(
         ({"api_key": "sk-canary x"}, "api_key is empty or contains"),
         ({"api_key": "sk-canary\n\nx"}, "api_key is empty or contains"),
         ({"api_key": " "}, "api_key is empty or contains"),
-        ({"provider": "nobody"}, "no provider 'nobody'"),
+        ({"provider": "nobody"}, "Unknown provider 'nobody'"),
     ],
 )
 def test_arguments_that_contradict_each_other_are_errors(

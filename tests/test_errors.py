@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import llm_g4f
 from llm_g4f import errors
+from llm_g4f.decoding.reasons import reason_of
 from llm_g4f.errors import (
     APIConnectionError,
     APIError,
@@ -71,7 +72,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
 
 
 def test_every_error_is_public() -> None:
-    assert set(drawn()) | {"status_error"} == set(errors.__all__)
+    assert set(drawn()) | {"Reason", "status_error"} == set(errors.__all__)
     assert llm_g4f.errors is errors
 
 
@@ -139,15 +140,18 @@ def test_408_is_a_timeout() -> None:
 )
 def test_a_prompt_beyond_the_window_is_known_by_its_words(code: str | None, detail: str) -> None:
     for status in (400, 413):
-        error = status_error(status, "no", provider="a", model="m", detail=detail, code=code)
+        reason = reason_of(status, code, detail)
+        assert reason == "context_too_long"
+        error = status_error(status, "no", provider="a", model="m", reason=reason)
         assert type(error) is ContextLengthError
-    other = status_error(500, "no", provider="a", model="m", detail=detail, code=code)
-    assert type(other) is InternalServerError
+        assert error.reason == reason
+    assert reason_of(500, code, detail) is None
 
 
 @pytest.mark.parametrize("detail", ["", "temperature: too large", "no context given", "max_tokens"])
 def test_other_bad_requests_are_not_about_the_window(detail: str) -> None:
-    assert type(status_error(400, "no", provider="a", model="m", detail=detail)) is BadRequestError
+    assert reason_of(400, None, detail) is None
+    assert type(status_error(400, "no", provider="a", model="m")) is BadRequestError
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ import pytest
 from llm_g4f import Client, config
 from llm_g4f.errors import ConfigError, RateLimitError
 from llm_g4f.local import weights
-from llm_g4f.routing.cooldowns import LONGEST, Health
+from llm_g4f.routing.cooldowns import Cooldowns
+from llm_g4f.routing.policy import LONGEST_COOLDOWN
 from tests.conftest import Run
 from tests.local.test_weights import GOOD, MODEL, Index
 from tests.support.server import Server, http, stream
@@ -241,7 +242,7 @@ def test_a_cooldown_beyond_what_a_provider_may_ask_for_is_not_believed(
     ahead: float, tmp_path: Path
 ) -> None:
     now = 1_790_000_000.0
-    health = Health(tmp_path / "state.json", lambda: now)
+    health = Cooldowns(tmp_path / "state.json", lambda: now)
     entry = {"until": now + ahead, "failures": 1}
     (tmp_path / "state.json").write_text(json.dumps({"cooldowns": {"box": entry}}))
     assert health.cooldown("box") == (ahead if ahead < 366 * 86_400 else 0.0)
@@ -256,10 +257,10 @@ def test_a_link_in_the_states_place_is_not_written_through(
     foreign.write_text("{}")
     (user_path / name).symlink_to(foreign)
     for box in ("one", "two"):
-        Health().failed(box, RateLimitError("no", retry_after=LONGEST, status_code=429))
+        Cooldowns().failed(box, RateLimitError("no", retry_after=LONGEST_COOLDOWN, status_code=429))
     assert foreign.read_text() == "{}"
     if name == "g4f-health.json":
-        assert Health().cooldown("one") > 0
+        assert Cooldowns().cooldown("one") > 0
 
 
 FETCH = """
@@ -333,7 +334,7 @@ def test_a_user_directory_that_we_make_is_the_users_alone(
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "new"))
     before = os.umask(0)
     try:
-        Health().failed("box", RateLimitError("no", status_code=429))
+        Cooldowns().failed("box", RateLimitError("no", status_code=429))
     finally:
         os.umask(before)
     ours_alone(modes_in(tmp_path / "new"), "d new", "- g4f-health.json")

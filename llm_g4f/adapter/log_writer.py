@@ -80,10 +80,10 @@ class ReplayModel(G4F):
         conversation: llm.Conversation | None = None,
         key: str | None = None,
     ) -> Iterator[StreamEvent]:
-        turn = ResponseWriter(self._request, response, {}, self._registry)
-        yield from turn.events(_chunk(self._completion))
-        turn.find_price()
-        yield from turn.finish()
+        writer = ResponseWriter(self._request, response, {}, self._registry)
+        yield from writer.events(_chunk(self._completion))
+        writer.find_price(self._completion)
+        yield from writer.finish(self._completion)
 
 
 def _prompt(model: G4F, request: ChatRequest) -> llm.Prompt:

@@ -1,13 +1,13 @@
 """gpt-4o and its relatives as llm models. Both `execute` methods are the same pipeline.
 
-What answers is imported by the first prompt: llm imports this module at every start.
+The rest of the package is imported by the first prompt: llm imports this module at every start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import llm
@@ -15,7 +15,7 @@ from llm.default_plugins.openai_models import Chat
 from llm.parts import StreamEvent
 
 if TYPE_CHECKING:
-    from ..types import Chunks
+    from ..routing.fallback import Fallback
     from .response_writer import ResponseWriter
 
 _ATTACHMENTS = frozenset(
@@ -28,7 +28,7 @@ _ATTACHMENTS = frozenset(
 
 
 class _LazyOptions:
-    """The class of options, made when it is first looked at: llm makes every model at every start."""
+    """The class of options, imported lazily: llm makes every model at every start."""
 
     def __get__(self, instance: object, owner: type) -> Any:
         from .options import Options
@@ -40,9 +40,9 @@ class _Shared:
     can_stream = True
     supports_schema = True
     supports_tools = True
-    # Keys are the route's business, one for each provider: llm is to ask for none.
+    # Each provider of a route has its own key: llm must ask for none.
     needs_key: str | None = None
-    # Whatever any provider takes: who cannot take it is left out of the route.
+    # Everything that any provider takes: the others are left out of the route.
     attachment_types: set[str] | frozenset[str] = _ATTACHMENTS
     # Turns that llm's own gpt-4o logged are stored with references to these.
     json_replacements: ClassVar[dict[str, Any]] = {**Chat.json_replacements}
@@ -63,19 +63,18 @@ class _Shared:
 
     def _begin(
         self, prompt: llm.Prompt, stream: bool, response: Any, key: str | None
-    ) -> tuple[ResponseWriter, Callable[[], AsyncGenerator[Chunks, None]]]:
-        """The turn, and what starts its answer."""
+    ) -> tuple[ResponseWriter, Fallback]:
+        """The response writer, and the answer that it will write."""
         from .. import config
-        from ..routing.fallback import stream as stream_route
+        from ..routing.fallback import Fallback
         from ..routing.registry import Registry
         from .request import previous_metadata, to_request
         from .response_writer import ResponseWriter
 
-        before = previous_metadata(prompt)
-        request = to_request(self.requested, prompt, before, stream, key)
+        metadata = previous_metadata(prompt)
+        request = to_request(self.requested, prompt, metadata, stream, key)
         registry = Registry(config.load())
-        turn = ResponseWriter(request, response, before, registry)
-        return turn, lambda: stream_route(request, registry)
+        return ResponseWriter(request, response, metadata, registry), Fallback(request, registry)
 
 
 @contextlib.contextmanager
@@ -90,7 +89,7 @@ def _model_errors() -> Iterator[None]:
 
 
 class G4F(_Shared, llm.KeyModel):
-    """A model of the route, for llm's synchronous face."""
+    """A model for llm's synchronous API."""
 
     def execute(
         self,
@@ -103,17 +102,18 @@ class G4F(_Shared, llm.KeyModel):
         from ..sync import loop_thread
 
         with _model_errors():
-            turn, start = self._begin(prompt, stream, response, key)
-            with contextlib.closing(loop_thread().stream(start)) as batches:
-                for batch in batches:
-                    for chunk in batch:
-                        yield from turn.events(chunk)
-            turn.find_price()
-            yield from turn.finish()
+            writer, fallback = self._begin(prompt, stream, response, key)
+            with contextlib.closing(loop_thread().stream(lambda: fallback)) as answer:
+                for chunks in answer:
+                    for chunk in chunks:
+                        yield from writer.events(chunk)
+            completion = fallback.completion()
+            writer.find_price(completion)
+            yield from writer.finish(completion)
 
 
 class AsyncG4F(_Shared, llm.AsyncKeyModel):
-    """A model of the route, for llm's asynchronous face."""
+    """A model for llm's asynchronous API."""
 
     def execute(
         self,
@@ -132,15 +132,14 @@ class AsyncG4F(_Shared, llm.AsyncKeyModel):
     async def _events(
         self, prompt: llm.Prompt, stream: bool, response: llm.AsyncResponse, key: str | None
     ) -> AsyncGenerator[StreamEvent, None]:
-        from ..asyncgen import ManagedAsyncGen
-
         with _model_errors():
-            turn, start = self._begin(prompt, stream, response, key)
-            async with contextlib.aclosing(ManagedAsyncGen(start())) as batches:
-                async for batch in batches:
-                    for chunk in batch:
-                        for event in turn.events(chunk):
+            writer, fallback = self._begin(prompt, stream, response, key)
+            async with contextlib.aclosing(fallback):
+                async for chunks in fallback:
+                    for chunk in chunks:
+                        for event in writer.events(chunk):
                             yield event
-            await asyncio.to_thread(turn.find_price)
-            for event in turn.finish():
+            completion = fallback.completion()
+            await asyncio.to_thread(writer.find_price, completion)
+            for event in writer.finish(completion):
                 yield event

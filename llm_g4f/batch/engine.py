@@ -16,19 +16,14 @@ from collections.abc import (
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec.structs import asdict
-
-from ..accumulator import Accumulator
-from ..asyncgen import ManagedAsyncGen
 from ..errors import G4FError
 from ..request import ChatRequest, Secret
-from ..routing import fallback
+from ..routing.fallback import Fallback
 from ..routing.notices import announce, notice_of
 from ..routing.prices import has_table, price
 from ..routing.registry import Registry
 from ..settings import DEFAULT_MODEL, Proxies, Settings
 from ..types import ChatCompletion
-from .moment import CachedRegistry
 from .provider_limits import BatchAdmission
 from .results import Id, Result
 from .rows import invalid_row, to_request
@@ -41,9 +36,6 @@ Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 CONCURRENCY = 16
 """Rows that are asked at once, unless somebody says otherwise."""
 
-_CURRENT = 1.0
-"""Seconds for which keys and g4f.yaml are taken as they were."""
-
 NOTICES = 100
 """Different notices that are told: those behind them say nothing new."""
 
@@ -55,14 +47,13 @@ class RowProcessor:
         self,
         settings: Settings,
         defaults: Mapping[str, Any],
-        limits: BatchAdmission,
+        admission: BatchAdmission,
         tell: Callable[[str], None],
     ) -> None:
-        self._limits = limits
+        self._admission = admission
         self._settings = settings
         self._defaults = defaults
-        self._registry: Registry | None = None
-        self._until = 0.0
+        self._prices_loaded = False
         self._tell = tell
         self._told: set[str] = set()
 
@@ -73,7 +64,8 @@ class RowProcessor:
         try:
             id = id_of(row, number)
             request = to_request(row, self._defaults, self._settings)
-            registry = await self._current()
+            registry = self._settings.registry()
+            await self._load_prices()
             completion = await self._answer(request, registry)
         except G4FError as error:
             return Result(id=id, request=request, error=error)
@@ -84,28 +76,19 @@ class RowProcessor:
             price_usd=_price(completion, registry),
         )
 
-    async def _current(self) -> Registry:
-        """Where providers come from now: to look for every key again at each row takes longer than
-        all the rest."""
-        now = asyncio.get_running_loop().time()
-        if self._registry is None and has_table():
-            # It takes a quarter of a second to load.
-            await asyncio.to_thread(import_module, "genai_prices")
-        if self._registry is None or now >= self._until:
-            self._registry = CachedRegistry(**asdict(self._settings.registry()))
-            self._until = asyncio.get_running_loop().time() + _CURRENT
-        return self._registry
+    async def _load_prices(self) -> None:
+        if not self._prices_loaded:
+            self._prices_loaded = True
+            if has_table():
+                # It takes a quarter of a second to load.
+                await asyncio.to_thread(import_module, "genai_prices")
 
     async def _answer(self, request: ChatRequest, registry: Registry) -> ChatCompletion:
-        whole = Accumulator()
-        found = ManagedAsyncGen(fallback.stream(request, registry, self._limits))
-        try:
-            async for batch in found:
-                for chunk in batch:
-                    whole.add(chunk)
-        finally:
-            await found.aclose()
-        completion = whole.completion()
+        fallback = Fallback(request, registry, self._admission)
+        await fallback.open()
+        while await fallback.next():
+            pass
+        completion = fallback.completion()
         self._announce(completion, registry)
         return completion
 

@@ -1,8 +1,8 @@
-"""The limits of the providers in one batch run: who may ask whom, and when.
+"""The limits of the providers in one batch run, shared by its requests: an `Admission`.
 
-A request waits for leave to ask one of the candidates that are as good as the first. The first in
-order is preferred while it has room, so load is shared only by what is too much for it. A limit
-that passes soon is waited out; nothing worse is asked in its place.
+A request waits for a permit for one of the candidates that are as good as the first. The first in
+order is preferred while it has room, so only the load beyond that is shared. A limit that passes
+soon is waited out: no worse candidate is asked in its place.
 """
 
 from __future__ import annotations
@@ -14,116 +14,119 @@ from collections import deque
 from collections.abc import Sequence
 
 from ..errors import APIError, APIStatusError, APITimeoutError, InternalServerError, RateLimitError
-from ..routing.cooldowns import LONGEST, STEP, Health, cooldown_of
+from ..routing.cooldowns import Cooldowns
+from ..routing.policy import COOLDOWN_STEP, LONGEST_COOLDOWN, cooldown_of
 from ..routing.route import Candidate, equally_exact
 from .adaptive_rate import AdaptiveRate
 
 
 class ProviderLimit:
-    """What is known of one health key in this run. Times are the loop's."""
+    """The state of one cooldown key in this run. Times are those of the loop.
 
-    def __init__(self, key: str, most: int, now: float, cooldown: float) -> None:
+    After `cooldown_until` the provider goes first again, after `closed_until` it is asked again at
+    all; `closed_by` is the error that closed it. `noted` is the last write to the state file.
+    """
+
+    def __init__(self, key: str, concurrency: int, now: float, cooldown: float) -> None:
         self.key = key
-        self.pace = AdaptiveRate(most, now)
+        self.rate = AdaptiveRate(concurrency, now)
         self.failures = 0
-        self.down_until = -math.inf
-        self.shut_until = -math.inf
-        self.shut_by: APIError | None = None
+        self.cooldown_until = -math.inf
+        self.closed_until = -math.inf
+        self.closed_by: APIError | None = None
         self.noted: float | None = -math.inf
-        if cooldown > LONGEST:
-            self.shut_until = now + cooldown
+        if cooldown > LONGEST_COOLDOWN:
+            self.closed_until = now + cooldown
         else:
-            self.pace.hold(now + cooldown)
+            self.rate.hold(now + cooldown)
 
 
 _Group = tuple[ProviderLimit, ...]
 _Waiter = asyncio.Future["tuple[ProviderLimit, float] | None"]
 
 
-class Permit:
-    """Leave to ask `candidate` now. It ends with `answered`, `failed` or, whatever came of it,
-    `close`; what comes after the first of them does nothing."""
+class BatchPermit:
+    """A `Permit` under the limit of its provider."""
 
     def __init__(
         self,
-        limits: BatchAdmission,
+        admission: BatchAdmission,
         candidate: Candidate,
-        lane: ProviderLimit,
+        limit: ProviderLimit,
         began: float,
-        health: Health,
+        cooldowns: Cooldowns,
     ) -> None:
         self.candidate = candidate
-        self._limits = limits
-        self._lane = lane
+        self._admission = admission
+        self._limit = limit
         self._began = began
-        self._health = health
+        self._cooldowns = cooldowns
         self._open = True
 
-    def answered(self) -> None:
-        """The answer is complete."""
-        lane = self._lane
-        lane.pace.answered(self._began)
-        if lane.noted is not None and self._began >= lane.noted:
-            lane.noted, lane.failures, lane.down_until = None, 0, -math.inf
-            self._health.recovered(lane.key)
+    def succeeded(self) -> None:
+        limit = self._limit
+        limit.rate.answered(self._began)
+        if limit.noted is not None and self._began >= limit.noted:
+            limit.noted, limit.failures, limit.cooldown_until = None, 0, -math.inf
+            self._cooldowns.recovered(limit.key)
         self._end()
 
     def failed(self, error: APIError) -> bool:
-        """Whether the failure is a limit that passes soon: then the request may wait for another slot.
+        """Whether the failure is a limit that passes soon: the request may wait for another permit.
 
-        The state file learns of what outlasts the moment, once for all requests that meet it:
-        another process gains nothing from a pause of seconds, and to write holds up the loop.
+        The state file gets what lasts, once for all requests that meet it: another process gains
+        nothing from a pause of seconds, and writing holds up the loop.
         """
-        now, lane = self._limits.now(), self._lane
-        cooldown = cooldown_of(error, lane.failures + 1)
-        limit = isinstance(error, RateLimitError) or (
+        now, limit = self._admission.now(), self._limit
+        cooldown = cooldown_of(error, limit.failures + 1)
+        limited = isinstance(error, RateLimitError) or (
             isinstance(error, InternalServerError) and error.retry_after is not None
         )
-        if limit and cooldown <= LONGEST:
+        if limited and cooldown <= LONGEST_COOLDOWN:
             wait = error.retry_after if isinstance(error, APIStatusError) else None
-            news = lane.pace.refused(self._began, now, wait)
-            if news and lane.pace.held(now) >= STEP:
+            news = limit.rate.refused(self._began, now, wait)
+            if news and limit.rate.held(now) >= COOLDOWN_STEP:
                 self._note(error, now)
             self._end()
             return True
         if isinstance(error, APITimeoutError):
-            lane.pace.timed_out(self._began, now)
+            limit.rate.timed_out(self._began, now)
         else:
-            lane.pace.ended()
-        if cooldown > LONGEST:
-            if now >= lane.shut_until:
+            limit.rate.ended()
+        if cooldown > LONGEST_COOLDOWN:
+            if now >= limit.closed_until:
                 self._note(error, now)
-            lane.shut_until, lane.shut_by = now + cooldown, copy.copy(error)
-            self._limits.look_again(lane)
-        elif cooldown and now >= lane.down_until:
-            lane.failures += 1
-            lane.down_until = now + cooldown
+            limit.closed_until, limit.closed_by = now + cooldown, copy.copy(error)
+            self._admission.reconsider(limit)
+        elif cooldown and now >= limit.cooldown_until:
+            limit.failures += 1
+            limit.cooldown_until = now + cooldown
             self._note(error, now)
-            self._limits.look_again(lane)
+            self._admission.reconsider(limit)
         self._end()
         return False
 
-    def close(self) -> None:
-        """Nobody waits for the answer any more."""
+    def release(self) -> None:
         if self._open:
-            self._lane.pace.ended()
+            self._limit.rate.ended()
             self._end()
 
     def _note(self, error: APIError, now: float) -> None:
-        self._lane.noted = now
-        self._health.failed(self._lane.key, error)
+        self._limit.noted = now
+        self._cooldowns.failed(self._limit.key, error)
 
     def _end(self) -> None:
         self._open = False
-        self._limits.dispatch()
+        self._admission.dispatch()
 
 
 class BatchAdmission:
-    """What all requests of one run share: at most `most` at once to each provider, in one event loop."""
+    """What all requests of one run share: at most `concurrency` at once to each provider, in one
+    event loop."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lanes: dict[str, ProviderLimit] = {}
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._by_key: dict[str, ProviderLimit] = {}
         self._queues: dict[_Group, deque[_Waiter]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -131,100 +134,106 @@ class BatchAdmission:
         """The time of the loop, in seconds."""
         return asyncio.get_running_loop().time()
 
-    async def admit(
+    def in_order(self, candidates: Sequence[Candidate], cooldowns: Cooldowns) -> list[Candidate]:  # noqa: ARG002 (the protocol's)
+        """The candidates as they are: each permit chooses anew."""
+        return list(candidates)
+
+    async def acquire(
         self,
         candidates: Sequence[Candidate],
-        health: Health,
+        cooldowns: Cooldowns,
         deadline: float | None,
         *,
-        ahead: bool,
-    ) -> Permit:
-        """Wait for leave to ask one of those that are as good as the best of `candidates` (not empty).
+        requeued: bool,
+    ) -> BatchPermit:
+        """Wait for a permit for one of the candidates as good as the best of `candidates`.
 
-        `deadline` is a time of the loop; `ahead`: before all that wait already. Raises
-        `APITimeoutError` when it cannot be kept, and the error that shut all of them for long.
+        Raises `APITimeoutError` when the deadline cannot be kept, and the error that closed all
+        candidates for long.
         """
         while True:
-            best = equally_exact(self._in_order(candidates, health))
-            of = {self._lane(one, health): one for one in reversed(best)}
-            group = tuple(reversed(of))
-            turn = await self._turn(group, deadline, ahead)
-            if turn is not None:
-                lane, began = turn
-                return Permit(self, of[lane], lane, began, health)
+            best = equally_exact(self._usable(candidates, cooldowns))
+            by_limit = {self._limit(one, cooldowns): one for one in reversed(best)}
+            group = tuple(reversed(by_limit))
+            given = await self._wait(group, deadline, requeued)
+            if given is not None:
+                limit, began = given
+                return BatchPermit(self, by_limit[limit], limit, began, cooldowns)
             if deadline is not None and self.now() >= deadline:
                 raise _too_late(best)
 
-    def _lane(self, candidate: Candidate, health: Health) -> ProviderLimit:
-        key = candidate.health_key
-        lane = self._lanes.get(key)
-        if lane is None:
+    def _limit(self, candidate: Candidate, cooldowns: Cooldowns) -> ProviderLimit:
+        key = candidate.cooldown_key
+        limit = self._by_key.get(key)
+        if limit is None:
             # llama.cpp in this process has one slot: a second request would only wait in it.
-            most = 1 if candidate.provider.kind == "embedded" else self._most
-            lane = self._lanes[key] = ProviderLimit(key, most, self.now(), health.cooldown(key))
-        return lane
+            concurrency = 1 if candidate.provider.kind == "embedded" else self._concurrency
+            limit = self._by_key[key] = ProviderLimit(
+                key, concurrency, self.now(), cooldowns.cooldown(key)
+            )
+        return limit
 
-    def _in_order(self, candidates: Sequence[Candidate], health: Health) -> list[Candidate]:
-        """Those that failed of late last, and without those that are shut for long. Raises the error
-        that shut them, if they all are."""
+    def _usable(self, candidates: Sequence[Candidate], cooldowns: Cooldowns) -> list[Candidate]:
+        """The candidates that are not closed, those in cooldown last. Raises the error that closed
+        them, if they all are."""
         now = self.now()
-        found = [(self._lane(one, health), one) for one in candidates]
-        left = [(lane, one) for lane, one in found if lane.shut_until <= now]
+        found = [(self._limit(one, cooldowns), one) for one in candidates]
+        left = [(limit, one) for limit, one in found if limit.closed_until <= now]
         if not left:
-            for lane, _ in found:
-                if lane.shut_by is not None:
-                    raise copy.copy(lane.shut_by)
-            # It is the file that says so: to ask is the only way to learn why.
+            for limit, _ in found:
+                if limit.closed_by is not None:
+                    raise copy.copy(limit.closed_by)
+            # Closed by the state file: asking is the only way to learn why.
             left = found
-        ready = [one for lane, one in left if lane.down_until <= now]
-        return ready + [one for lane, one in left if lane.down_until > now]
+        ready = [one for limit, one in left if limit.cooldown_until <= now]
+        return ready + [one for limit, one in left if limit.cooldown_until > now]
 
-    async def _turn(
-        self, group: _Group, deadline: float | None, ahead: bool
+    async def _wait(
+        self, group: _Group, deadline: float | None, requeued: bool
     ) -> tuple[ProviderLimit, float] | None:
-        """The lane of `group` in which a request begins now, and its time. None: look again."""
+        """The limit of `group` under which a request begins now, and its time. None: choose anew."""
         loop = asyncio.get_running_loop()
         queue = self._queues.get(group)
         if queue is None:
             now = loop.time()
-            lane, _ = _free(group, now)
-            if lane is not None:
-                lane.pace.begin(now)
-                return lane, now
+            limit, _ = _free(group, now)
+            if limit is not None:
+                limit.rate.begin(now)
+                return limit, now
             queue = self._queues[group] = deque()
-        turn: _Waiter = loop.create_future()
-        (queue.appendleft if ahead else queue.append)(turn)
+        waiter: _Waiter = loop.create_future()
+        (queue.appendleft if requeued else queue.append)(waiter)
         self.dispatch()
-        expiry = None if deadline is None else loop.call_at(deadline, _look_again, turn)
+        expiry = None if deadline is None else loop.call_at(deadline, _reconsider, waiter)
         given = None
         try:
-            given = await turn
+            given = await waiter
         except asyncio.CancelledError:
-            if not turn.cancelled() and (lost := turn.result()) is not None:
-                lost[0].pace.ended()
+            if not waiter.cancelled() and (lost := waiter.result()) is not None:
+                lost[0].rate.ended()
             raise
         finally:
             if expiry is not None:
                 expiry.cancel()
             if given is None:
-                self._leave(group, turn)
+                self._leave(group, waiter)
         return given
 
-    def _leave(self, group: _Group, turn: _Waiter) -> None:
-        """Wait no longer; others may have had to wait behind this one."""
+    def _leave(self, group: _Group, waiter: _Waiter) -> None:
+        """Leave the queue; others may wait behind this one."""
         queue = self._queues.get(group, deque())
-        if turn in queue:
-            queue.remove(turn)
+        if waiter in queue:
+            queue.remove(waiter)
         self.dispatch()
 
-    def look_again(self, lane: ProviderLimit) -> None:
-        """Let those who wait for `lane` choose anew."""
-        for group in [group for group in self._queues if lane in group]:
-            for turn in self._queues.pop(group):
-                _look_again(turn)
+    def reconsider(self, limit: ProviderLimit) -> None:
+        """Let the requests that wait for `limit` choose anew."""
+        for group in [group for group in self._queues if limit in group]:
+            for waiter in self._queues.pop(group):
+                _reconsider(waiter)
 
     def dispatch(self) -> None:
-        """Give what room there is to those who wait, and come back when time makes more."""
+        """Give the room there is to the waiting requests, and come back when time makes more."""
         now = self.now()
         soonest = math.inf
         for group, queue in list(self._queues.items()):
@@ -232,12 +241,12 @@ class BatchAdmission:
                 if queue[0].done():
                     queue.popleft()
                     continue
-                lane, wait = _free(group, now)
-                if lane is None:
+                limit, wait = _free(group, now)
+                if limit is None:
                     soonest = min(soonest, wait)
                     break
-                lane.pace.begin(now)
-                queue.popleft().set_result((lane, now))
+                limit.rate.begin(now)
+                queue.popleft().set_result((limit, now))
             else:
                 del self._queues[group]
         if self._timer is not None:
@@ -248,19 +257,19 @@ class BatchAdmission:
 
 
 def _free(group: _Group, now: float) -> tuple[ProviderLimit | None, float]:
-    """The first lane that has room; else None, and the seconds until time makes some."""
+    """The first limit with room; else None, and the seconds until time makes some."""
     soonest = math.inf
-    for lane in group:
-        wait = lane.pace.delay(now)
+    for limit in group:
+        wait = limit.rate.delay(now)
         if wait == 0:
-            return lane, 0.0
+            return limit, 0.0
         soonest = min(soonest, math.inf if wait is None else wait)
     return None, soonest
 
 
-def _look_again(turn: _Waiter) -> None:
-    if not turn.done():
-        turn.set_result(None)
+def _reconsider(waiter: _Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _too_late(best: Sequence[Candidate]) -> APITimeoutError:
@@ -269,5 +278,5 @@ def _too_late(best: Sequence[Candidate]) -> APITimeoutError:
         f"The request was not sent within its time (timeout): {names} had no room for it yet. Raise"
         " timeout, or lower the concurrency.",
         provider=best[0].provider.name,
-        model=best[0].serving.model,
+        model=best[0].served.model,
     )

@@ -62,7 +62,7 @@ async def _all(names: tuple[str, ...]) -> list[dict[str, Any]]:
 async def _one(name: str, registry: Any) -> dict[str, Any]:
     from ..errors import G4FError
     from ..request import ChatRequest
-    from ..routing.fallback import stream
+    from ..routing.fallback import Fallback
 
     request = ChatRequest(
         model="gpt-4o",
@@ -82,10 +82,12 @@ async def _one(name: str, registry: Any) -> dict[str, Any]:
         "error": None,
     }
     try:
-        async for batch in stream(request, registry):
-            receipt = batch[0].receipt
-        if receipt is not None:
-            row |= {"model": receipt.model, "exact": receipt.exact, "ttft": receipt.ttft}
+        fallback = Fallback(request, registry)
+        await fallback.open()
+        while await fallback.next():
+            pass
+        receipt = fallback.receipt
+        row |= {"model": receipt.model, "exact": receipt.exact, "ttft": receipt.ttft}
     except G4FError as error:
         row["error"] = error.message
     row["seconds"] = round(loop.time() - began, 3)

@@ -102,7 +102,7 @@ def forecast(
         if route.candidates:
             about += _cost(
                 route.candidates[0].provider.name,
-                route.candidates[0].serving.model,
+                route.candidates[0].served.model,
                 tokens,
                 registry,
             )

@@ -50,8 +50,8 @@ def _rows() -> list[dict[str, Any]]:
         lambda: resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
     )
     serving = {one.provider.name: one for one in route.candidates}
-    reasons = dict(route.left_out)
-    cooldowns = registry.health.cooldowns()
+    reasons = {name: ineligible.reason for name, ineligible in route.left_out}
+    cooldowns = registry.cooldowns.cooldowns()
     found = []
     for name in registry.names():
         candidate = serving.get(name)
@@ -67,8 +67,8 @@ def _rows() -> list[dict[str, Any]]:
                     (left for key, left in cooldowns.items() if key.split("/")[0] == name),
                     default=0.0,
                 ),
-                "model": candidate.serving.model if candidate else None,
-                "exact": candidate.serving.exact if candidate else None,
+                "model": candidate.served.model if candidate else None,
+                "exact": candidate.served.exact if candidate else None,
                 "reason": reasons.get(name),
             }
         )

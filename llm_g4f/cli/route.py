@@ -35,12 +35,12 @@ def route(model: str, json: bool) -> None:
             "candidates": [
                 {
                     "provider": candidate.provider.name,
-                    "model": candidate.serving.model,
-                    "exact": candidate.serving.exact,
+                    "model": candidate.served.model,
+                    "exact": candidate.served.exact,
                 }
                 for candidate in found.candidates
             ],
-            "left_out": [{"provider": name, "reason": why} for name, why in found.left_out],
+            "left_out": [{"provider": name, "reason": why.reason} for name, why in found.left_out],
         }
         click.echo(json_format.dumps(data, indent=2))
         return
@@ -50,9 +50,9 @@ def route(model: str, json: bool) -> None:
 def echo(found: Route, model: str) -> None:
     """Print a route of `model`, and who is left out."""
     for number, candidate in enumerate(found.candidates, 1):
-        kind = "exact" if candidate.serving.exact else "a substitute"
-        click.echo(f"{number}. {candidate.provider.name}: {candidate.serving.model}, {kind}")
+        kind = "exact" if candidate.served.exact else "a substitute"
+        click.echo(f"{number}. {candidate.provider.name}: {candidate.served.model}, {kind}")
     if not found.candidates:
         click.echo(f"Nobody answers for {model} now.")
     for name, why in found.left_out:
-        click.echo(f"-  {name}: {why}")
+        click.echo(f"-  {name}: {why.reason}")

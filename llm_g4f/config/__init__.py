@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .files import config_path, user_dir, user_file
+from .files import config_path, environment, environment_is, user_dir, user_file
 from .keys import clean_key, find_key, named_key
 from .settings import Config, ModelEntry, Names, ProviderConfig, provider_names
 from .urls import check_base_url, is_loopback
@@ -16,6 +16,8 @@ __all__ = [
     "check_base_url",
     "clean_key",
     "config_path",
+    "environment",
+    "environment_is",
     "find_key",
     "is_loopback",
     "load",

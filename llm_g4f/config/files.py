@@ -1,9 +1,27 @@
-"""Files in llm's user directory."""
+"""Files in llm's user directory, and the environment that says where it is."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+_environ: Any = getattr(os.environ, "_data", os.environ)
+"""The mapping behind os.environ: comparing it as a whole takes as long as one lookup."""
+
+
+def environment() -> Any:
+    """A copy of the environment, for `environment_is`."""
+    return dict(_environ)
+
+
+def environment_is(before: Any) -> bool:
+    """Whether the environment is still the copy `before`."""
+    return bool(_environ == before)
+
+
+_known: tuple[Any, str] = (None, "")
+"""An environment, and the user directory in it."""
 
 
 def user_dir() -> Path:
@@ -22,9 +40,45 @@ def _user_dir() -> str:
 
 def user_file(name: str) -> str:
     """The path of a file in llm's user directory. As text, since every request asks for it."""
-    return f"{_user_dir()}{os.sep}{name}"
+    global _known
+    environment, directory = _known
+    if environment != _environ:
+        directory = _user_dir()
+        _known = dict(_environ), directory
+    return f"{directory}{os.sep}{name}"
 
 
 def config_path() -> Path:
     """Where g4f.yaml is, or would be."""
     return Path(user_file("g4f.yaml"))
+
+
+def atomic_write(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace the file `path` with one that has `data` and the permissions `mode`.
+
+    A reader, and a crash at any time, finds the old content or the new one. Raises OSError, and
+    leaves the old file then.
+    """
+    import tempfile
+
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file to NAME.damaged, and log a warning with the `reason`. Raises OSError."""
+    import logging
+
+    target = path.with_name(f"{path.name}.damaged")
+    path.replace(target)
+    logging.getLogger("llm_g4f").warning(
+        "%s is damaged (%s): moved to %s.", path, reason, target.name
+    )

@@ -40,6 +40,8 @@ def load() -> Config:
         raise ConfigError(f"{name} cannot be read: {error.strerror}.") from None
     else:
         seen = (name, found.st_mtime_ns, found.st_size)
+        if _loaded is not None and _loaded[0] == seen:
+            return _loaded[1]
         if not stat.S_ISREG(found.st_mode):
             # To read a pipe would wait for ever.
             raise ConfigError(f"{name} cannot be read: it is no file.")

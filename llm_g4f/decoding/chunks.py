@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from msgspec import DecodeError, Struct
+from msgspec import DecodeError, Meta, Struct
 from msgspec.json import Decoder
 
 from ..errors import InvalidResponseError, clean
@@ -24,7 +24,6 @@ from ..types import (
     ChunkChoice,
     Usage,
 )
-from .template import Template
 from .text import _thinking_of, text_of, whole
 from .think_tags import ThinkTags
 from .tool_calls import ToolCallAssembler
@@ -89,32 +88,48 @@ _ENDINGS = {
 """OpenAI's words for how an answer ended, from others' in lower case; any other word is "stop"."""
 
 
-class _Delta(Struct, forbid_unknown_fields=True, gc=False):
-    content: str
+_Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
+_TokenName = Annotated[str, Meta(max_length=64, pattern="^[a-z_]+_tokens$")]
+
+
+class _PlainMessage(Struct, forbid_unknown_fields=True, gc=False):
+    content: str | None = None
     role: Literal["assistant"] | None = None
     refusal: None = None
+    annotations: Annotated[list[None], Meta(max_length=0)] | None = None
     reasoning: None = None
+    reasoning_content: None = None
     tool_calls: None = None
     function_call: None = None
 
 
-class _Choice(Struct, forbid_unknown_fields=True, gc=False):
-    delta: _Delta
+class _PlainChoice(Struct, forbid_unknown_fields=True, gc=False):
+    delta: _PlainMessage | None = None
+    message: _PlainMessage | None = None
     index: Literal[0] = 0
-    finish_reason: None = None
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] | None = None
     logprobs: None = None
-    native_finish_reason: None = None
+    native_finish_reason: str | None = None
+
+
+class _PlainUsage(Struct, forbid_unknown_fields=True, gc=False):
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    total_tokens: _Count
+    prompt_tokens_details: dict[_TokenName, _Count] | None = None
+    completion_tokens_details: dict[_TokenName, _Count] | None = None
 
 
 class TextChunk(Struct, forbid_unknown_fields=True, gc=False):
-    """What nearly all chunks of a stream are: a piece of text, in OpenAI's very form or OpenRouter's."""
+    """The form that nearly all chunks and completions have: text, how it ended and usage, in
+    OpenAI's very fields or OpenRouter's. Decoded in one step; every other form is for `read`."""
 
-    choices: tuple[_Choice]
+    choices: Annotated[list[_PlainChoice], Meta(max_length=1)]
     id: str = ""
     object: str = ""
     created: int = 0
     model: str = ""
-    usage: None = None
+    usage: _PlainUsage | None = None
     system_fingerprint: str | None = None
     service_tier: _Tier | None = None
     obfuscation: str | None = None
@@ -124,15 +139,8 @@ class TextChunk(Struct, forbid_unknown_fields=True, gc=False):
 _decode_text_chunk = Decoder(TextChunk).decode
 
 
-def _text_of_chunk(data: bytes) -> str | None:
-    try:
-        return _decode_text_chunk(data).choices[0].delta.content
-    except (DecodeError, UnicodeDecodeError):
-        return None
-
-
 class ChunkReader:
-    """Chunks of one answer: remembers what later pieces leave out (ids, model, tool calls)."""
+    """Chunks of one answer: remembers what later chunks leave out (ids, model, tool calls)."""
 
     def __init__(
         self,
@@ -147,69 +155,63 @@ class ChunkReader:
         self._choices = choices
         self._without_key = without_key
         self._id = ""
-        self._labels: dict[str, str] = {}
         self._created = 0
+        self._model_given = ""
+        self._fingerprint: str | None = None
+        self._fingerprint_given: str | None = None
         self._calls: dict[int, ToolCallAssembler] = {}
         self._thinking: dict[int, ThinkTags] = {}
         self._plain: set[int] = set()
-        self._sample: tuple[bytes | None, ChatCompletionChunk] | None = None
-        self._template: Template | None = None
 
-    def pieces(self, data: bytes) -> tuple[list[ChatCompletionChunk], bytes]:
-        """The chunks of the events with which `data` begins, as far as they are like the first
-        piece of text, and the bytes behind them. `data` begins with an event."""
-        if self._sample is None:
-            return [], data
-        first, like = self._sample
-        if first is not None:
-            self._template = Template.of(first, _text_of_chunk)
-            self._sample = None, like
-        if self._template is None:
-            return [], data
-        texts, rest = self._template.texts(data)
-        id, created, model, fingerprint = like.id, like.created, like.model, like.system_fingerprint
-        tier, provider, role = like.service_tier, like.provider, like.choices[0].delta.role
-        return [
-            ChatCompletionChunk(
-                id,
-                created,
-                model,
-                [ChunkChoice(0, ChoiceDelta(role, text))],
-                None,
-                fingerprint,
-                tier,
-                provider,
-            )
-            for text in texts
-        ], rest
-
-    def piece(self, data: bytes) -> ChatCompletionChunk | None:
-        """The chunk in `data` if it is a mere piece of text, at a quarter of the time; None for
-        everything else, which `read` understands."""
+    def decode(self, data: bytes) -> ChatCompletionChunk | None:
+        """The chunk in `data` if it is a `TextChunk`; None for every other form, which `read`
+        understands."""
         try:
-            piece = _decode_text_chunk(data)
+            given = _decode_text_chunk(data)
         except (DecodeError, UnicodeDecodeError):
             return None
-        delta = piece.choices[0].delta
-        # The first words may be the beginning of <think>.
-        if delta.content and 0 not in self._plain:
-            return None
+        choices = []
+        for choice in given.choices:
+            message = choice.delta or choice.message
+            content = message.content if message is not None else None
+            if 0 not in self._plain and (content or self._thinking):
+                # The first words may be the beginning of <think>.
+                if self._thinking or content is None or content.lstrip()[:1] in ("", "<"):
+                    return None
+                self._plain.add(0)
+            role = message.role if message is not None else None
+            choices.append(ChunkChoice(0, ChoiceDelta(role, content), choice.finish_reason))
         if not self._id:
-            self._begin(piece.id, piece.created)
-        self._model = self._label(piece.model) or self._model
-        chunk = ChatCompletionChunk(
+            self._begin(given.id, given.created)
+        self._note_labels(given.model, given.system_fingerprint)
+        usage = given.usage
+        return ChatCompletionChunk(
             self._id,
             self._created,
             self._model,
-            [ChunkChoice(0, ChoiceDelta(delta.role, delta.content))],
-            None,
-            self._label(piece.system_fingerprint),
-            piece.service_tier,
+            choices,
+            None
+            if usage is None
+            else Usage(
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.total_tokens,
+                usage.prompt_tokens_details,
+                usage.completion_tokens_details,
+            ),
+            self._fingerprint,
+            given.service_tier,
             self._provider,
         )
-        if delta.content and self._sample is None:
-            self._sample = data, chunk
-        return chunk
+
+    def _note_labels(self, model: Any, fingerprint: Any) -> None:
+        # Chunk after chunk says the same.
+        if model != self._model_given:
+            self._model_given = model
+            self._model = self._label(model) or self._model
+        if fingerprint != self._fingerprint_given:
+            self._fingerprint_given = fingerprint
+            self._fingerprint = self._label(fingerprint)
 
     def read(self, data: Any) -> ChatCompletionChunk:
         """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""
@@ -222,7 +224,7 @@ class ChunkReader:
             )
         if not self._id:
             self._begin(data.get("id"), data.get("created"))
-        self._model = self._label(data.get("model")) or self._model
+        self._note_labels(data.get("model"), data.get("system_fingerprint"))
         choices = data.get("choices")
         usage = data.get("usage")
         tier = data.get("service_tier")
@@ -236,7 +238,7 @@ class ChunkReader:
                 if (read := self._choice(choice)) is not None
             ],
             _usage(self._named(usage)) if usage else None,
-            self._label(data.get("system_fingerprint")),
+            self._fingerprint,
             tier if isinstance(tier, str) and tier in _TIERS else None,
             self._provider,
         )
@@ -246,16 +248,10 @@ class ChunkReader:
         self._created = _integer(created) or int(time.time())
 
     def _label(self, value: Any) -> str | None:
-        """A name that a server gave, as it may be logged and shown: short, and without the key."""
+        """A name that a server gave, safe to log and show: short, and without the key."""
         if not isinstance(value, str) or not value:
             return None
-        # Chunk after chunk says the same.
-        label = self._labels.get(value)
-        if label is None:
-            if len(self._labels) > 8:
-                self._labels.clear()
-            label = self._labels[value] = clean(self._without_key(value), 200)
-        return label
+        return clean(self._without_key(value), 200)
 
     def _named(self, value: Any) -> Any:
         """An object without the names that a server may have made of the key."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ..errors import (
     APIConnectionError,
     APITimeoutError,
+    Reason,
     TruncatedStreamError,
     clean,
 )
@@ -25,127 +26,109 @@ from ..http.types import (
 from .error_context import ErrorContext
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it came from, groups included."""
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        todo += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            todo.extend(one.exceptions)
+def connection_error(context: ErrorContext, error: Exception) -> APIConnectionError:
+    """The error for a request that got no HTTP response."""
+    reason, message = _diagnosis(context, error)
+    kind = APITimeoutError if reason == "timeout" else APIConnectionError
+    return kind(message, provider=context.provider, model=context.model, reason=reason)
 
 
-def _refused_by_proxy(place: ErrorContext, words: str) -> APIConnectionError:
-    verb = "cannot" if re.search(r"\b50\d\b", words) else "refused to"
-    error = APIConnectionError(
-        f"The proxy {verb} reach {place.provider} ({place.origin}): {words}."
-        + (
-            " It wants a user name and password: put them into HTTPS_PROXY"
-            " (http://NAME:PASSWORD@HOST:PORT)."
-            if "407" in words
-            else " Check HTTPS_PROXY and NO_PROXY, or ask whoever runs it."
-        ),
-        provider=place.provider,
-        model=place.model,
+def proxy_error(context: ErrorContext, words: str) -> APIConnectionError:
+    """The error for a proxy that does not let the request through; `words` are its own."""
+    return APIConnectionError(
+        _proxy_sentence(context, words),
+        provider=context.provider,
+        model=context.model,
+        reason="proxy",
     )
-    error.final = True
-    return error
 
 
-def connection_error(place: ErrorContext, error: Exception) -> APIConnectionError:
-    """The error for a request that never got an HTTP answer."""
+def truncated_error(context: ErrorContext, error: Exception) -> TruncatedStreamError:
+    """The error for a response whose head arrived and whose body is incomplete."""
+    if isinstance(error, NotHTTP):
+        cause = "the answer broke off: invalid HTTP follows"
+    elif isinstance(error, NotEncoded):
+        cause = "the answer cannot be decompressed: its Content-Encoding is wrong"
+    else:
+        cause = "the connection broke off in the middle of the answer"
+    return TruncatedStreamError(
+        f"{context.provider}: {cause}.", provider=context.provider, model=context.model
+    )
 
-    def made(
-        kind: type[APIConnectionError], message: str, *, final: bool = False
-    ) -> APIConnectionError:
-        made = kind(message, provider=place.provider, model=place.model)
-        made.final = final
-        return made
 
+def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
+    where = f"{context.provider} ({context.origin})"
+    words = clean(context.without_key(str(error))).rstrip(".") or type(error).__name__
     causes = list(_causes(error))
-    where = f"{place.provider} ({place.origin})"
-    words = clean(place.without_key(str(error))).rstrip(".") or type(error).__name__
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if isinstance(error, ConnectTimeout):
-        return made(
-            APITimeoutError,
-            f"{where} did not accept a connection in time. Check the network and the address.",
-        )
+        advice = "Check the network and the address."
+        return "timeout", f"{where} did not accept a connection in time. {advice}"
     if isinstance(error, ProxyUnusable):
-        return made(
-            APIConnectionError,
-            f"{where}: the proxy cannot be used: {words}. Check HTTPS_PROXY or proxies.",
-            final=True,
-        )
+        return "proxy", f"{where}: invalid proxy: {words}. Check HTTPS_PROXY or proxies."
     if isinstance(error, ProxyError):
-        return _refused_by_proxy(place, words)
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError):
-            why = getattr(cause, "verify_message", "") or cause.reason or str(cause)
-            return made(
-                APIConnectionError,
-                f"{where}: no trustworthy TLS connection: {clean(str(why)).rstrip('.')}."
-                f" {_tls_advice(cause)}",
-                final=True,
-            )
+        return "proxy", _proxy_sentence(context, words)
+    if tls is not None:
+        why = getattr(tls, "verify_message", "") or tls.reason or str(tls)
+        why = clean(str(why)).rstrip(".")
+        return "tls", f"{where}: no trustworthy TLS connection: {why}. {_tls_advice(tls)}"
     if isinstance(error, ProxyUnreachable):
-        return made(
-            APIConnectionError,
-            f"The proxy on the way to {where} cannot be reached. Check HTTPS_PROXY and NO_PROXY.",
-            final=True,
-        )
-    for cause in causes:
-        if isinstance(cause, socket.gaierror):
-            return made(
-                APIConnectionError,
-                f"{where}: the host name cannot be resolved. Check the network and the address.",
-            )
+        advice = "Check HTTPS_PROXY and NO_PROXY."
+        return "proxy", f"The proxy on the way to {where} cannot be reached. {advice}"
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        advice = "Check the network and the address."
+        return "connection", f"{where}: the host name cannot be resolved. {advice}"
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return made(
-            APIConnectionError, f"{where} refuses connections. Is the server running there?"
-        )
+        return "connection", f"{where} refuses connections. Is the server running there?"
     if isinstance(error, OSError) and error.filename:
-        return made(APIConnectionError, f"{where}: {error.filename}: {error.strerror}.", final=True)
+        return "this_machine", f"{where}: {error.filename}: {error.strerror}."
     if isinstance(error, (NotHTTP, ConnectionBroken)):
         if isinstance(error, ConnectionBroken):
-            # How it is worded depends on what was read before the end.
+            # Its wording depends on the bytes that were read before the end.
             words = "the server closed the connection without a response"
-        # What does not speak HTTP, or ends before it has answered, may speak TLS.
-        secure = " If it speaks TLS, base_url begins with https://."
-        return made(
-            APIConnectionError,
-            f"{where} did not answer in HTTP: {words}."
-            + (secure if place.origin.startswith("http:") else " Is it the address of an API?"),
+        # A server that does not speak HTTP, or ends before its response, may speak TLS.
+        advice = "Is it the address of an API?"
+        if context.origin.startswith("http:"):
+            advice = "If it speaks TLS, base_url begins with https://."
+        return "connection", f"{where} did not answer in HTTP: {words}. {advice}"
+    return "connection", f"{where}: the connection failed: {words}. Try again."
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything that caused it, members of groups included."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        cause = pending.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        pending += [cause.__cause__, cause.__context__]
+        if isinstance(cause, BaseExceptionGroup):
+            pending.extend(cause.exceptions)
+
+
+def _proxy_sentence(context: ErrorContext, words: str) -> str:
+    verb = "cannot" if re.search(r"\b50\d\b", words) else "refused to"
+    advice = "Check HTTPS_PROXY and NO_PROXY, or ask the administrator of the proxy."
+    if "407" in words:
+        advice = (
+            "It requires a user name and password: put them into HTTPS_PROXY"
+            " (http://NAME:PASSWORD@HOST:PORT)."
         )
-    return made(APIConnectionError, f"{where}: the connection failed: {words}. Try again.")
-
-
-def broken_off(place: ErrorContext, error: Exception) -> TruncatedStreamError:
-    """The error for an answer whose head came, and whose body did not come whole."""
-    if isinstance(error, NotHTTP):
-        what = "the answer broke off: what came next is no HTTP"
-    elif isinstance(error, NotEncoded):
-        what = "the answer cannot be unpacked: it is not compressed as its head says"
-    else:
-        what = "the connection broke off in the middle of the answer"
-    return TruncatedStreamError(
-        f"{place.provider}: {what}.", provider=place.provider, model=place.model
-    )
+    return f"The proxy {verb} reach {context.provider} ({context.origin}): {words}. {advice}"
 
 
 def _tls_advice(error: ssl.SSLError) -> str:
-    """What to do about a TLS connection that cannot be trusted; the numbers are OpenSSL's X509_V_ERR."""
+    """What to do about an untrusted TLS connection; the numbers are OpenSSL's X509_V_ERR."""
     code = getattr(error, "verify_code", 0)
     if code in (62, 64):
         return "The certificate is for another host: check base_url."
     if code in (9, 10):
-        return "Tell whoever runs it, or check this machine's clock."
+        return "Tell the administrator of the server, or check the clock of this machine."
     if not code:
-        return "Does it speak TLS there? If not, base_url begins with http://."
+        return "Does the server speak TLS? If not, base_url begins with http://."
     return (
         "If your network has a certificate authority of its own, name it with SSL_CERT_FILE or"
         " ca_file."

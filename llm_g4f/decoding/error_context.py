@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from urllib.parse import quote
-
 from msgspec import Struct
 
 from ..request import Secret
@@ -24,8 +21,7 @@ class ErrorContext(Struct, frozen=True):
         """`text` as a server may have sent it, without the key that it echoes."""
         if self.key is None:
             return text
-        key = self.key.reveal()
-        # As it is, and as JSON, Python and URLs write it.
-        for form in {key, json.dumps(key)[1:-1], repr(key)[1:-1], quote(key, safe=""), quote(key)}:
-            text = text.replace(form, "…")
+        for form in self.key.forms():
+            if form in text:
+                text = text.replace(form, "…")
         return text

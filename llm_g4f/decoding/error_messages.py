@@ -6,118 +6,140 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import (
-    APIError,
-    clean,
-    is_context_error,
-    status_error,
-)
-from .connection_errors import _refused_by_proxy
+from msgspec import Struct
+
+from ..errors import APIError, Reason, clean, status_error
+from .connection_errors import proxy_error
 from .error_bodies import Detail, detail_of
 from .error_context import ErrorContext
+from .reasons import reason_of
 from .retry_after import retry_after
 from .text import parse_json
 
 
 def http_error(
-    place: ErrorContext,
+    context: ErrorContext,
     status: int,
     headers: Mapping[str, str],
     body: bytes,
     sent: int = 0,
 ) -> APIError:
-    """The error for an HTTP answer with a status other than 2xx; `sent` is the request's size in bytes."""
-    headers = {name: place.without_key(value) for name, value in headers.items()}
+    """The error for an HTTP status other than 2xx; `sent` is the size of the request in bytes."""
+    headers = {name: context.without_key(value) for name, value in headers.items()}
     if status == 407:
-        return _refused_by_proxy(place, "HTTP 407")
+        return proxy_error(context, "HTTP 407")
     try:
         detail = detail_of(parse_json(body))
     except (ValueError, RecursionError):
         detail = Detail("" if b"<" in body[:256] else body.decode("utf-8", "replace"))
-    return _status_failure(place, status, detail, headers, sent)
+    return _error(context, status, detail, headers, sent)
 
 
-def stream_failure(place: ErrorContext, data: Any) -> APIError:
+def error_in_body(context: ErrorContext, data: Any) -> APIError:
     """The error for an error object that came under HTTP 200."""
     try:
         detail = detail_of(data)
     except RecursionError:
         detail = Detail()
-    return _status_failure(place, detail.status or 500, detail, {})
+    return _error(context, detail.status or 500, detail, {})
 
 
-def _status_failure(
-    place: ErrorContext, status: int, detail: Detail, headers: Mapping[str, str], sent: int = 0
+class _Failure(Struct, frozen=True):
+    """What the sentence of an error is made of. `quoted` are the provider's words, or ""."""
+
+    context: ErrorContext
+    status: int
+    reason: Reason | None
+    quoted: str
+    retry_after: float | None
+    location: str
+    sent: int
+
+
+def _error(
+    context: ErrorContext, status: int, detail: Detail, headers: Mapping[str, str], sent: int = 0
 ) -> APIError:
     wait = retry_after(headers) if detail.delay is None else detail.delay
-    # Before it is cut: half a key is a key's half.
-    text, code = place.without_key(detail.text), place.without_key(detail.code or "")
-    param = place.without_key(detail.param or "")
-    said = clean(text)
+    # Redact before truncating: half a key is still part of a key.
+    words, code = context.without_key(detail.text), context.without_key(detail.code or "")
+    param = context.without_key(detail.param or "")
+    shown = clean(words)
+    reason = reason_of(status, code, words)
     request_id = headers.get("x-request-id")
+    location = clean(headers.get("location", ""), 120)
+    quoted = f': "{shown}"' if shown else ""
+    failure = _Failure(context, status, reason, quoted, wait, location, sent)
     return status_error(
         status,
-        _sentence(place, status, said, wait, headers, sent, code),
-        provider=place.provider,
-        model=place.model,
-        detail=text,
+        _sentence(failure),
+        provider=context.provider,
+        model=context.model,
+        detail=words,
         code=clean(code, 80) if code else None,
         param=clean(param, 80) if param else None,
         request_id=clean(request_id, 80) if request_id else None,
         retry_after=wait,
+        reason=reason,
     )
 
 
-def _sentence(
-    place: ErrorContext,
-    status: int,
-    said: str,
-    wait: float | None,
-    headers: Mapping[str, str],
-    sent: int,
-    code: str,
-) -> str:
-    who = place.provider
-    quoted = f': "{said}"' if said else ""
+def _sentence(failure: _Failure) -> str:
+    """What happened, where, and what to do."""
+    provider, status, quoted = failure.context.provider, failure.status, failure.quoted
+    http = f"(HTTP {status}){quoted}"
     if 300 <= status < 400:
-        target = clean(headers.get("location", ""), 120)
-        if not target:
-            return f"{who} sent no answer (HTTP {status}). Is base_url where its API is?"
-        return (
-            f"{who} redirects to {target} (HTTP {status}), which is not followed: it could take"
-            " your prompt to another address. Set base_url to where the API is."
-        )
+        return _redirect(failure)
     if status == 401:
-        return f"{who} refused the key (HTTP 401){quoted}. {place.key_hint}".rstrip()
-    if status == 402:
-        return f"{who} wants payment (HTTP 402){quoted}. Add credit there, or ask another provider."
-    if status == 403:
-        return (
-            f"{who} does not allow this request (HTTP 403){quoted}. Your key may not be for this"
-            " model, or not for where you are: ask there, or another provider."
-        )
+        return f"{provider} rejected the key {http}. {failure.context.key_hint}".rstrip()
     if status == 404:
         return (
-            f"{who} has no {place.model} at {place.origin} (HTTP 404){quoted}."
-            f' "llm g4f models {who}" lists what it has.'
+            f"{provider} has no {failure.context.model} at {failure.context.origin} {http}."
+            f' "llm g4f models {provider}" lists its models.'
         )
-    if status == 408:
-        return f"{who} timed out (HTTP 408){quoted}. Try again."
     if status == 413:
-        return f"{who} finds the request of {sent:,} bytes too large (HTTP 413){quoted}. Send less."
-    if status == 429:
-        if code == "insufficient_quota":
-            return (
-                f"Your quota at {who} is used up (HTTP 429){quoted}. Add credit there, or ask another"
-                " provider."
-            )
-        when = f" Try again in {math.ceil(wait)} s." if wait else " Try again later."
-        return f"{who} takes no more requests for now (HTTP 429){quoted}.{when}"
-    if status >= 500:
-        return f"{who} failed (HTTP {status}){quoted}. Try again later."
-    if is_context_error(code, said):
         return (
-            f"The prompt is longer than the context of {place.model} at {who} (HTTP {status}){quoted}."
+            f"The request of {failure.sent:,} bytes is too large for {provider} {http}. Send less."
+        )
+    if status == 429:
+        return _rate_limit(failure)
+    if status >= 500:
+        return f"{provider} failed {http}. Try again later."
+    if failure.reason == "context_too_long":
+        return (
+            f"The prompt is longer than the context of {failure.context.model} at {provider} {http}."
             " Shorten it, or name a provider with a larger window."
         )
-    return f"{who} rejected the request (HTTP {status}){quoted}."
+    template = _SENTENCES.get(status, "{provider} rejected the request {http}.")
+    return template.format(provider=provider, http=http)
+
+
+_SENTENCES = {
+    402: "{provider} requires payment {http}. Add credit there, or ask another provider.",
+    403: (
+        "{provider} does not allow this request {http}. Your key may not cover this model, or not"
+        " your region: ask there, or ask another provider."
+    ),
+    408: "{provider} timed out {http}. Try again.",
+}
+
+
+def _redirect(failure: _Failure) -> str:
+    provider, status = failure.context.provider, failure.status
+    if not failure.location:
+        return f"{provider} sent a redirect without an address (HTTP {status}). Check base_url."
+    return (
+        f"{provider} redirects to {failure.location} (HTTP {status}). Redirects are not followed:"
+        " your prompt could go to another address. Set base_url to the address of the API."
+    )
+
+
+def _rate_limit(failure: _Failure) -> str:
+    provider, quoted = failure.context.provider, failure.quoted
+    if failure.reason == "out_of_credit":
+        return (
+            f"Your quota at {provider} is used up (HTTP 429){quoted}. Add credit there, or ask"
+            " another provider."
+        )
+    wait = failure.retry_after
+    advice = f"Try again in {math.ceil(wait)} s." if wait else "Try again later."
+    return f"{provider} limits requests now (HTTP 429){quoted}. {advice}"

@@ -1,300 +1,311 @@
-"""The body of one answer, whatever form it has: its bytes, and the chunks in them."""
+"""One HTTP response into chunks, whatever form it has.
+
+What was asked for and the Content-Type are hints at best: a whole completion comes where a
+stream was asked for, and streams come as text/plain. The first byte tells: `{` or `[` is a
+whole completion, `<` an HTML page, anything else a stream of events.
+
+A stream has ended when `[DONE]` came, or a finish_reason and the end of the connection. The end
+of the connection alone is not the end of the answer, and of a tool call only a finish_reason
+says that it is complete.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from ..asyncgen import ManagedAsyncGen
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
 from ..http.types import NetworkError, Response
 from ..types import ChatCompletionChunk, Chunks
 from .chunks import ChunkReader
-from .connection_errors import broken_off
+from .connection_errors import truncated_error
 from .error_context import ErrorContext
-from .error_messages import stream_failure
-from .sse import MAX_EVENT, Decoder, Event, EventTooLong, whole_events
+from .error_messages import error_in_body
+from .sse import MAX_EVENT, Decoder, Event, EventTooLong
 from .text import parse_json
 
-_AFTER_FINISH = 2.0
+AFTER_FINISH = 2.0
 """Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
 
+DRAIN = 0.2
+"""Seconds to read the rest of a response, so that its connection can be used again."""
+
+ERROR_BODY = 64 * 1024
+"""Bytes of an error body that are read: its message is far shorter."""
+
 _BLANK = b" \t\r\n\xef\xbb\xbf"
-"""Bytes before the first that tells what form an answer has."""
-
-_DRAIN = 0.2
-"""Seconds to read the end of a response, so that its connection can be used again."""
-
-_MANY = 4 * 1024
-"""Bytes at once from which on it is worth while to look at how events are alike."""
-
-_ALONE = 4
-"""Events: the first text is seldom behind them."""
-
-_BEGINNING = 64 * 1024
-"""Bytes of an error body that are read: what a person needs of it is shorter by far."""
+"""Bytes before the first that tells the form of a response."""
 
 
-class Body:
-    """The bytes of a response, unpacked."""
-
-    def __init__(self, response: Response, place: ErrorContext) -> None:
-        self._place = place
-        self._pieces: AsyncIterator[bytes] = aiter(response)
-        if "content-encoding" in response.headers:
-            from ..http.httpx_transport import unpacked
-
-            self._pieces = ManagedAsyncGen(unpacked(response.headers, self._pieces))
-
-    async def read(self) -> bytes | None:
-        """What has come since, at least one byte; None at the end. Raises `TruncatedStreamError`."""
-        try:
-            return await self._pieces.__anext__()
-        except StopAsyncIteration:
-            return None
-        except (NetworkError, OSError) as error:
-            raise broken_off(self._place, error) from None
-
-    async def whole(self, head: bytes = b"") -> bytes:
-        """All of it, behind `head`. Raises `InvalidResponseError` where it is more than anybody sends,
-        and `TruncatedStreamError`."""
-        data = bytearray(head)
-        while (more := await self.read()) is not None:
-            data += more
+async def read_body(context: ErrorContext, response: Response, head: bytes = b"") -> bytes:
+    """The whole body, behind `head`. Raises `InvalidResponseError` for one that is too long, and
+    `TruncatedStreamError`."""
+    data = bytearray(head)
+    try:
+        async for piece in response:
+            data += piece
             if len(data) > MAX_EVENT:
-                raise self.too_long()
-        return bytes(data)
-
-    async def beginning(self) -> bytes:
-        """What a person needs of an error: of a broken one what there is."""
-        data = bytearray()
-        try:
-            while len(data) <= _BEGINNING and (more := await self.read()) is not None:
-                data += more
-        except TruncatedStreamError:
-            pass
-        return bytes(data)
-
-    async def drain(self) -> None:
-        """Read the rest, if that is quick."""
-        size = 0
-        try:
-            async with asyncio.timeout(_DRAIN):
-                while size <= _BEGINNING and (more := await self.read()) is not None:
-                    size += len(more)
-        except (TimeoutError, TruncatedStreamError):
-            pass
-
-    def too_long(self) -> InvalidResponseError:
-        return InvalidResponseError(
-            f"{self._place.provider}: the answer has a piece of more than {MAX_EVENT // 2**20} MiB.",
-            provider=self._place.provider,
-            model=self._place.model,
-        )
+                raise too_long(context)
+    except (NetworkError, OSError) as error:
+        raise truncated_error(context, error) from None
+    return bytes(data)
 
 
-class Answer:
-    """The chunks of a response with status 200.
+async def read_error_body(response: Response) -> bytes:
+    """The beginning of an error body; of a broken one what arrived."""
+    data = bytearray()
+    try:
+        async for piece in response:
+            data += piece
+            if len(data) > ERROR_BODY:
+                break
+    except (NetworkError, OSError):
+        pass
+    return bytes(data)
 
-    What was asked for and what the Content-Type says are hints at best: a whole
-    completion comes where a stream was asked for, and streams come as text/plain. The
-    first byte tells. `choices` are as many as were asked for.
+
+def too_long(context: ErrorContext) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"{context.provider}: the answer has an event of more than {MAX_EVENT // 2**20} MiB.",
+        provider=context.provider,
+        model=context.model,
+    )
+
+
+class CompletionStream:
+    """The chunks of one response with status 200: an async iterator of `Chunks`, all that one read
+    of the network brings at a time.
+
+    `choices` is the number of choices asked for. Raises `APIError`, after the chunks that came
+    before it. `aclose` ends the exchange; an abandoned stream ends it when it is collected.
     """
 
-    def __init__(self, place: ErrorContext, body: Body, choices: int) -> None:
-        self._place = place
-        self._body = body
+    def __init__(self, context: ErrorContext, response: Response, choices: int = 1) -> None:
+        self._context = context
+        self._response = response
         self._reader = ChunkReader(
-            place.provider, place.model, choices, without_key=place.without_key
+            context.provider, context.model, choices, without_key=context.without_key
         )
-        self._finished = False
+        self._events: Decoder | None = None
+        self._failure: APIError | None = None
         self._begun = False
+        self._finished = False
         self._calling = False
         self._done = False
-        self._held = b""
-        self._between = False
-        self._alone = _ALONE
+        self._ended = False
+        self._closed = False
+        self._deadline: float | None = None
 
-    async def batches(self) -> AsyncGenerator[Chunks, None]:
-        """As many chunks at a time as one read of the network brings. Raises `APIError`."""
-        data: bytes | None = await self._head()
-        assert data is not None
-        first = data.lstrip(_BLANK)[:1]
-        if first in (b"{", b"["):
-            yield [self._completion(await self._body.whole(data))]
-            return
-        if first == b"<" or not first:
-            raise self._invalid(
-                "an HTML page" if first else "an empty body", "instead of a completion"
-            )
-        decoder = Decoder()
-        until: float | None = None
-        while data is not None:
-            batch, failure = self._read(decoder, data)
-            if batch:
-                yield batch
-            if failure is not None:
-                raise failure
+    def __aiter__(self) -> CompletionStream:
+        return self
+
+    async def __anext__(self) -> Chunks:
+        if self._events is None and not self._ended:
+            chunks = await self._first()
+            if chunks:
+                return chunks
+        while self._failure is None and not self._ended:
             if self._done:
-                await self._body.drain()
-                self._check_calls()
-                return
-            if self._finished and until is None:
-                until = asyncio.get_running_loop().time() + _AFTER_FINISH
-            data = await (self._body.read() if until is None else self._read_until(until))
-        last = self._last(decoder)
-        if last is not None:
-            yield [last]
-        self._check_end()
+                await self._drain()
+                break
+            if self._finished:
+                data = await self._read_rest()
+            else:
+                try:
+                    data = await self._response.__anext__()
+                except StopAsyncIteration:
+                    data = b""
+                except (NetworkError, OSError) as error:
+                    raise truncated_error(self._context, error) from None
+            chunks = self._decode(data) if data else self._end()
+            if chunks:
+                return chunks
+        if self._failure is not None:
+            raise self._failure
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the exchange. What was read to its end leaves its connection for the next request."""
+        if not self._closed:
+            self._closed = self._ended = True
+            await self._response.aclose()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self._response.abandon()
+
+    async def _first(self) -> Chunks:
+        """The chunks of the first bytes, which tell the form."""
+        head = await self._head()
+        first = head.lstrip(_BLANK)[:1]
+        if first in (b"{", b"["):
+            self._ended = True
+            return [self._whole(await read_body(self._context, self._response, head))]
+        if first == b"<" or not first:
+            self._ended = True
+            form = "an HTML page" if first else "an empty body"
+            raise self._invalid(form, "in place of a completion")
+        self._events = Decoder()
+        return self._decode(head)
 
     async def _head(self) -> bytes:
         """The bytes up to the first that is not blank, and those that came with it."""
-        head = bytearray()
-        while (data := await self._body.read()) is not None:
-            head += data
-            if data.strip(_BLANK):
-                break
-            if len(head) > MAX_EVENT:
-                raise self._body.too_long()
-        return bytes(head)
+        head = b""
+        try:
+            async for piece in self._response:
+                head += piece
+                if piece.strip(_BLANK):
+                    break
+                if len(head) > MAX_EVENT:
+                    raise too_long(self._context)
+        except (NetworkError, OSError) as error:
+            raise truncated_error(self._context, error) from None
+        return head
 
-    def _invalid(self, what: str, rest: str) -> InvalidResponseError:
-        return InvalidResponseError(
-            f"{self._place.provider} ({self._place.origin}) sent {what} {rest}."
-            " Is base_url the address of an OpenAI-compatible API?",
-            provider=self._place.provider,
-            model=self._place.model,
-        )
-
-    def _completion(self, data: bytes) -> ChatCompletionChunk:
-        chunk = self._chunk(data.removeprefix(b"\xef\xbb\xbf"))
-        if not any(choice.finish_reason for choice in chunk.choices):
+    def _whole(self, data: bytes) -> ChatCompletionChunk:
+        chunk = self._reader.decode(data) or self._parse(data.removeprefix(b"\xef\xbb\xbf"))
+        # A whole body is its own proof that the answer ended.
+        if not _has_finished(chunk):
             for choice in chunk.choices:
-                # A whole body is its own proof that the answer ended.
                 choice.finish_reason = "stop"
         return chunk
 
-    def _chunk(self, data: bytes) -> ChatCompletionChunk:
+    def _parse(self, data: bytes) -> ChatCompletionChunk:
+        """The chunk in JSON of any form. Raises `APIError`."""
         try:
             parsed = parse_json(data)
         except ValueError:
             raise self._invalid("something", "that is not JSON") from None
-        self._check(parsed)
+        if (error := _error_in(parsed)) is not None:
+            raise error_in_body(self._context, error)
         return self._reader.read(parsed)
 
-    def _check(self, parsed: Any) -> None:
-        if isinstance(parsed, list):
-            parsed = parsed[0] if parsed else None
-        if isinstance(parsed, dict) and (parsed.get("error") or parsed.get("object") == "error"):
-            raise stream_failure(self._place, parsed)
-
-    def _read(self, decoder: Decoder, data: bytes) -> tuple[Chunks, APIError | None]:
-        """The chunks in `data`, and the error behind them: what came before it still counts."""
-        batch: Chunks = []
-        data = self._held + data
-        end = whole_events(data)
-        data, self._held = data[:end], data[end:]
+    def _decode(self, data: bytes) -> Chunks:
+        """The chunks of the events that end in `data`; a failure behind them is kept."""
+        assert self._events is not None
+        chunks: Chunks = []
+        decode = self._reader.decode
         try:
-            while data and not self._done:
-                part = data
-                if len(data) > _MANY:
-                    if self._between:
-                        pieces, data = self._reader.pieces(data)
-                        batch += pieces
-                    part = self._part(data)
-                self._decode(decoder, part, batch)
-                data = data[len(part) :]
+            for event in self._events.feed(data):
+                chunk = decode(event.data) if event.name == "message" else None
+                if chunk is None:
+                    if event.data.startswith(b"[DONE]"):
+                        self._done = True
+                        break
+                    chunk = self._event(event)
+                for choice in chunk.choices:
+                    if choice.finish_reason:
+                        self._finished = True
+                chunks.append(chunk)
         except EventTooLong:
-            return batch, self._body.too_long()
+            self._failure = too_long(self._context)
         except APIError as error:
-            return batch, error
-        self._begun = self._begun or bool(batch)
-        return batch, None
-
-    def _part(self, data: bytes) -> bytes:
-        """How much of `data` to decode next: the first events one by one, for what they tell of the
-        others."""
-        if self._alone and (end := data.find(b"\n\n") + 2) > 1:
-            self._alone -= 1
-            return data[:end]
-        return data
-
-    def _decode(self, decoder: Decoder, data: bytes, batch: Chunks) -> None:
-        """Add the chunks of the events in `data`. Raises `APIError` and `EventTooLong`."""
-        if not data:
-            return
-        self._between = data.endswith(b"\n\n")
-        piece = self._reader.piece
-        for event in decoder.feed(data):
-            chunk = piece(event.data) if event.name == "message" else None
-            if chunk is None:
-                if event.data.startswith(b"[DONE]"):
-                    self._done = True
-                    break
-                chunk = self._event(event)
-            batch.append(chunk)
+            self._failure = error
+        self._begun = self._begun or bool(chunks)
+        return chunks
 
     def _event(self, event: Event) -> ChatCompletionChunk:
-        """The chunk of an event that is more than a piece of text. Raises `APIError`."""
+        """The chunk of an event that is more than text. Raises `APIError`."""
         self._begun = True
         if event.name == "error":
             try:
                 parsed = parse_json(event.data)
             except ValueError:
                 parsed = event.data.decode("utf-8", "replace")
-            raise stream_failure(self._place, parsed)
-        chunk = self._chunk(event.data)
+            raise error_in_body(self._context, parsed)
+        chunk = self._parse(event.data)
         for choice in chunk.choices:
-            if choice.finish_reason:
-                self._finished = True
             if choice.delta.tool_calls:
                 self._calling = True
         return chunk
 
-    async def _read_until(self, until: float) -> bytes | None:
+    async def _read_rest(self) -> bytes:
+        """What follows a finish_reason; b"" at the end, which need not come."""
+        loop = asyncio.get_running_loop()
+        if self._deadline is None:
+            self._deadline = loop.time() + AFTER_FINISH
         try:
-            async with asyncio.timeout_at(until):
-                return await self._body.read()
-        except (TimeoutError, TruncatedStreamError):
-            return None
+            async with asyncio.timeout_at(self._deadline):
+                return await self._response.__anext__()
+        except (StopAsyncIteration, TimeoutError, NetworkError, OSError):
+            return b""
 
-    def _last(self, decoder: Decoder) -> ChatCompletionChunk | None:
-        """The chunk in what stands open at the end: a server may forget the last blank line."""
+    async def _drain(self) -> None:
+        """Read the rest behind [DONE], if that is quick, and end."""
+        self._ended = True
+        size = 0
         try:
-            decoder.feed(self._held)
-            last = decoder.end()
+            async with asyncio.timeout(DRAIN):
+                async for piece in self._response:
+                    size += len(piece)
+                    if size > ERROR_BODY:
+                        break
+        except (TimeoutError, NetworkError, OSError):
+            pass
+        self._check_calls()
+
+    def _end(self) -> Chunks:
+        """The connection has ended: the chunk in an event that was left open, or the final check."""
+        self._ended = True
+        last = self._open_event()
+        if last is not None:
+            self._finished = self._finished or _has_finished(last)
+        if self._done:
+            self._check_calls()
+        elif not self._begun:
+            self._failure = self._invalid("something", "that is neither JSON nor an event stream")
+        elif not self._finished:
+            self._failure = self._truncated()
+        return [last] if last is not None else []
+
+    def _open_event(self) -> ChatCompletionChunk | None:
+        """The chunk in an event without its last blank line, which some servers forget."""
+        assert self._events is not None
+        try:
+            event = self._events.end()
         except EventTooLong:
-            raise self._body.too_long() from None
-        if last is None:
+            self._failure = too_long(self._context)
             return None
-        if last.data.strip() == b"[DONE]":
+        if event is None:
+            return None
+        if event.data.strip() == b"[DONE]":
             self._done = True
             return None
         try:
-            return self._event(last)
+            return self._event(event)
         except InvalidResponseError:
             # Half an event: the connection ended inside it.
             return None
 
-    def _check_end(self) -> None:
-        """The end of the connection alone is not the end of the answer."""
-        if self._done:
-            self._check_calls()
-            return
-        if not self._begun:
-            raise self._invalid("something", "that is neither JSON nor an event stream")
-        if not self._finished:
-            raise self._truncated()
-
     def _check_calls(self) -> None:
-        """[DONE] alone ends a text. Of a tool call only a finish_reason says that it is whole."""
+        """[DONE] alone ends a text, but not a tool call."""
         if self._calling and not self._finished:
-            raise self._truncated()
+            self._failure = self._truncated()
+
+    def _invalid(self, form: str, rest: str) -> InvalidResponseError:
+        return InvalidResponseError(
+            f"{self._context.provider} ({self._context.origin}) sent {form} {rest}."
+            " Is base_url the address of an OpenAI-compatible API?",
+            provider=self._context.provider,
+            model=self._context.model,
+        )
 
     def _truncated(self) -> TruncatedStreamError:
         return TruncatedStreamError(
-            f"{self._place.provider}: the answer ended before it was finished.",
-            provider=self._place.provider,
-            model=self._place.model,
+            f"{self._context.provider}: the answer ended before it was finished.",
+            provider=self._context.provider,
+            model=self._context.model,
         )
+
+
+def _has_finished(chunk: ChatCompletionChunk) -> bool:
+    return any(choice.finish_reason for choice in chunk.choices)
+
+
+def _error_in(parsed: Any) -> Any:
+    """The error object in JSON that came in place of a chunk or beside one; None if there is none."""
+    if isinstance(parsed, list):
+        parsed = parsed[0] if parsed else None
+    if isinstance(parsed, dict) and (parsed.get("error") or parsed.get("object") == "error"):
+        return parsed
+    return None

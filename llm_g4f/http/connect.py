@@ -1,9 +1,8 @@
-"""HTTP connections: one pool per event loop, closed when its loop ends.
+"""HTTP connections: one set of transports for each event loop, closed when its loop ends.
 
-The pool lives as long as the loop, so that connections are reused between calls and a
-client that is never closed still leaves nothing open behind it: `asyncio.run` closes
-asynchronous generators that are still suspended (`loop.shutdown_asyncgens`), and one of
-those is what closes the pool.
+The set lives as long as the loop, so that connections are reused between calls and a client
+that is never closed leaves nothing open: `asyncio.run` closes asynchronous generators that are
+still suspended (`loop.shutdown_asyncgens`), and one of those closes the transports.
 """
 
 from __future__ import annotations
@@ -22,15 +21,17 @@ from msgspec import Struct
 from .types import URL, Request, Response, Transport
 
 if TYPE_CHECKING:
+    import httpx
+
     from .pool import ConnectionPool
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to reach a provider. All other waiting is the router's to bound: it sees tokens, not bytes."""
+"""Seconds to connect to a provider. The router bounds all other waiting: it sees tokens, not bytes."""
 
 
 class Network(Struct, frozen=True):
-    """How to reach an origin: `ca_file` besides the system's certificates; a proxy for http://
-    and one for https:// origins, instead of what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say."""
+    """How to reach an origin. `ca_file` is trusted besides the system's certificates. `http_proxy`
+    and `https_proxy` are URLs of proxies, in place of HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
 
     ca_file: str | None = None
     http_proxy: str | None = None
@@ -38,82 +39,104 @@ class Network(Struct, frozen=True):
 
 
 @lru_cache(maxsize=8)
-def _tls(ca_file: str | None, cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+def _tls_context(
+    ca_file: str | None, cert_file: str | None, cert_dir: str | None
+) -> ssl.SSLContext:
     if cert_file or cert_dir:
         context = ssl.create_default_context(cafile=cert_file, capath=cert_dir)
     else:
-        context = _system_tls()
+        context = _system_tls_context()
     if ca_file:
         context.load_verify_locations(cafile=ca_file)
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-def _system_tls() -> ssl.SSLContext:
-    """A context that trusts whom the system trusts."""
+def _system_tls_context() -> ssl.SSLContext:
+    """A context that trusts the certificate authorities of the system."""
     if sys.platform == "linux":
         context = ssl.create_default_context()
         if context.cert_store_stats()["x509_ca"]:
-            # What truststore would do too, but anew for every connection: 20 ms each.
+            # truststore does the same, but anew for every connection: 20 ms each.
             return context
     import truststore
 
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class _Pool:
+class _LoopTransports:
+    """The transports of one event loop, by network and origin."""
+
     def __init__(self) -> None:
-        self.ways: dict[tuple[Network, str], Transport] = {}
+        self.by_origin: dict[tuple[Network, str], Transport] = {}
         self._closer = self._close_at_end()
 
     async def _close_at_end(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            for way in self.ways.values():
-                await way.aclose()
-            self.ways.clear()
+            for transport in self.by_origin.values():
+                await transport.aclose()
+            self.by_origin.clear()
 
     async def start(self) -> None:
         await anext(self._closer)
 
 
-_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = weakref.WeakKeyDictionary()
+_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTransports] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-async def send(network: Network, request: Request) -> Response:
-    """The response to `request` with its head read, over the running loop's connections to its origin.
+async def send(
+    network: Network, request: Request, client: httpx.AsyncClient | None = None
+) -> Response:
+    """The response to `request` with its head read, over the running loop's connections to its
+    origin, or over a caller's `client`; its body is decompressed.
 
-    No redirect is followed, no cookie kept. There is no time limit but the one for connecting.
-    Raises `NetworkError`, and `OSError` for a `ca_file` that cannot be used.
+    No redirect is followed, no cookie kept. The only time limit is that for connecting.
+    Raises `NetworkError`, and `OSError` for an unusable `ca_file`.
     """
-    way = await _way(network, request.target)
-    return await way.send(request, CONNECT_TIMEOUT)
+    if client is None:
+        transport = await _transport(network, request.url)
+    else:
+        from .httpx_transport import over_client
+
+        transport = over_client(client)
+    response = await transport.send(request, CONNECT_TIMEOUT if client is None else None)
+    if response.is_encoded:
+        from .httpx_transport import DecodedResponse
+
+        return DecodedResponse(response)
+    return response
 
 
-async def _way(network: Network, target: URL) -> Transport:
+async def _transport(network: Network, url: URL) -> Transport:
     loop = asyncio.get_running_loop()
-    pool = _pools.get(loop)
-    if pool is None:
-        pool = _pools[loop] = _Pool()
-        await pool.start()
-    origin = target.origin
-    way = pool.ways.get((network, origin))
-    if way is None:
-        proxy = _proxy(network, target)
-        own = _own() if proxy is None else None
-        if own is not None and target.scheme == "http":
-            way = own(target)
-        else:
-            # In a thread: certificates take 20 ms to load, and so does httpx.
-            way = await asyncio.to_thread(_new_way, network, target, proxy, own)
+    transports = _loops.get(loop)
+    if transports is None:
+        transports = _loops[loop] = _LoopTransports()
+        await transports.start()
+    place = network, url.origin
+    transport = transports.by_origin.get(place)
+    if transport is None:
+        transport = await _make_transport(network, url)
         # Another task may have been faster.
-        way = pool.ways.setdefault((network, origin), way)
-    return way
+        transport = transports.by_origin.setdefault(place, transport)
+    return transport
 
 
-def _own() -> type[ConnectionPool] | None:
-    """Our own way; None where httptools is missing."""
+async def _make_transport(network: Network, url: URL) -> Transport:
+    proxy = _proxy(network, url)
+    pool = _pool_class() if proxy is None else None
+    if pool is not None and url.scheme == "http":
+        return pool(url)
+    # In a thread: certificates take 20 ms to load, and so does httpx.
+    return await asyncio.to_thread(_load_transport, network, url, proxy, pool)
+
+
+def _pool_class() -> type[ConnectionPool] | None:
+    """Our own HTTP/1.1; None where httptools is missing."""
     try:
         from .pool import ConnectionPool
     except ImportError:
@@ -121,30 +144,30 @@ def _own() -> type[ConnectionPool] | None:
     return ConnectionPool
 
 
-def _new_way(
-    network: Network, target: URL, proxy: str | None, own: type[ConnectionPool] | None
+def _load_transport(
+    network: Network, url: URL, proxy: str | None, pool: type[ConnectionPool] | None
 ) -> Transport:
     context = None
-    if proxy is not None or target.scheme == "https":
-        context = _tls(
+    if proxy is not None or url.scheme == "https":
+        context = _tls_context(
             network.ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
         )
-    if own is not None:
-        return own(target, context)
+    if pool is not None:
+        return pool(url, context)
     from .httpx_transport import over_transport
 
     return over_transport(context, proxy)
 
 
-def _proxy(network: Network, target: URL) -> str | None:
-    """The proxy on the way to `target`, by the rules of urllib, which know the system's settings too."""
+def _proxy(network: Network, url: URL) -> str | None:
+    """The proxy on the way to `url`, by the rules of urllib, which include the system's settings."""
     from urllib.request import getproxies, proxy_bypass
 
-    given = network.https_proxy if target.scheme == "https" else network.http_proxy
+    given = network.https_proxy if url.scheme == "https" else network.http_proxy
     if given is not None:
         return given
     proxies = getproxies()
-    proxy = proxies.get(target.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(target.host) or proxy_bypass(target.authority):
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.host) or proxy_bypass(url.authority):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"

@@ -1,88 +1,90 @@
 """HTTP/1.1 on asyncio's protocols: one connection, one response at a time.
 
-llhttp (httptools) parses. What arrives between two turns of the reader reaches it as one
+llhttp (httptools) parses. What arrives between two turns of the reader reaches it in one
 piece, and nothing runs per HTTP chunk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from .types import (
-    ConnectionBroken,
-    NetworkError,
-    NotHTTP,
-)
+from .types import ConnectionBroken, NetworkError, NotHTTP
 
 if TYPE_CHECKING:
     from .pool import ConnectionPool
 
-_BARE = 64 * 1024
-"""Bytes of a head; also those that may pass without a byte of the body among them (interim
-responses, chunk extensions, trailers), to which one read may come on top."""
+MAX_OVERHEAD = 64 * 1024
+"""Bytes of a head; also those that may pass without a byte of the body (interim responses, chunk
+extensions, trailers), to which one read may come on top."""
 
-_AHEAD = 64 * 1024
+READ_AHEAD = 64 * 1024
 """Bytes that wait for the reader before the server has to."""
 
-_ONE_WRITE = 64 * 1024
+ONE_WRITE = 64 * 1024
 """Bytes of a body up to which it is copied behind the head: two packets cost more than the copy."""
 
 
-def _readable(descriptor: int) -> bool:
+def _readable(descriptor: int) -> Callable[[], bool]:
+    """A function that tells whether `descriptor` has something to read."""
     if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
+        return lambda: bool(select.select([descriptor], [], [], 0)[0])
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
+    return lambda: bool(poll.poll(0))
 
 
-class _Connection(asyncio.BufferedProtocol):
-    """One connection; `_answer` is what it is receiving, None while it is kept."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection of a pool; `_response` is what it is receiving, None while it is idle."""
 
     _transport: asyncio.Transport
     _parser: HttpResponseParser
+    _readable: Callable[[], bool]
 
-    def __init__(self, wire: ConnectionPool) -> None:
-        self._wire = wire
-        self._answer: _Answer | None = None
-        self._bare = 0
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self.loop = asyncio.get_running_loop()
+        self._response: HTTP11Response | None = None
+        self._overhead = 0
         self._ahead = 0
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._wire.opened(self)
+        self._readable = _readable(transport.get_extra_info("socket").fileno())
+        self._pool.opened(self)
 
-    def is_open(self) -> bool:
-        return not self._transport.is_closing()
-
-    def is_quiet(self) -> bool:
-        """Whether nothing has come since the last answer, not even what the loop has yet to see: it
-        would pass for the next answer."""
-        return self.is_open() and not _readable(self._transport.get_extra_info("socket").fileno())
+    def is_idle(self) -> bool:
+        """Whether the connection is open and nothing has come since the last response, not even bytes
+        that the loop has yet to see: they would pass for the next response."""
+        return not (self._transport.is_closing() or self._readable())
 
     def abort(self) -> None:
         self._transport.abort()
 
-    def ask(self, head: bytes, body: bytes) -> _Answer:
-        answer = self._answer = _Answer(self)
-        self._parser = HttpResponseParser(answer)
-        self._bare = self._ahead = 0
-        for data in (head + body,) if len(body) <= _ONE_WRITE else (head, body):
-            self._transport.write(data)
-        return answer
+    def send(self, head: bytes, body: bytes) -> HTTP11Response:
+        """Write a request; its response, of which nothing has been read."""
+        response = self._response = HTTP11Response(self)
+        self._parser = HttpResponseParser(response)
+        self._overhead = self._ahead = 0
+        if len(body) <= ONE_WRITE:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+        return response
 
     def status(self) -> int:
         return self._parser.get_status_code()
 
-    def may_follow(self) -> bool:
+    def keeps_alive(self) -> bool:
         """Whether another response may follow the one whose head was just read."""
         return self._parser.should_keep_alive()
 
@@ -92,52 +94,52 @@ class _Connection(asyncio.BufferedProtocol):
             self._paused = False
             self._transport.resume_reading()
 
-    def close(self, *, usable: bool) -> None:
-        self._answer = None
-        # The parser holds on to the answer that it was made for.
+    def release(self, *, reusable: bool) -> None:
+        """The response is closed; `reusable`: it was read to its end, and another may follow."""
+        self._response = None
+        # The parser holds on to its response.
         del self._parser
         # A server that answers early may never read the rest of the request.
         sent = not self._transport.get_write_buffer_size()
-        self._wire.release(self, usable=usable and sent and self.is_open())
+        self._pool.release(self, reusable=reusable and sent and not self._transport.is_closing())
 
     def get_buffer(self, _: int) -> memoryview:
-        return self._wire.buffer
+        return self._pool.buffer
 
     def buffer_updated(self, size: int) -> None:
-        answer = self._answer
-        if answer is None or answer.complete:
-            # Nobody asked for it: whatever it is, it must not become part of the next answer.
+        response = self._response
+        if response is None or response.complete:
+            # Unexpected bytes: they must not become part of the next response.
             self.abort()
             return
-        answer.begun = True
-        pieces = len(answer.pieces)
+        response.begun = True
         try:
-            self._parser.feed_data(self._wire.buffer[:size])
+            self._parser.feed_data(self._pool.buffer[:size])
         except (HttpParserError, HttpParserUpgrade) as error:
             self.abort()
-            answer.fail(NotHTTP(f"malformed: {error.__context__ or error}"))
+            response.fail(NotHTTP(f"malformed: {error.__context__ or error}"))
             return
-        if len(answer.pieces) > pieces:
-            self._bare = 0
+        if response.pieces:
+            self._overhead = 0
             self._ahead += size
-            if self._ahead > _AHEAD and not answer.complete:
+            if self._ahead > READ_AHEAD and not response.complete:
                 self._paused = True
                 self._transport.pause_reading()
-        elif not answer.complete:
-            self._bare += size
-            if self._bare > _BARE:
+        elif not response.complete:
+            self._overhead += size
+            if self._overhead > MAX_OVERHEAD:
                 self.abort()
-                answer.fail(NotHTTP("malformed: more framing than content"))
-        answer.wake()
+                response.fail(NotHTTP("malformed: more framing than content"))
+        response.wake()
 
     def eof_received(self) -> None:
-        if self._answer is not None and self._said_goodbye():
-            self._answer.end()
-        # Closing would first wait for what the other side may never read.
+        if self._response is not None and self._ended_cleanly():
+            self._response.end()
+        # Closing would first wait for the other side to read everything, which it may never do.
         self.abort()
 
-    def _said_goodbye(self) -> bool:
-        """Whether the other side meant to end here: over TLS anybody on the way could end the
+    def _ended_cleanly(self) -> bool:
+        """Whether the other side meant to end here: over TLS anyone on the way could end the
         connection, but not say so in TLS. asyncio does not tell; a read that ends does."""
         tls = self._transport.get_extra_info("ssl_object")
         if tls is None:
@@ -148,63 +150,73 @@ class _Connection(asyncio.BufferedProtocol):
             return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._wire.lost(self)
-        if self._answer is None:
+        self._pool.lost(self)
+        if self._response is None:
             return
-        what = "in the middle of its response" if self._answer.begun else "without a response"
-        failure = ConnectionBroken(f"the server closed the connection {what}")
+        where = "in the middle of its response" if self._response.begun else "without a response"
+        failure = ConnectionBroken(f"the server closed the connection {where}")
         failure.__cause__ = error
-        self._answer.fail(failure)
+        self._response.fail(failure)
 
 
-class _Answer:
-    """One `Response`: what the parser calls, and what the reader reads."""
+class HTTP11Response:
+    """One `Response`: the callbacks of the parser, and what the reader reads."""
 
-    def __init__(self, connection: _Connection) -> None:
-        self._connection: _Connection | None = connection
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Connection | None = connection
+        self._loop = connection.loop
         self.status = 0
-        self.headers: dict[str, str] = {}
-        self._head_size = 0
+        self.is_encoded = False
+        self._fields: list[bytes] = []
+        self._headers: dict[str, str] | None = None
         self.pieces: list[bytes] = []
         self.on_body = self.pieces.append
         self.begun = False
         self.complete = False
-        self._may_follow = False
+        self._keeps_alive = False
         self._until_end = False
         self._error: NetworkError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, decoded on first use: most responses need few of theirs."""
+        if self._headers is None:
+            headers: dict[str, str] = {}
+            self._headers = headers
+            for name, value in zip(self._fields[::2], self._fields[1::2], strict=True):
+                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+                headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        return self._headers
+
     def on_message_begin(self) -> None:
         if self.complete:
-            raise HttpParserError("something follows the response")
+            raise HttpParserError("unexpected data after the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers come here too.
-        if self.status:
-            return
-        self._head_size += len(name) + len(value) + 4
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        if not self.status:
+            self._fields += (name, value)
 
     def on_headers_complete(self) -> None:
         connection = self._connection
         assert connection is not None
         status = connection.status()
         if 100 <= status < 200 and status != 101:
-            self.headers.clear()
-            self._head_size = 0
+            self._fields.clear()
             return
         if status < 200:
-            raise HttpParserError("a status that was not asked for")
-        if self._head_size > _BARE:
+            raise HttpParserError("an unexpected status")
+        if len(b"".join(self._fields)) > MAX_OVERHEAD:
             raise HttpParserError("a head of more than 64 KiB")
-        coding = self.headers.get("transfer-encoding")
-        if coding is None:
-            self._until_end = "content-length" not in self.headers
-        elif coding.lower() != "chunked":
-            raise HttpParserError("a transfer encoding that was not asked for")
+        names = b"\n%b\n" % b"\n".join(self._fields[::2]).lower()
+        chunked = b"\ntransfer-encoding\n" in names
+        if chunked and self.headers["transfer-encoding"].lower() != "chunked":
+            raise HttpParserError("an unsupported transfer encoding")
+        self._until_end = not chunked and b"\ncontent-length\n" not in names
+        self.is_encoded = b"\ncontent-encoding\n" in names
         self.status = status
-        self._may_follow = connection.may_follow()
+        self._keeps_alive = connection.keeps_alive()
 
     def on_message_complete(self) -> None:
         # Interim responses are complete with their heads.
@@ -221,23 +233,18 @@ class _Answer:
         self.wake()
 
     def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
-    async def _more(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    async def begin(self) -> _Answer:
+    async def read_head(self) -> HTTP11Response:
         """Wait for the head."""
         try:
             while not self.status:
-                await self._more()
+                if self._error is not None:
+                    raise self._error
+                self._waiter = self._loop.create_future()
+                await self._waiter
         except BaseException:
             assert self._connection is not None
             self._connection.abort()
@@ -252,7 +259,10 @@ class _Answer:
         while not pieces:
             if self.complete or self._connection is None:
                 raise StopAsyncIteration
-            await self._more()
+            if self._error is not None:
+                raise self._error
+            self._waiter = self._loop.create_future()
+            await self._waiter
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         if self._connection is not None:
@@ -260,7 +270,15 @@ class _Answer:
         return data
 
     async def aclose(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.read_on()
-            connection.close(usable=self.complete and self._may_follow)
+            connection.release(reusable=self.complete and self._keeps_alive)
+
+    def abandon(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._close)

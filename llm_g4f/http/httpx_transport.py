@@ -1,16 +1,17 @@
-"""httpx, for what `wire` does not do: proxies, a client that a caller brings, compressed bodies, and
+"""httpx, for what `pool` does not do: proxies, a client that a caller brings, compressed bodies, and
 everything where httptools is missing."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 
+from ..asyncgen import ManagedAsyncGen
 from .types import (
     ConnectionBroken,
     ConnectTimeout,
@@ -28,7 +29,7 @@ from .types import (
 
 _LIMITS = httpx.Limits(max_connections=1_000, max_keepalive_connections=100)
 
-_KINDS: tuple[tuple[type[Exception], type[NetworkError]], ...] = (
+_ERRORS: tuple[tuple[type[Exception], type[NetworkError]], ...] = (
     (httpx.TimeoutException, ConnectTimeout),
     (httpx.ProxyError, ProxyError),
     (httpx.ReadError, ConnectionBroken),
@@ -44,8 +45,8 @@ def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transpo
     """Httpx's own transport, with a pool of its own. Raises `ProxyUnusable`."""
     try:
         transport = httpx.AsyncHTTPTransport(
-            # Where no TLS is spoken, a context that trusts nobody does as well, and would still
-            # be safe if TLS were spoken after all.
+            # Without TLS, a context that trusts no authority does as well, and would still be
+            # safe if TLS were spoken after all.
             verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             limits=_LIMITS,
             proxy=proxy,
@@ -57,7 +58,7 @@ def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transpo
 
 
 def over_client(client: httpx.AsyncClient) -> Transport:
-    """A caller's client, with what its owner has set but for redirects: none is followed."""
+    """A caller's client, with its owner's settings but for redirects: none is followed."""
 
     async def send(request: httpx.Request) -> httpx.Response:
         return await client.send(request, stream=True, follow_redirects=False)
@@ -79,27 +80,27 @@ class _HttpxTransport:
         self._send = send
         self._close = close
 
-    async def send(self, request: Request, connect: float | None = None) -> Response:
+    async def send(self, request: Request, connect_timeout: float | None = None) -> Response:
         """The response with its head read. Raises `NetworkError`."""
-        target = request.target
+        url = request.url
         kept, proxied = True, False
 
         async def trace(event: str, info: Any) -> None:
             nonlocal kept, proxied
             if event == "connection.connect_tcp.started":
                 kept = False
-                proxied = (info["host"], info["port"]) != (target.host, target.port)
+                proxied = (info["host"], info["port"]) != (url.host, url.port)
 
-        with _as_ours():
+        with _our_errors():
             made = self._build(
                 request.method,
-                f"{target.origin}{target.path}",
+                f"{url.origin}{url.path}",
                 headers=dict(request.headers),
                 content=request.body or None,
             )
             made.extensions["trace"] = trace
-            if connect is not None:
-                made.extensions["timeout"] = {"connect": connect}
+            if connect_timeout is not None:
+                made.extensions["timeout"] = {"connect": connect_timeout}
             try:
                 try:
                     response = await self._send(made)
@@ -111,63 +112,88 @@ class _HttpxTransport:
                 if proxied:
                     raise ProxyUnreachable(str(error)) from error
                 raise
-        return _Response(response)
+        return _HttpxResponse(response)
 
     async def aclose(self) -> None:
         if self._close is not None:
             await self._close()
 
 
-class _Response:
-    """httpx's response as a `Response`, whose closing takes turns of the loop and is not cancelled in
+class _HttpxResponse:
+    """httpx's response as a `Response`. Closing takes turns of the loop and is not cancelled in
     between."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
+        self._loop = asyncio.get_running_loop()
         self.status = response.status_code
         self.headers = response.headers
+        self.is_encoded = "content-encoding" in response.headers
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        self._pieces = aiter(response.stream)
+        self._pieces = ManagedAsyncGen(aiter(response.stream))
+        self._closed = False
 
-    def __aiter__(self) -> _Response:
+    def __aiter__(self) -> _HttpxResponse:
         return self
 
     async def __anext__(self) -> bytes:
-        with _as_ours():
+        with _our_errors():
             return await anext(self._pieces)
 
     async def aclose(self) -> None:
+        self._closed = True
         await asyncio.shield(self._response.aclose())
 
-
-@contextmanager
-def _as_ours() -> Iterator[None]:
-    try:
-        yield
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-        raise _kind(error)(str(error)) from error
+    def abandon(self) -> None:
+        if not self._closed:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.aclose()))
 
 
-def _kind(error: Exception) -> type[NetworkError]:
-    if isinstance(error, httpx.RemoteProtocolError):
-        # h11 has one class for an end too soon and for what is malformed.
-        ended = "closed connection" in str(error) or "disconnected" in str(error)
-        return ConnectionBroken if ended else NotHTTP
-    return next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), NetworkError)
+class DecodedResponse:
+    """A response with its body decompressed, as its Content-Encoding says."""
 
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = response.headers
+        self.is_encoded = False
+        packed = httpx.Response(200, headers=response.headers, content=_slices(response))
+        self._pieces = ManagedAsyncGen(packed.aiter_bytes())
 
-async def unpacked(
-    headers: Mapping[str, str], pieces: AsyncIterator[bytes]
-) -> AsyncGenerator[bytes, None]:
-    """A compressed body, by what its Content-Encoding says. Raises `NetworkError` where it is not so."""
-    packed = httpx.Response(200, headers=headers, content=_slices(pieces))
-    with _as_ours():
-        async for data in packed.aiter_bytes():
-            yield data
+    def __aiter__(self) -> DecodedResponse:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with _our_errors():
+            return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+        await self._response.aclose()
+
+    def abandon(self) -> None:
+        self._response.abandon()
 
 
 async def _slices(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """`pieces` in 4 KiB, which unpack to some MiB at most before anybody counts them."""
+    """`pieces` in 4 KiB, each of which decompresses to some MiB at most before they are counted."""
     async for data in pieces:
         for start in range(0, len(data), 4096):
             yield data[start : start + 4096]
+
+
+@contextlib.contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+        raise _error_class(error)(str(error)) from error
+
+
+def _error_class(error: Exception) -> type[NetworkError]:
+    if isinstance(error, httpx.RemoteProtocolError):
+        # h11 has one class for an early end and for what is malformed.
+        ended = "closed connection" in str(error) or "disconnected" in str(error)
+        return ConnectionBroken if ended else NotHTTP
+    return next((ours for theirs, ours in _ERRORS if isinstance(error, theirs)), NetworkError)

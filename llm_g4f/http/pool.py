@@ -7,32 +7,27 @@ import errno
 import re
 import ssl
 from collections import deque
+from functools import lru_cache
 
-from .http11 import _Answer, _Connection
-from .types import (
-    URL,
-    ConnectTimeout,
-    NetworkError,
-    Request,
-    Unsendable,
-)
+from .http11 import Connection, HTTP11Response
+from .types import URL, ConnectTimeout, NetworkError, Request, Unsendable
 
-_READ = 64 * 1024
-"""Bytes of one read. All connections share the buffer: what is in it is parsed at once."""
+READ_SIZE = 64 * 1024
+"""Bytes of one read. All connections share the buffer: its bytes are parsed at once."""
 
-_KEPT = 60.0
-"""Seconds for which an unused connection is kept: many a NAT forgets it in silence after some minutes,
+KEEP_ALIVE = 60.0
+"""Seconds for which an idle connection is kept: many NATs forget it silently after some minutes,
 and a request on it would wait for an answer in vain."""
 
-_KEPT_COUNT = 100
+MAX_IDLE = 100
 
-_IN_USE = 1_000
+MAX_IN_USE = 1_000
 
-_NEXT_ADDRESS = 0.25
+ADDRESS_DELAY = 0.25
 """Seconds before the next address of a host is tried beside the first: RFC 8305, section 8."""
 
-_FIRST = re.compile(r"(?:GET|POST) [!-~]+ HTTP/1\.1").fullmatch
-"""The methods whose responses are framed by the usual rules, of those that anybody needs here."""
+_FIRST_LINE = re.compile(r"(?:GET|POST) [!-~]+ HTTP/1\.1").fullmatch
+"""Of the methods needed here, those whose responses are framed by the usual rules."""
 
 _FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*)*").fullmatch
 """RFC 9110, section 5: tokens as names, and no control characters in values."""
@@ -40,132 +35,141 @@ _FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*)*").fullmatc
 _FRAMING = frozenset(("content-length", "transfer-encoding"))
 
 
-class ConnectionPool:
-    """Connections to the origin of `target`, for the event loop it is first used in: a `Transport`.
+@lru_cache(maxsize=64)
+def _encode_head(method: str, url: URL, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The head of a request but for its Content-Length and last blank line. Raises `Unsendable`."""
+    first = f"{method} {url.path} HTTP/1.1"
+    fields = "".join([f"\r\n{name}: {value}" for name, value in headers])
+    names = {name for name, _ in headers}
+    if (
+        not (_FIRST_LINE(first) and _FIELDS(fields))
+        # A value that holds a whole field would look like two.
+        or fields.count("\r\n") != len(headers)
+        or not _FRAMING.isdisjoint(names)
+    ):
+        # Never shown: it may hold a key.
+        raise Unsendable("The request's head cannot be sent as HTTP/1.1.")
+    host = "" if "host" in names else f"\r\nhost: {url.authority}"
+    return f"{first}{host}{fields}".encode("ascii")
 
-    At most 1,000 requests at once, further ones wait in their order; up to 100 connections are
-    kept for a minute. A kept connection that turns out to be closed before a byte of the
-    answer is replaced once: its server has not read the request. Names are resolved anew for each
-    connection. For GET and POST.
+
+class ConnectionPool:
+    """A `Transport` to one origin over HTTP/1.1, for the event loop it is first used in.
+
+    At most 1,000 requests at once, further ones wait in their order; up to 100 idle connections
+    are kept for a minute. A kept connection that turns out to be closed before a byte of the
+    response is replaced once: its server has not read the request. Names are resolved anew for
+    each connection. For GET and POST.
     """
 
-    def __init__(self, target: URL, tls: ssl.SSLContext | None = None) -> None:
-        """`tls` for https://."""
-        self._target = target
+    def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` is required for https://."""
+        self._url = url
         self._tls = tls
-        self._slots = asyncio.Semaphore(_IN_USE)
-        self._idle: deque[tuple[float, _Connection]] = deque()
-        self._open: set[_Connection] = set()
-        self.buffer = memoryview(bytearray(_READ))
+        self._room = asyncio.Semaphore(MAX_IN_USE)
+        self._idle: deque[tuple[float, Connection]] = deque()
+        self._open: set[Connection] = set()
+        self.buffer = memoryview(bytearray(READ_SIZE))
 
-    async def send(self, request: Request, connect: float | None = None) -> _Answer:
+    async def send(self, request: Request, connect_timeout: float | None = None) -> HTTP11Response:
         """The response with its head read. Raises `NetworkError`, with the error of the operating
         system or of TLS as its cause."""
-        head = self._head(request)
-        await self._slots.acquire()
+        url, body = request.url, request.body
+        if url.origin != self._url.origin:
+            raise Unsendable("This connection is for another origin.")
+        head = _encode_head(request.method, url, tuple(request.headers.items()))
+        head += b"\r\ncontent-length: %d\r\n\r\n" % len(body) if body else b"\r\n\r\n"
+        await self._room.acquire()
         try:
-            return await self._answer(head, request.body, connect)
+            return await self._exchange(head, body, connect_timeout)
         except BaseException:
-            self._slots.release()
+            self._room.release()
             raise
 
     async def aclose(self) -> None:
-        """End all connections, without TLS's goodbye: nobody waits for it."""
+        """End all connections, without TLS's close_notify: there is no reader left."""
         for connection in self._open:
             connection.abort()
         self._idle.clear()
 
-    def _head(self, request: Request) -> bytes:
-        target, headers = request.target, request.headers
-        if target.origin != self._target.origin:
-            raise Unsendable("This connection is for another origin.")
-        first = f"{request.method} {target.path} HTTP/1.1"
-        fields = "".join([f"\r\n{name}: {value}" for name, value in headers.items()])
-        if (
-            not (_FIRST(first) and _FIELDS(fields))
-            # A value that holds a whole field would look like two.
-            or fields.count("\r\n") != len(headers)
-            or not _FRAMING.isdisjoint(headers)
-        ):
-            # Nothing of it is shown: it may be a key.
-            raise Unsendable("The request's head cannot be sent as HTTP/1.1.")
-        host = "" if "host" in headers else f"\r\nhost: {target.authority}"
-        length = f"\r\ncontent-length: {len(request.body)}" if request.body else ""
-        return f"{first}{host}{fields}{length}\r\n\r\n".encode("ascii")
-
-    async def _answer(self, head: bytes, body: bytes, connect: float | None) -> _Answer:
-        kept = self._take()
+    async def _exchange(
+        self, head: bytes, body: bytes, connect_timeout: float | None
+    ) -> HTTP11Response:
+        kept = self._take_idle()
         if kept is not None:
-            answer = kept.ask(head, body)
+            response = kept.send(head, body)
             try:
-                return await answer.begin()
+                return await response.read_head()
             except NetworkError:
-                if answer.begun:
+                if response.begun:
                     raise
-        connection = await self._connect(connect)
-        return await connection.ask(head, body).begin()
+        connection = await self._connect(connect_timeout)
+        return await connection.send(head, body).read_head()
 
-    async def _connect(self, seconds: float | None) -> _Connection:
+    async def _connect(self, seconds: float | None) -> Connection:
         loop = asyncio.get_running_loop()
         # Cancelled, asyncio may lose a socket that has just been connected: it is left to end.
-        making = loop.create_task(
+        connecting = loop.create_task(
             loop.create_connection(
-                lambda: _Connection(self),
-                self._target.host,
-                self._target.port,
+                lambda: Connection(self),
+                self._url.host,
+                self._url.port,
                 ssl=self._tls,
-                # Else it is left open for a minute where nobody waits for it any more.
+                # By default an abandoned handshake stays open for a minute.
                 ssl_handshake_timeout=seconds if self._tls else None,
-                happy_eyeballs_delay=_NEXT_ADDRESS,
+                happy_eyeballs_delay=ADDRESS_DELAY,
             )
         )
         try:
             async with asyncio.timeout(seconds):
-                _, connection = await asyncio.shield(making)
+                _, connection = await asyncio.shield(connecting)
         except asyncio.CancelledError:
-            making.add_done_callback(_abandon)
+            connecting.add_done_callback(_abort_when_done)
             raise
         except TimeoutError as error:
-            making.add_done_callback(_abandon)
+            connecting.add_done_callback(_abort_when_done)
             raise ConnectTimeout("no connection in time") from error
         except OSError as error:
             refused = f"[Errno {errno.ECONNREFUSED}]"
             if error.errno is None and refused in str(error):
-                # asyncio gives the failures of several addresses as one text.
+                # asyncio joins the failures of several addresses into one text.
                 error = ConnectionRefusedError(str(error))
             raise NetworkError(str(error)) from error
         return connection
 
-    def _take(self) -> _Connection | None:
-        oldest = asyncio.get_running_loop().time() - _KEPT
+    def _take_idle(self) -> Connection | None:
+        if not self._idle:
+            return None
+        oldest = asyncio.get_running_loop().time() - KEEP_ALIVE
         while self._idle:
             since, connection = self._idle.pop()
-            if since > oldest and connection.is_quiet():
+            if since > oldest and connection.is_idle():
                 return connection
             connection.abort()
         return None
 
-    def release(self, connection: _Connection, *, usable: bool) -> None:
-        """The answer on `connection` was closed; `usable`: read to its end, and more may follow."""
-        self._slots.release()
-        if not usable:
+    def release(self, connection: Connection, *, reusable: bool) -> None:
+        """The response on `connection` is closed; `reusable`: it was read to its end, and another
+        may follow."""
+        self._room.release()
+        if not reusable:
             connection.abort()
             return
-        now = asyncio.get_running_loop().time()
+        now = connection.loop.time()
         self._idle.append((now, connection))
-        while len(self._idle) > _KEPT_COUNT or self._idle[0][0] <= now - _KEPT:
+        while len(self._idle) > MAX_IDLE or self._idle[0][0] <= now - KEEP_ALIVE:
             self._idle.popleft()[1].abort()
 
-    def opened(self, connection: _Connection) -> None:
-        """`connection` is there, and has to be ended with this transport."""
+    def opened(self, connection: Connection) -> None:
+        """`connection` is open, and has to end with this pool."""
         self._open.add(connection)
 
-    def lost(self, connection: _Connection) -> None:
+    def lost(self, connection: Connection) -> None:
         """`connection` has ended."""
         self._open.discard(connection)
 
 
-def _abandon(making: asyncio.Task[tuple[asyncio.Transport, _Connection]]) -> None:
-    """End a connection that comes when nobody waits for it any more."""
-    if not making.cancelled() and making.exception() is None:
-        making.result()[1].abort()
+def _abort_when_done(connecting: asyncio.Task[tuple[asyncio.Transport, Connection]]) -> None:
+    """End a connection that comes when its request has given up."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[1].abort()

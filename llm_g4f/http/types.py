@@ -1,16 +1,16 @@
-"""One HTTP request and its response, whoever carries them, and how that can fail.
+"""One HTTP request and its response, whatever carries them, and how that can fail.
 
-    NetworkError            no response, or not the whole of one
+    NetworkError            no response, or an incomplete one
     ├── ConnectTimeout      no connection in time
-    ├── ProxyError          the proxy's own refusal
+    ├── ProxyError          the proxy refused
     ├── ProxyUnreachable    no connection on the way to a proxy
-    ├── ProxyUnusable       the proxy's URL is none
-    ├── ConnectionBroken    it ended before the response did
-    ├── NotHTTP             what came is no HTTP
-    ├── NotEncoded          the body is not compressed as its head says
+    ├── ProxyUnusable       invalid or unsupported proxy URL
+    ├── ConnectionBroken    the connection ended before the response did
+    ├── NotHTTP             invalid HTTP
+    ├── NotEncoded          the body does not match its Content-Encoding
     └── Unsendable          the request cannot be written as HTTP/1.1
 
-httpx says all of this too, but importing it takes longer than an answer from nearby.
+httpx has these too, but importing it takes longer than an answer from nearby.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _PLAIN = re.compile(
     r"https?://[a-z0-9.:\[\]-]+(?:/(?!\.)[\w~!$&'()*+,;=:@-][\w.~!$&'()*+,;=:@-]*)*/?", re.ASCII
@@ -31,11 +31,11 @@ _PLAIN = re.compile(
 
 
 class NetworkError(Exception):
-    """The exchange failed; its cause may be the operating system's error, or TLS's."""
+    """The exchange failed; its cause may be an error of the operating system or of TLS."""
 
 
 class ConnectTimeout(NetworkError):
-    """There was no connection in time: name, TCP and TLS together."""
+    """No connection in time: name, TCP and TLS together."""
 
 
 class ProxyError(NetworkError):
@@ -47,7 +47,7 @@ class ProxyUnreachable(NetworkError):
 
 
 class ProxyUnusable(NetworkError):
-    """The proxy's URL is none that can be used."""
+    """Invalid or unsupported proxy URL."""
 
 
 class ConnectionBroken(NetworkError):
@@ -55,11 +55,11 @@ class ConnectionBroken(NetworkError):
 
 
 class NotHTTP(NetworkError):
-    """What came is no HTTP/1.1, or no good one."""
+    """Invalid or unsupported HTTP/1.1."""
 
 
 class NotEncoded(NetworkError):
-    """The body is not compressed as its head says."""
+    """The body does not match its Content-Encoding."""
 
 
 class Unsendable(NetworkError):
@@ -67,23 +67,20 @@ class Unsendable(NetworkError):
 
 
 class URL(Struct, frozen=True):
-    """A URL in the pieces of a request, all of them ASCII. `authority` is the Host header: the host,
-    and the port where it is not the scheme's own."""
+    """The parts of a URL that a request needs, all ASCII. `authority` is the Host header: the host,
+    and the port unless it is the scheme's default. `origin` is scheme://authority."""
 
     scheme: str
     host: str
     port: int
     authority: str
     path: str
-
-    @property
-    def origin(self) -> str:
-        return f"{self.scheme}://{self.authority}"
+    origin: str
 
 
 @lru_cache(maxsize=64)
-def target(url: str) -> URL:
-    """The pieces of an http:// or https:// URL. Raises `ValueError` where it is none."""
+def parse_url(url: str) -> URL:
+    """The parts of an http:// or https:// URL. Raises `ValueError` for anything else."""
     if not _PLAIN(url):
         # Other characters, percent signs and dot segments have rules of their own.
         import httpx
@@ -93,35 +90,36 @@ def target(url: str) -> URL:
         except (httpx.InvalidURL, UnicodeError) as error:
             raise ValueError(f"{error}") from None
     parts = urlsplit(url)
-    usual = _PORTS.get(parts.scheme)
+    default_port = _DEFAULT_PORTS.get(parts.scheme)
     host = parts.hostname
-    if usual is None or not host:
+    if default_port is None or not host:
         raise ValueError("not an HTTP URL")
-    port = parts.port or usual
+    port = parts.port or default_port
     authority = f"[{host}]" if ":" in host else host
-    if port != usual:
+    if port != default_port:
         authority += f":{port}"
     path = parts.path or "/"
-    return URL(
-        parts.scheme, host, port, authority, f"{path}?{parts.query}" if parts.query else path
-    )
+    if parts.query:
+        path += f"?{parts.query}"
+    return URL(parts.scheme, host, port, authority, path, f"{parts.scheme}://{authority}")
 
 
 class Request(Struct, frozen=True):
-    """What is asked. The names in `headers` are lower case. The way adds Content-Length, and Host where
-    it is not among them."""
+    """One HTTP request. Header names are lower case. The transport adds Content-Length, and Host
+    where it is missing."""
 
     method: str
-    target: URL
+    url: URL
     headers: Mapping[str, str]
     body: bytes = b""
 
 
 class Response(Protocol):
-    """What came back: its head, and the body's bytes as an async iterator, as they were sent.
+    """The head of a response, and its body as an async iterator of bytes, as they were sent.
 
-    Header names are lower case; of several with one name the values are joined by ", ". Iterating
-    raises `NetworkError`. It has to be closed (`aclose`), which ends the exchange.
+    Header names are lower case; values of one name are joined by ", ". `is_encoded`: the body has
+    a Content-Encoding. Iterating raises `NetworkError`. `aclose` ends the exchange, and is required. `abandon` is for a finalizer: it
+    may be called from any thread, does not wait, and may be called after the loop is closed.
     """
 
     @property
@@ -130,15 +128,22 @@ class Response(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
 
+    @property
+    def is_encoded(self) -> bool: ...
+
     def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
 
     async def aclose(self) -> None: ...
 
+    def abandon(self) -> None: ...
+
 
 class Transport(Protocol):
-    """What carries requests. `send` gives the response with its head read, and raises
-    `NetworkError`; `connect` are the seconds in which there has to be a connection."""
+    """What carries requests. `send` returns the response with its head read, and raises
+    `NetworkError`; `connect_timeout` is in seconds, for name, TCP and TLS together."""
 
-    async def send(self, request: Request, connect: float | None = None) -> Response: ...
+    async def send(self, request: Request, connect_timeout: float | None = None) -> Response: ...
 
     async def aclose(self) -> None: ...

@@ -1,31 +1,60 @@
-"""What the router needs of a provider, and nothing more."""
+"""What routing needs of a provider, and nothing more."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from ..asyncgen import ManagedAsyncGen
 from ..request import ChatRequest
 from ..types import ChatCompletionChunk, Chunks
+from .capabilities import Capabilities
 
-__all__ = ["Family", "Ineligible", "Kind", "Provider", "Scope", "Serving", "batches"]
+__all__ = [
+    "Family",
+    "Ineligible",
+    "Kind",
+    "OpenStream",
+    "Provider",
+    "Scope",
+    "ServedModel",
+    "Serving",
+    "Unable",
+    "open_stream",
+]
 
 Kind = Literal["keyed", "local", "anonymous", "embedded"]
 Scope = Literal["key", "model"]
 
+Code = Literal[
+    "disabled",
+    "not_enabled",
+    "needs_consent",
+    "no_key",
+    "env_var_missing",
+    "no_model",
+    "retired",
+    "unreachable",
+    "incapable",
+    "not_exact",
+    "context",
+    "not_needed",
+    "",
+]
+"""Why a provider is ineligible, as a code; "" where another package gives words alone."""
 
-class Serving(Struct, frozen=True):
-    """What a provider would answer with.
 
-    `exact`: it is the requested model itself. `verify`: that is our belief and not the user's
-    word, so the model that the answer names is compared. `omitted` are parameters it does not
-    take. `context` is its window in tokens, None if unknown. `quirks` are applied to the request
-    besides the provider's own. `successor`: it is what its maker put in the model's place.
-    `refused`: parameters to leave out, since it has refused them. `schema_in_prompt`: it knows no
-    schemas; the router tells it in words, and checks.
+class ServedModel(Struct, frozen=True):
+    """A model at a provider, with which it would answer a request.
+
+    `exact`: it is the requested model itself. `verify`: `exact` is a belief of the catalogue and
+    not the user's word, so the model that the answer names is compared. `omitted` are parameters
+    that the provider does not take. `context` is its window in tokens, None if unknown. `quirks`
+    are applied to the request besides the provider's own. `successor`: its maker put it in the
+    requested model's place. `refused`: parameters to leave out, since it rejected them.
+    `schema_in_prompt`: it has no schemas; the router puts the schema into the prompt, and checks
+    the answer. `capabilities`: None if unknown, and then nothing is held against it.
     """
 
     model: str
@@ -37,15 +66,21 @@ class Serving(Struct, frozen=True):
     successor: bool = False
     refused: tuple[str, ...] = ()
     schema_in_prompt: bool = False
+    capabilities: Capabilities | None = None
 
 
 class Ineligible(Struct, frozen=True):
-    """Why a provider cannot take a request, in words that end a sentence "NAME: …"."""
+    """Why a provider cannot take a request: words that end a sentence "NAME: …", and a code."""
 
     reason: str
+    code: Code = ""
 
+
+Serving = ServedModel
+"""The name under which other packages know `ServedModel`."""
 
 Unable = Ineligible
+"""The name under which other packages know `Ineligible`."""
 
 
 class Provider(Protocol):
@@ -53,8 +88,8 @@ class Provider(Protocol):
 
     `scope` says what a rate limit holds for: the key, or one model. `stream` yields the
     provider's chunks as they come (one chunk where the answer came whole) and raises
-    `APIError`; closing it (`aclose`, if it has one) ends the request. One that reads several at
-    once may have `batches` too, which yields them so.
+    `APIError`; closing it (`aclose`, if it has one) ends the request. A provider that reads
+    several chunks at once may have `async open(request, served) -> OpenStream` too.
     """
 
     @property
@@ -66,18 +101,18 @@ class Provider(Protocol):
     @property
     def scope(self) -> Scope: ...
 
-    async def serves(self, request: ChatRequest) -> Serving | Ineligible: ...
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible: ...
 
     def stream(
-        self, request: ChatRequest, serving: Serving
+        self, request: ChatRequest, serving: ServedModel
     ) -> AsyncIterator[ChatCompletionChunk]: ...
 
     async def models(self) -> list[str]: ...
 
 
 class Family(Protocol):
-    """Providers that are made when they are named: `name` ends in a colon, and what follows it is
-    `id`. `member` raises `NoProviderError` for one that does not exist."""
+    """Providers that are made when they are named: `name` ends in a colon, and the rest of the
+    provider's name is `id`. `member` raises `NoProviderError` for one that does not exist."""
 
     @property
     def name(self) -> str: ...
@@ -85,18 +120,47 @@ class Family(Protocol):
     def member(self, id: str) -> Provider: ...
 
 
-def batches(provider: Provider, request: ChatRequest, serving: Serving) -> AsyncIterator[Chunks]:
-    """The provider's chunks, in batches. Raises `APIError`."""
-    read: Callable[..., AsyncIterator[Chunks]] | None = getattr(provider, "batches", None)
-    if read is not None:
-        return read(request, serving)
-    return _one_by_one(provider.stream(request, serving))
+class ChunkStream(Protocol):
+    """An async iterator of `Chunks` that raises `APIError`. `aclose` ends the request."""
+
+    async def __anext__(self) -> Chunks: ...
+
+    async def aclose(self) -> None: ...
 
 
-async def _one_by_one(stream: AsyncIterator[ChatCompletionChunk]) -> AsyncGenerator[Chunks, None]:
-    chunks = ManagedAsyncGen(stream)
-    try:
-        async for chunk in chunks:
-            yield [chunk]
-    finally:
-        await chunks.aclose()
+class OpenStream(Struct, frozen=True):
+    """A request on its way: its chunks, and the parameters that were left out of it."""
+
+    chunks: ChunkStream
+    omitted: tuple[str, ...] = ()
+
+
+async def open_stream(provider: Provider, request: ChatRequest, served: ServedModel) -> OpenStream:
+    """The provider's answer. Raises `APIError`."""
+    opener: Callable[..., Awaitable[OpenStream]] | None = getattr(provider, "open", None)
+    if opener is not None:
+        return await opener(request, served)
+    return OpenStream(_OneByOne(provider.stream(request, served)), served.omitted)
+
+
+class _OneByOne:
+    """A stream of single chunks as a `ChunkStream`."""
+
+    def __init__(self, chunks: AsyncIterator[ChatCompletionChunk]) -> None:
+        self._chunks = chunks
+        self._begun = False
+
+    async def __anext__(self) -> Chunks:
+        self._begun = True
+        return [await self._chunks.__anext__()]
+
+    async def aclose(self) -> None:
+        close = getattr(self._chunks, "aclose", None)
+        if not self._begun or close is None:
+            return
+        try:
+            await close()
+        except RuntimeError as error:
+            # The event loop closes all generators at its end, perhaps this one at this moment.
+            if "already running" not in str(error):
+                raise

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from .base import Kind, Scope, Serving
-from .capabilities import Capabilities
+from .base import Kind, Scope
 
 CHECKED = dt.date(2026, 11, 22)
 """The day on which the facts below were looked up."""
@@ -19,30 +18,7 @@ CHECKED = dt.date(2026, 11, 22)
 D = dt.date
 
 
-class Offer(Struct, frozen=True):
-    """A model with which a provider would answer. `verify`, `successor` and `quirks` as in `Serving`;
-    `capabilities` is what it can do, None if unknown: then nothing is held against it."""
-
-    model: str
-    exact: bool
-    capabilities: Capabilities | None = None
-    verify: bool = False
-    successor: bool = False
-    quirks: tuple[str, ...] = ()
-
-    def serving(self) -> Serving:
-        """The offer, taken."""
-        return Serving(
-            self.model,
-            self.exact,
-            verify=self.verify,
-            context=self.capabilities.context if self.capabilities else None,
-            quirks=self.quirks,
-            successor=self.successor,
-        )
-
-
-Offers = Mapping[str, tuple[str, ...]]
+ModelIds = Mapping[str, tuple[str, ...]]
 
 
 class ProviderSpec(Struct, frozen=True, kw_only=True):
@@ -62,7 +38,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     base_url: str
     kind: Kind = "keyed"
     scope: Scope = "key"
-    models: Offers = field(default_factory=dict)
+    models: ModelIds = field(default_factory=dict)
     retires: Mapping[str, dt.date] = field(default_factory=dict)
     successors: Mapping[str, str] = field(default_factory=dict)
     env_vars: tuple[str, ...] = ()
@@ -80,7 +56,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     evidence: str = ""
 
 
-def _same(*models: str, prefix: str = "") -> Offers:
+def _same(*models: str, prefix: str = "") -> ModelIds:
     return {model: (prefix + model,) for model in models}
 
 
@@ -89,7 +65,7 @@ _OLD = ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo")
 _OPEN = ("gpt-oss-120b", "gpt-oss-20b")
 
 
-def _oss(large: str, small: str, *vision: str) -> Offers:
+def _oss(large: str, small: str, *vision: str) -> ModelIds:
     """gpt-oss for everything, the small one for the small models; `vision` where images come."""
     return {
         "*": (large, *vision),

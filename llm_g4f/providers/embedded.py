@@ -9,7 +9,7 @@ from typing import Any
 from ..asyncgen import ManagedAsyncGen
 from ..decoding.chunks import ChunkReader
 from ..decoding.error_context import ErrorContext
-from ..decoding.error_messages import stream_failure
+from ..decoding.error_messages import error_in_body
 from ..decoding.text import text_of
 from ..errors import APIConnectionError
 from ..local.runtime import CONTEXT, NOT_INSTALLED, is_installed, load, ready_weights
@@ -73,9 +73,9 @@ class Embedded:
             weights = await ready_weights()
             server = await asyncio.to_thread(load, weights)
         except WeightsError as error:
-            failure = APIConnectionError(str(error), provider=self.name, model=serving.model)
-            failure.final = True
-            raise failure from None
+            raise APIConnectionError(
+                str(error), provider=self.name, model=serving.model, reason="this_machine"
+            ) from None
         reader = ChunkReader(self.name, serving.model)
         body = _body(request, weights)
 
@@ -92,13 +92,13 @@ class Embedded:
         try:
             async for piece in pieces:
                 if "error" in piece:
-                    raise stream_failure(place, piece)
+                    raise error_in_body(place, piece)
                 # The file's path is nobody's business.
                 piece["model"] = serving.model
                 yield reader.read(piece)
         except (RuntimeError, ValueError, TypeError) as error:
             said = {"error": {"message": str(error) or type(error).__name__, "code": 400}}
-            raise stream_failure(place, said) from None
+            raise error_in_body(place, said) from None
         finally:
             await pieces.aclose()
 

@@ -5,40 +5,44 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..asyncgen import ManagedAsyncGen
 from ..decoding.connection_errors import connection_error
 from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import http_error
-from ..decoding.response import Answer, Body
+from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError, clean
 from ..http.connect import Network, send
-from ..http.types import NetworkError, Request, Response, target
+from ..http.types import NetworkError, Request, Response, parse_url
 from ..request import ChatRequest, Need, Secret
-from ..types import JSON, ChatCompletionChunk, Chunks
+from ..types import JSON, ChatCompletionChunk
 from ..version import __version__
 from . import quirks
-from .base import Ineligible, Kind, Scope, Serving
-from .catalogue import Offer
+from .base import Ineligible, Kind, OpenStream, Scope, ServedModel
+from .capabilities import Capabilities
 
 if TYPE_CHECKING:
     import httpx
 
-_PROBE = 1.0
-"""Seconds for a local server to say which models it has."""
+PROBE_TIMEOUT = 1.0
+"""Seconds for a local server to list its models."""
 
-_LISTING = 15.0
-"""Seconds for which a process remembers what a local server has."""
+LISTING_AGE = 15.0
+"""Seconds for which a process remembers the models of a local server."""
 
 _listings: dict[str, tuple[float, list[str]]] = {}
 
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
+
+@lru_cache(maxsize=256)
 def is_same_model(name: str, requested: str) -> bool:
     """Whether `name`, without its vendor prefix and date suffix, is `requested`.
 
@@ -56,13 +60,14 @@ def is_same_model(name: str, requested: str) -> bool:
     return rest != bare and rest.startswith("-") and digits.isdigit() and len(digits) in (4, 8)
 
 
-class Endpoint(Struct, frozen=True, kw_only=True):
+class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     """A provider that speaks chat/completions at `base_url`.
 
-    `offers` are the models it would answer the request with, the first that can take it. `discover_models`: what
-    it has is asked of its /models instead (local servers), and `wanted` are the ids to look for
-    there. `extra_content`: tool calls go back with theirs. `no_model_reason` is the reason why there is no offer. `key_hint` says how to mend the key,
-    `key_header` carries it instead of Authorization. `http` replaces the pooled client.
+    `served` are the models it would answer with; the first that can take the request does. With
+    `discover_models` they are looked up at its /models (local servers). `no_model_reason` is why
+    there is none. `key_header` carries the key instead of Authorization, and `key_hint` is what to
+    do about a rejected key. `extra_content`: tool calls go back with theirs. `timeout` is in
+    seconds for each chunk. `http` replaces the pooled connections.
     """
 
     name: str
@@ -72,9 +77,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     key: Secret | None = None
     key_header: str | None = None
     key_hint: str = ""
-    offers: tuple[Offer, ...] = ()
+    served: tuple[ServedModel, ...] = ()
     discover_models: bool = False
-    no_model_reason: str = "it does not have the model"
+    no_model_reason: Ineligible = Ineligible("it does not have the model", "no_model")
     quirks: tuple[str, ...] = ()
     extra_content: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -83,153 +88,170 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     network: Network = Network()
     http: httpx.AsyncClient | None = None
 
-    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
-        offers = self.offers
-        if not offers and self.discover_models:
-            found = await self._found(request.model)
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        served = self.served
+        if not served and self.discover_models:
+            found = await self._discover(request.model)
             if isinstance(found, Ineligible):
                 return found
-            offers = (found,)
-        if not offers:
-            return Ineligible(self.no_model_reason)
-        asked = request.needs
-        # A model that knows no schemas is told in words, if none here knows them.
-        for needed in (asked, asked - {"schema"}):
-            reasons = []
-            for offer in offers:
-                reason = _incapable(offer, needed)
-                if reason is None:
-                    serving = self._serving(request, offer)
-                    return replace(serving, schema_in_prompt=needed != asked)
-                reasons.append(reason)
-        return Ineligible(reasons[0])
+            served = (found,)
+        if not served:
+            return self.no_model_reason
+        needs = request.needs
+        if not needs:
+            return served[0]
+        # A model without schemas gets the schema in the prompt, if no model here has them.
+        for required in (needs, needs - {"schema"}):
+            for model in served:
+                if _missing(model.capabilities, required) is None:
+                    return replace(model, schema_in_prompt=True) if required != needs else model
+        first = served[0]
+        missing = _missing(first.capabilities, needs - {"schema"}) or "schema"
+        return Ineligible(f"{first.model} {_MISSING[missing]}", "incapable")
 
-    def _serving(self, request: ChatRequest, offer: Offer) -> Serving:
-        serving = offer.serving()
-        body = {"model": offer.model, "messages": request.messages, **request.params}
-        omitted = self._adapt(body, offer.quirks)
-        return replace(serving, omitted=omitted) if omitted else serving
+    async def open(self, request: ChatRequest, served: ServedModel) -> OpenStream:
+        """Send the request; its answer, of which the head has been read. Raises `APIError`."""
+        context = ErrorContext(self.name, served.model, self._origin, self.key_hint, self.key)
+        body, omitted = self._body(request, served)
+        headers = self._headers_for(request)
+        response = await self._send(context, "POST", "/chat/completions", headers, body)
+        if not 200 <= response.status < 300:
+            raise await self._http_error(context, response, len(body))
+        n = request.params.get("n")
+        choices = n if isinstance(n, int) and n > 0 else 1
+        return OpenStream(CompletionStream(context, response, choices), omitted)
 
-    def _adapt(self, body: JSON, more: tuple[str, ...]) -> tuple[str, ...]:
-        """Make a body what this provider takes, in place; the parameters left out."""
-        own = self.quirks if self.extra_content else (*self.quirks, "no_extra_content")
-        return quirks.apply(own + more, body)
+    async def stream(
+        self, request: ChatRequest, serving: ServedModel
+    ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        opened = await self.open(request, serving)
+        assert isinstance(opened.chunks, CompletionStream)
+        async with aclosing(opened.chunks) as stream:
+            async for chunks in stream:
+                for chunk in chunks:
+                    yield chunk
 
-    async def _found(self, requested: str) -> Offer | Ineligible:
+    async def models(self) -> list[str]:
+        context = ErrorContext(self.name, "", self._origin, self.key_hint, self.key)
+        response = await self._send(context, "GET", "/models", self._headers(streaming=False))
+        if not 200 <= response.status < 300:
+            raise await self._http_error(context, response, 0)
+        try:
+            data = parse_json(await read_body(context, response))
+            listed = data["data"] if isinstance(data, dict) else data
+            return [clean(context.without_key(str(model["id"])), 200) for model in listed]
+        except (ValueError, KeyError, TypeError):
+            raise InvalidResponseError(
+                f"{self.name}: {self.base_url}/models does not list models.", provider=self.name
+            ) from None
+        finally:
+            await response.aclose()
+
+    async def _discover(self, requested: str) -> ServedModel | Ineligible:
         """What a local server has for `requested`: the model itself, else a gpt-oss."""
         try:
-            async with asyncio.timeout(_PROBE):
+            async with asyncio.timeout(PROBE_TIMEOUT):
                 listed = await self._listed()
         except TimeoutError:
-            return Ineligible(f"{_origin(self.base_url)} does not answer")
+            return Ineligible(f"{self._origin} does not answer", "unreachable")
         except APIError as error:
-            return Ineligible(error.message.rstrip("."))
+            return Ineligible(error.message.rstrip("."), "unreachable")
         for model in listed:
             if is_same_model(model, requested):
-                # g4f's server lists what it substitutes under the names that were asked for.
-                return Offer(model, exact=self.name != "g4f", verify=True)
+                # g4f's server lists its substitutes under the requested names.
+                return ServedModel(model, exact=self.name != "g4f", verify=True)
         for model in listed:
             if "gpt-oss" in model.lower():
-                return Offer(model, exact=False)
+                return ServedModel(model, exact=False)
         shown = ", ".join(clean(model, 60) for model in listed[:8]) or "no model"
         return Ineligible(
-            f"it has {shown}; say which one stands for {requested} with models: in g4f.yaml"
+            f"it has {shown}; say which one stands for {requested} with models: in g4f.yaml",
+            "no_model",
         )
 
     async def _listed(self) -> list[str]:
-        """`models()`, asked once in a process for a quarter of a minute."""
+        """`models()`, looked up once in `LISTING_AGE`."""
         now = asyncio.get_running_loop().time()
         known = _listings.get(self.base_url)
-        if known is None or now - known[0] > _LISTING:
+        if known is None or now - known[0] > LISTING_AGE:
             known = _listings[self.base_url] = (now, await self.models())
         return known[1]
 
-    async def stream(
-        self, request: ChatRequest, serving: Serving
-    ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        found = ManagedAsyncGen(self.batches(request, serving))
-        try:
-            async for batch in found:
-                for chunk in batch:
-                    yield chunk
-        finally:
-            await found.aclose()
+    @cached_property
+    def _origin(self) -> str:
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc}"
 
-    async def batches(self, request: ChatRequest, serving: Serving) -> AsyncGenerator[Chunks, None]:
-        """The chunks of `stream`, as many at a time as one read of the network brings."""
-        place = ErrorContext(
-            self.name, serving.model, _origin(self.base_url), self.key_hint, self.key
-        )
-        body = self._body(request, serving)
-        headers = self._headers(request.headers, streaming=request.stream)
-        response = await self._send(place, "POST", "/chat/completions", headers, body)
-        try:
-            if not 200 <= response.status < 300:
-                raise await self._failure(place, response, len(body))
-            answer = Answer(place, Body(response, place), _choices(request))
-            async for batch in ManagedAsyncGen(answer.batches()):
-                yield batch
-        finally:
-            await response.aclose()
-
-    async def models(self) -> list[str]:
-        place = ErrorContext(self.name, "", _origin(self.base_url), self.key_hint, self.key)
-        response = await self._send(place, "GET", "/models", self._headers({}, streaming=False))
-        try:
-            if not 200 <= response.status < 300:
-                raise await self._failure(place, response, 0)
-            try:
-                data = parse_json(await Body(response, place).whole())
-                listed = data["data"] if isinstance(data, dict) else data
-                return [clean(place.without_key(str(model["id"])), 200) for model in listed]
-            except (ValueError, KeyError, TypeError):
-                raise InvalidResponseError(
-                    f"{self.name}: {self.base_url}/models does not list models.", provider=self.name
-                ) from None
-        finally:
-            await response.aclose()
-
-    def _headers(self, extra: Mapping[str, str], *, streaming: bool) -> dict[str, str]:
+    def _headers(self, *, streaming: bool) -> dict[str, str]:
+        """The headers of every request, in lower case: one spelling, so that no name is sent twice."""
         headers = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if streaming else "application/json",
+            "content-type": "application/json",
+            "accept": "text/event-stream" if streaming else "application/json",
             # A compressed stream arrives in lumps; and no body can unpack to gigabytes.
-            "Accept-Encoding": "identity",
-            "User-Agent": f"llm-g4f/{__version__}",
+            "accept-encoding": "identity",
+            "user-agent": f"llm-g4f/{__version__}",
+            **{name.lower(): value for name, value in self.headers.items()},
         }
-        # One spelling, so that no name is sent twice.
-        headers = {name.lower(): value for name, value in headers.items()}
-        for name, value in (*self.headers.items(), *extra.items()):
-            if not isinstance(value, str):
-                raise BadRequestError(f"The header {name} must be text.", provider=self.name)
-            headers[name.lower()] = value
         if self.key is not None and self.key_header:
             headers[self.key_header] = self.key.reveal()
         elif self.key is not None:
             headers["authorization"] = f"Bearer {self.key.reveal()}"
         return headers
 
-    def _body(self, request: ChatRequest, serving: Serving) -> bytes:
-        body: JSON = {"model": serving.model, "messages": request.messages, **request.params}
+    @cached_property
+    def _stream_headers(self) -> dict[str, str]:
+        return self._headers(streaming=True)
+
+    @cached_property
+    def _json_headers(self) -> dict[str, str]:
+        return self._headers(streaming=False)
+
+    def _headers_for(self, request: ChatRequest) -> dict[str, str]:
+        headers = self._stream_headers if request.stream else self._json_headers
+        if not request.headers:
+            return headers
+        extra = {}
+        for name, value in request.headers.items():
+            if not isinstance(value, str):
+                raise BadRequestError(f"The header {name} must be text.", provider=self.name)
+            extra[name.lower()] = value
+        # The key of the provider goes last: no header of a request replaces it.
+        if self.key is not None:
+            extra.pop(self.key_header or "authorization", None)
+        return {**headers, **extra}
+
+    def _body(self, request: ChatRequest, served: ServedModel) -> tuple[bytes, tuple[str, ...]]:
+        """The body of a request, and the parameters that this provider does not take."""
+        body: JSON = {"model": served.model, "messages": request.messages, **request.params}
         body["stream"] = request.stream
         if request.stream:
             body.setdefault("stream_options", {"include_usage": True})
-        self._adapt(body, serving.quirks)
-        for name in serving.refused:
+        own = self.quirks if self.extra_content else (*self.quirks, "no_extra_content")
+        omitted = quirks.apply(own + served.quirks, body)
+        if omitted and "stream_options" not in request.params:
+            # Ours, and not the caller's.
+            omitted = tuple([name for name in omitted if name != "stream_options"])
+        for name in served.refused:
             body.pop(name, None)
-        body |= {**self.extra_body, **request.extra_body}
+        if self.extra_body or request.extra_body:
+            body |= {**self.extra_body, **request.extra_body}
         try:
-            return whole(json.dumps(body, ensure_ascii=False, allow_nan=False)).encode()
+            text = _to_json(body)
         except (TypeError, ValueError, RecursionError) as error:
             raise BadRequestError(
                 f"The request cannot be written as JSON: {error}.",
                 provider=self.name,
-                model=serving.model,
+                model=served.model,
             ) from None
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError:
+            encoded = whole(text).encode()
+        return encoded, (*served.omitted, *omitted)
 
     async def _send(
         self,
-        place: ErrorContext,
+        context: ErrorContext,
         method: str,
         path: str,
         headers: dict[str, str],
@@ -237,44 +259,30 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     ) -> Response:
         """The response with its head read. Raises `APIConnectionError`."""
         try:
-            request = Request(method, target(self.base_url + path), headers, body)
-            if self.http is None:
-                return await send(self.network, request)
-            from ..http.httpx_transport import over_client
-
-            return await over_client(self.http).send(request)
+            request = Request(method, parse_url(self.base_url + path), headers, body)
+            return await send(self.network, request, self.http)
         except (NetworkError, OSError, ValueError) as error:
-            raise connection_error(place, error) from None
+            raise connection_error(context, error) from None
 
-    async def _failure(self, place: ErrorContext, response: Response, sent: int) -> APIError:
-        body = await Body(response, place).beginning()
-        return http_error(place, response.status, response.headers, body, sent)
+    async def _http_error(self, context: ErrorContext, response: Response, sent: int) -> APIError:
+        try:
+            body = await read_error_body(response)
+            return http_error(context, response.status, response.headers, body, sent)
+        finally:
+            await response.aclose()
 
 
-def _incapable(offer: Offer, asked: frozenset[Need]) -> str | None:
-    """Why the model of an offer cannot take a request that asks for `asked`; None if it can."""
-    capabilities = offer.capabilities
+_MISSING: Mapping[Need, str] = {
+    "audio": "takes no audio",
+    "files": "takes no files",
+    "images": "reads no images",
+    "schema": "has no schemas",
+    "tools": "calls no tools",
+}
+
+
+def _missing(capabilities: Capabilities | None, needs: frozenset[Need]) -> Need | None:
+    """The first of `needs` that a model lacks; None if it has all, or if nothing is known of it."""
     if capabilities is None:
         return None
-    lacks = {
-        "images": (capabilities.images, "reads no images"),
-        "audio": (capabilities.audio, "takes no audio"),
-        "files": (capabilities.files, "takes no files"),
-        "tools": (capabilities.tools, "calls no tools"),
-        "schema": (capabilities.schema, "keeps to no schema"),
-    }
-    for need in sorted(asked):
-        can, words = lacks[need]
-        if not can:
-            return f"{offer.model} {words}"
-    return None
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _choices(request: ChatRequest) -> int:
-    n = request.params.get("n")
-    return n if isinstance(n, int) and n > 0 else 1
+    return next((need for need in sorted(needs) if not getattr(capabilities, need)), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from ..request import SAMPLING, json_schema_of
 from ..types import JSON
@@ -263,8 +264,12 @@ QUIRKS: Mapping[str, Quirk] = {
 
 def apply(names: tuple[str, ...], body: JSON) -> tuple[str, ...]:
     """Apply the named quirks to `body`, in place; the parameters left out."""
-    omitted: list[str] = []
-    for name, quirk in QUIRKS.items():
-        if name in names:
-            omitted.extend(quirk(body))
-    return tuple(omitted)
+    omitted: tuple[str, ...] = ()
+    for quirk in _in_order(names):
+        omitted += quirk(body)
+    return omitted
+
+
+@lru_cache(maxsize=256)
+def _in_order(names: tuple[str, ...]) -> tuple[Quirk, ...]:
+    return tuple(quirk for name, quirk in QUIRKS.items() if name in names)

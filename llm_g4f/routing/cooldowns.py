@@ -1,4 +1,4 @@
-"""Who is in cooldown, beyond the process: a command-line run lives for one prompt.
+"""Cooldowns and gone models, kept beyond the process: a command-line run lives for one prompt.
 
 The state is a small JSON file in llm's user directory:
 
@@ -6,43 +6,25 @@ The state is a small JSON file in llm's user directory:
      "gone": {"openai/gpt-4o": 1795000000.0}}
 
 Times are Unix times. It is read before a route is chosen and written when a provider fails or
-recovers; while all is well it is not even there. That it cannot be read or written is never
-a reason not to answer.
+recovers; while all is well the file is missing. An unreadable or unwritable file never stops an
+answer.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
 
-from ..config.files import user_file
-from ..errors import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    AuthenticationError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitError,
-)
-
-STEP = 5.0
-"""Seconds of cooldown for each failure in a row, if the provider does not say when to come back."""
-
-LONGEST = 120.0
-"""Seconds of cooldown at most, but for a provider that names a later time."""
-
-QUOTA = 3_600.0
-"""Seconds of cooldown when a quota or the credit is used up."""
+from ..config.files import atomic_write, set_aside, user_file
+from ..errors import APIError
+from .policy import cooldown_of
 
 _YEAR = 366 * 86_400
 """Seconds: no provider's wish for a later time is believed beyond that."""
@@ -50,11 +32,9 @@ _YEAR = 366 * 86_400
 _LOCK_WAIT = 2.0
 """Seconds to wait for another process that writes; then this one's news are dropped."""
 
-_log = logging.getLogger("llm_g4f")
-
 
 def key_of(provider: str, model: str, scope: str) -> str:
-    """What a limit holds for: the provider's key, or one model of it."""
+    """The scope of a rate limit: the provider's key, or one model of it."""
     return f"{provider}/{model}" if scope == "model" else provider
 
 
@@ -63,29 +43,14 @@ class _State(Struct):
     gone: dict[str, float] = field(default_factory=dict)
 
 
-def cooldown_of(error: APIError, failures: int) -> float:
-    """Seconds for which a provider that failed so is asked last. 0 where the request is to blame."""
-    if isinstance(error, APIStatusError):
-        wait = error.retry_after
-        if error.status_code == 402 or error.code == "insufficient_quota":
-            return max(QUOTA, wait or 0.0)
-        if wait is not None:
-            return wait
-        if isinstance(error, (AuthenticationError, PermissionDeniedError, NotFoundError)):
-            return 0.0
-        if not isinstance(error, RateLimitError) and (error.status_code or 0) < 500:
-            return 0.0
-    elif not isinstance(error, APIConnectionError):
-        return 0.0
-    return min(LONGEST, STEP * failures)
-
-
-class Health:
+class Cooldowns:
     """The state file. `now` gives the Unix time."""
 
     def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time) -> None:
         self._file = str(path) if path else user_file("g4f-health.json")
         self._now = now
+        self._seen: tuple[int, int, int] | None = None
+        self._state = _State()
 
     def cooldown(self, key: str) -> float:
         """Seconds until `key` may be asked again as usual; 0 if it may now."""
@@ -119,7 +84,11 @@ class Health:
             with self._change() as state:
                 state.cooldowns.pop(key, None)
 
-    def gone(self, provider: str, model: str) -> None:
+    def gone(self) -> frozenset[str]:
+        """The models that their providers no longer have, as provider/model."""
+        return frozenset(self._read().gone)
+
+    def note_gone(self, provider: str, model: str) -> None:
         """Note that `provider` has said that it has `model` no more."""
         with self._change() as state:
             state.gone[f"{provider}/{model}"] = self._now()
@@ -129,9 +98,18 @@ class Health:
         return Path(self._file)
 
     def _read(self) -> _State:
-        # Every request asks, and mostly there is nothing.
-        if not os.path.exists(self._file):  # noqa: PTH110 (a Path takes longer than the question)
+        """The state; read again only when the file has changed, since every request asks for it."""
+        try:
+            found = os.stat(self._file)  # noqa: PTH116 (a Path takes longer than the question)
+        except OSError:
             return _State()
+        seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if seen != self._seen:
+            self._state = self._load()
+            self._seen = seen
+        return self._state
+
+    def _load(self) -> _State:
         try:
             # To read a pipe would wait for ever.
             text = self._path.read_text(encoding="utf-8") if self._path.is_file() else "{}"
@@ -147,16 +125,9 @@ class Health:
             ArithmeticError,
             RecursionError,
         ):
-            self._set_aside()
+            with suppress(OSError):
+                set_aside(self._path, "invalid content")
             return _State()
-
-    def _set_aside(self) -> None:
-        target = self._path.with_name(self._path.name + ".damaged")
-        try:
-            self._path.replace(target)
-        except OSError:
-            return
-        _log.warning("%s was damaged: moved to %s.", self._path, target.name)
 
     @contextmanager
     def _change(self) -> Iterator[_State]:
@@ -171,7 +142,7 @@ class Health:
             yield _State()
             return
         try:
-            state = self._read()
+            state = self._load() if self._path.exists() else _State()
             yield state
             self._write(state)
         finally:
@@ -188,16 +159,8 @@ class Health:
             },
             "gone": state.gone,
         }
-        try:
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".g4f-health-")
-        except OSError:
-            return
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(data, file, indent=1)
-            Path(name).replace(self._path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            atomic_write(self._path, json.dumps(data, indent=1).encode())
 
 
 def _parse(data: Any, now: float) -> _State:

@@ -1,4 +1,4 @@
-"""Schemas for models that know none: the schema goes into the prompt, and the answer is checked.
+"""Schemas for models without them: the schema goes into the prompt, and the answer is checked.
 
 The answer is held back until it is known to fit, so that one which does not can still give way
 to the next provider.
@@ -8,56 +8,81 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from msgspec.structs import replace
 
 from ..accumulator import Accumulator
-from ..asyncgen import ManagedAsyncGen
 from ..errors import BadRequestError, InvalidResponseError, clean
-from ..providers.base import Provider, Serving, batches
+from ..providers.base import ChunkStream, OpenStream, Provider, ServedModel, open_stream
 from ..request import ChatRequest
 from ..types import JSON, ChatCompletionMessage, Choice, Chunks
 
 
-async def fitting(
-    provider: Provider, request: ChatRequest, serving: Serving
-) -> AsyncGenerator[Chunks, None]:
-    """The provider's answer, told the schema in the prompt and held back until it is known to fit.
-    Raises `APIError`."""
-    form = request.params["response_format"].get("json_schema")
-    schema = form.get("schema") if isinstance(form, dict) else None
+async def open_with_schema(
+    provider: Provider, request: ChatRequest, served: ServedModel
+) -> OpenStream:
+    """The provider's answer to the request with its schema in the prompt. Raises `APIError`, and
+    `BadRequestError` for an invalid schema."""
+    schema = request.schema
     validator = _validator(schema)
     asked = replace(
         request,
-        messages=_told(request.messages, schema),
+        messages=_with_schema(request.messages, schema),
         params={name: value for name, value in request.params.items() if name != "response_format"},
     )
-    whole = Accumulator()
-    held: Chunks = []
-    found = ManagedAsyncGen(batches(provider, asked, serving))
-    try:
-        async for batch in found:
-            for chunk in batch:
-                whole.add(chunk)
-            held += batch
-            # Without words it commits nobody, and says that the provider is not silent.
-            yield [replace(batch[0], choices=[], usage=None)]
-    finally:
-        await found.aclose()
-    choices = whole.completion().choices if held else []
-    if choices and _is_text(choices[0].message):
-        held = _with_text(held, _fit(choices[0], validator, serving, provider.name))
-    if held:
-        yield held
+    opened = await open_stream(provider, asked, served)
+    return OpenStream(
+        _CheckedStream(opened.chunks, validator, provider.name, served), opened.omitted
+    )
+
+
+class _CheckedStream:
+    """A `ChunkStream` that holds an answer back until it is known to fit a schema."""
+
+    def __init__(
+        self, chunks: ChunkStream, validator: Any, provider: str, served: ServedModel
+    ) -> None:
+        self._chunks = chunks
+        self._validator = validator
+        self._provider = provider
+        self._served = served
+        self._completion = Accumulator()
+        self._held: Chunks = []
+        self._ended = False
+
+    async def __anext__(self) -> Chunks:
+        if self._ended:
+            raise StopAsyncIteration
+        try:
+            chunks = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            self._ended = True
+            if not self._held:
+                raise
+            return self._checked()
+        for chunk in chunks:
+            self._completion.add(chunk)
+        self._held += chunks
+        # Without content it commits to nothing, and shows that the provider is not silent.
+        return [replace(chunks[0], choices=[], usage=None)]
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+
+    def _checked(self) -> Chunks:
+        choices = self._completion.completion().choices
+        if not choices or not _is_text(choices[0].message):
+            return self._held
+        text = _fit(choices[0], self._validator, self._served, self._provider)
+        return _with_text(self._held, text)
 
 
 def _is_text(message: ChatCompletionMessage) -> bool:
     return not message.tool_calls and not message.refusal
 
 
-def _told(messages: list[JSON], schema: Any) -> list[JSON]:
+def _with_schema(messages: list[JSON], schema: Any) -> list[JSON]:
     """The messages, with the schema in the system prompt: one of them, at the beginning."""
     words = (
         "Answer with JSON that fits this JSON Schema, and with nothing else: no explanation, no"
@@ -70,7 +95,7 @@ def _told(messages: list[JSON], schema: Any) -> list[JSON]:
 
 
 def _validator(schema: Any) -> Any:
-    """Raises `BadRequestError` for what is no schema."""
+    """A validator for `schema`. Raises `BadRequestError` for an invalid one."""
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing import Registry
@@ -81,12 +106,12 @@ def _validator(schema: Any) -> Any:
         kind.check_schema(schema)
     except (SchemaError, AttributeError, TypeError, ValueError, RecursionError) as error:
         said = clean(str(getattr(error, "message", error)))
-        raise BadRequestError(f"The schema is no JSON Schema: {said}.", status_code=400) from None
+        raise BadRequestError(f"Invalid JSON Schema: {said}.", status_code=400) from None
     # An empty registry: what a $ref points to is in the schema, and is never fetched.
     return kind(schema, registry=Registry())
 
 
-def _fit(choice: Choice, validator: Any, serving: Serving, provider: str) -> str:
+def _fit(choice: Choice, validator: Any, served: ServedModel, provider: str) -> str:
     """The JSON in the answer's text, which fits. Raises `InvalidResponseError`."""
     text = choice.message.content or ""
     fenced = re.search(r"```(?:json)?\s*\n(.*?)\n\s*```", text, re.DOTALL)
@@ -96,14 +121,14 @@ def _fit(choice: Choice, validator: Any, serving: Serving, provider: str) -> str
         return found
     if choice.finish_reason == "length":
         why = "it was cut at its token limit (max_tokens, or the model's own)"
-    misfit = InvalidResponseError(
-        f"{provider} ({serving.model}) has no schemas of its own, and its answer does not fit"
-        f" yours: {why}. Ask again, or another provider. It began: {clean(text, 120)}",
+    raise InvalidResponseError(
+        f"{provider} ({served.model}) has no schemas of its own, and its answer does not fit"
+        f" yours: {why}. Ask again, or ask another provider. It began: {clean(text, 120)}",
         provider=provider,
-        model=serving.model,
+        model=served.model,
+        reason="schema_mismatch",
+        partial=text,
     )
-    misfit.partial = text
-    raise misfit
 
 
 def _misfit(text: str, validator: Any) -> str | None:

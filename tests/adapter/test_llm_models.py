@@ -28,8 +28,8 @@ from llm_g4f.errors import (
     NoProviderError,
     StreamError,
 )
-from llm_g4f.routing import fallback
-from llm_g4f.routing.cooldowns import Health
+from llm_g4f.routing import policy
+from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionMessage, ToolCall
 from tests.adapter.test_models import Ask, ask
 from tests.cli.test_commands import failed, g4f, ok
@@ -536,14 +536,14 @@ def test_one_that_is_silent_gives_way(
         time.sleep(1)
         yield "late"
 
-    monkeypatch.setattr(fallback, "FIRST_TOKEN", 0.2)
+    monkeypatch.setattr(policy, "IDLE_TIMEOUT", 0.2)
     other_plugin(lambda register: register(Theirs("vendor/theirs", silent, [])))
     with Server(stream("from a")) as a:
         endpoints(a=a)
         answer = create(provider="llm:vendor/theirs,a")
         assert outcomes(answer) == [("llm:vendor/theirs", "APITimeoutError"), ("a", "ok")]
         # A limit holds for one model, and not for all of llm's.
-        assert list(Health().cooldowns()) == ["llm:vendor/theirs/vendor/theirs"]
+        assert list(Cooldowns().cooldowns()) == ["llm:vendor/theirs/vendor/theirs"]
         answer = create(provider="llm:vendor/theirs,a")
     assert outcomes(answer) == [("a", "ok")]
 

@@ -530,7 +530,7 @@ def test_failures_are_model_errors_with_words(
     words: str,
     streamed: bool,
 ) -> None:
-    monkeypatch.setattr("llm_g4f.routing.fallback.BACKOFF", (0.0, 0.0))
+    monkeypatch.setattr("llm_g4f.routing.policy.BACKOFF", (0.0, 0.0))
     serve(script)
     with pytest.raises(llm.ModelError, match=words):
         ask(stream=streamed)
@@ -539,7 +539,7 @@ def test_failures_are_model_errors_with_words(
 def test_a_refused_connection_is_a_model_error(
     ask: Ask, endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.routing.fallback.BACKOFF", (0.0, 0.0))
+    monkeypatch.setattr("llm_g4f.routing.policy.BACKOFF", (0.0, 0.0))
     with Server(stream()) as server:
         pass
     endpoints(mybox=server)

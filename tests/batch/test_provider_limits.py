@@ -25,8 +25,10 @@ from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, 
 from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest, Secret
-from llm_g4f.routing import fallback
-from llm_g4f.routing.cooldowns import LONGEST, Health
+from llm_g4f.routing import fallback, policy
+from llm_g4f.routing.cooldowns import Cooldowns
+from llm_g4f.routing.fallback import Fallback
+from llm_g4f.routing.policy import LONGEST_COOLDOWN
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Candidate, equally_exact
 from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
@@ -337,7 +339,7 @@ async def row(source: Registry, limits: BatchAdmission, timeout: float | None = 
     )
     receipt = error = None
     try:
-        async for batch in fallback.stream(request, source, limits):
+        async for batch in Fallback(request, source, limits):
             receipt = batch[0].receipt
     except G4FError as raised:
         error, receipt = raised, raised.receipt
@@ -352,8 +354,8 @@ def hosts(tmp_path: Path) -> Callable[..., Hosts]:
         def now() -> float:
             return 1.8e9 + asyncio.get_running_loop().time()
 
-        health = Health(tmp_path / "health.json", now)
-        return Hosts(Config(tmp_path / "g4f.yaml"), health=health, hosts=hosts)
+        health = Cooldowns(tmp_path / "health.json", now)
+        return Hosts(Config(tmp_path / "g4f.yaml"), cooldowns=health, hosts=hosts)
 
     return made
 
@@ -374,7 +376,7 @@ def assert_all_back(limits: BatchAdmission) -> None:
     """Nobody holds a slot, waits for one, or will be called."""
     assert not limits._queues
     assert limits._timer is None
-    assert all(lane.pace.in_flight == 0 for lane in limits._lanes.values())
+    assert all(lane.rate.in_flight == 0 for lane in limits._by_key.values())
 
 
 Make = Callable[..., Hosts]
@@ -436,7 +438,7 @@ def test_retry_after_holds_for_all_of_its_key_and_for_no_other(hosts: Make) -> N
 
 
 LONG = {
-    "retry-after": lambda: refusal("a", LONGEST + 1),
+    "retry-after": lambda: refusal("a", LONGEST_COOLDOWN + 1),
     "quota": lambda: refusal("a", None, code="insufficient_quota"),
     "payment": lambda: refusal("a", None, 402),
 }
@@ -452,7 +454,7 @@ def test_for_a_limit_that_lasts_another_is_asked_at_once(name: str, hosts: Make)
     assert all(one.seconds < 30 for one in found)
 
     alone = Host("a", fails=[LONG[name]() for _ in range(99)])
-    (tmp := source.health._path).unlink()
+    (tmp := source.cooldowns._path).unlink()
     found = rows(hosts(alone), 40)
     assert {type(one.error) for one in found} == {type(LONG[name]())}
     assert all(one.error and one.error.receipt is one.receipt for one in found)
@@ -480,7 +482,7 @@ def test_who_has_recovered_is_asked_first_again(hosts: Make) -> None:
             await asyncio.sleep(pause)
             found = await row(source, limits)
             served.append(found.receipt.provider if found.receipt else None)
-        assert source.health.cooldowns() == {}
+        assert source.cooldowns.cooldowns() == {}
         assert_all_back(limits)
         return served
 
@@ -506,7 +508,7 @@ def test_who_is_refused_for_ever_is_told_so(hosts: Make) -> None:
     (only,) = rows(hosts(a), 1)
     assert isinstance(only.error, RateLimitError)
     assert only.attempts == [("a", "RateLimitError")] * 2
-    assert fallback.REFUSED_FOR <= only.seconds <= fallback.REFUSED_FOR + LONGEST
+    assert fallback.PATIENCE <= only.seconds <= fallback.PATIENCE + LONGEST_COOLDOWN
 
 
 def test_time_outs_halve_what_is_asked_at_once(hosts: Make) -> None:
@@ -568,13 +570,13 @@ def test_other_processes_learn_of_what_lasts_and_once(
     hosts: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    failed = Health.failed
+    failed = Cooldowns.failed
 
-    def note(health: Health, key: str, error: APIError) -> None:
+    def note(health: Cooldowns, key: str, error: APIError) -> None:
         written.append(key)
         failed(health, key, error)
 
-    monkeypatch.setattr(Health, "failed", note)
+    monkeypatch.setattr(Cooldowns, "failed", note)
     short = Host("short", bucket=Bucket(20, 5), takes=0.1)
     rows(hosts(short), 300)
     assert written == []
@@ -582,7 +584,7 @@ def test_other_processes_learn_of_what_lasts_and_once(
     source = hosts(long)
     rows(source, 20)
     assert written == ["long"]
-    assert "long" not in source.health._path.read_text(), "it has answered since"
+    assert "long" not in source.cooldowns._path.read_text(), "it has answered since"
 
 
 def test_a_cooldown_of_another_process_is_waited_out(hosts: Make) -> None:
@@ -590,7 +592,7 @@ def test_a_cooldown_of_another_process_is_waited_out(hosts: Make) -> None:
     source = hosts(a, b)
 
     async def main() -> Row:
-        source.health.failed("a", refusal("a", 20.0))
+        source.cooldowns.failed("a", refusal("a", 20.0))
         return await row(source, BatchAdmission(4))
 
     assert clock.run(main()).attempts == [("a", "ok")]
@@ -667,7 +669,7 @@ def test_every_request_ends_and_every_slot_comes_back(
                 continue
             found = task.result()
             assert found.receipt is not None
-            assert len(found.attempts) <= 3 * fallback.TRIES_PER_CALL
+            assert len(found.attempts) <= 3 * policy.TRIES_PER_CALL
             assert timeout is None or found.seconds <= timeout + 1e-6
         assert_all_back(limits)
         for host in given_hosts:
@@ -675,12 +677,14 @@ def test_every_request_ends_and_every_slot_comes_back(
             assert host.most <= (1 if host.kind == "embedded" else most)
 
     with tempfile.TemporaryDirectory() as folder:
-        health = Health(Path(folder, "health.json"), lambda: 1.8e9)
-        clock.run(main(Hosts(Config(Path(folder, "g4f.yaml")), health=health, hosts=given_hosts)))
+        health = Cooldowns(Path(folder, "health.json"), lambda: 1.8e9)
+        clock.run(
+            main(Hosts(Config(Path(folder, "g4f.yaml")), cooldowns=health, hosts=given_hosts))
+        )
 
 
 def test_a_single_prompt_does_not_even_load_the_limits() -> None:
-    code = "import sys, llm_g4f.client; print([m for m in sys.modules if m.endswith(('.limits', '.pace'))])"
+    code = "import sys, llm_g4f.client; print([m for m in sys.modules if m.endswith(('.provider_limits', '.adaptive_rate'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

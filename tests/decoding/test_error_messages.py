@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from llm_g4f.client import AsyncClient
 from llm_g4f.decoding.error_bodies import detail_of
 from llm_g4f.decoding.error_context import ErrorContext
-from llm_g4f.decoding.error_messages import http_error, stream_failure
+from llm_g4f.decoding.error_messages import error_in_body, http_error
 from llm_g4f.decoding.retry_after import retry_after
 from llm_g4f.errors import (
     APIConnectionError,
@@ -213,17 +213,17 @@ def body(message: str = "No.") -> bytes:
     [
         (
             302,
-            r"^a redirects to https://b\.example/v1 \(HTTP 302\), which is not followed.*base_url",
+            r"^a redirects to https://b\.example/v1 \(HTTP 302\)\. Redirects are not followed.*base_url",
         ),
         (400, r'^a rejected the request \(HTTP 400\): "No\."'),
-        (401, r'^a refused the key \(HTTP 401\): "No\."\. set it with "llm keys set a"$'),
-        (402, r'^a wants payment \(HTTP 402\): "No\.".*credit'),
+        (401, r'^a rejected the key \(HTTP 401\): "No\."\. set it with "llm keys set a"$'),
+        (402, r'^a requires payment \(HTTP 402\): "No\.".*credit'),
         (403, r'^a does not allow this request \(HTTP 403\): "No\."'),
         (404, r'^a has no m at https://a\.example \(HTTP 404\): "No\.".*"llm g4f models a"'),
         (408, r'^a timed out \(HTTP 408\): "No\."'),
-        (413, r'^a finds the request of 1,234,567 bytes too large \(HTTP 413\): "No\."'),
+        (413, r'^The request of 1,234,567 bytes is too large for a \(HTTP 413\): "No\."'),
         (422, r'^a rejected the request \(HTTP 422\): "No\."'),
-        (429, r'^a takes no more requests for now \(HTTP 429\): "No\."\. Try again in 8 s\.$'),
+        (429, r'^a limits requests now \(HTTP 429\): "No\."\. Try again in 8 s\.$'),
         (500, r'^a failed \(HTTP 500\): "No\."'),
         (529, r'^a failed \(HTTP 529\): "No\."'),
     ],
@@ -309,7 +309,7 @@ values = st.recursive(
 @given(values | st.fixed_dictionaries({"error": values}), st.integers(300, 599))
 def test_any_body_makes_an_error_that_can_be_written(value: Any, status: int) -> None:
     data = json.dumps(value).encode()
-    for error in (http_error(PLACE, status, {}, data), stream_failure(PLACE, json.loads(data))):
+    for error in (http_error(PLACE, status, {}, data), error_in_body(PLACE, json.loads(data))):
         str(error).encode()
         if isinstance(error, APIStatusError):
             f"{error.code}".encode()
@@ -320,7 +320,7 @@ def test_any_body_makes_an_error_that_can_be_written(value: Any, status: int) ->
     [({"error": {"message": "No.", "code": 429}}, 429), ({"error": "No."}, 500), ("No.", 500)],
 )
 def test_an_error_under_200_has_the_status_it_names(data: Any, status: int) -> None:
-    error = stream_failure(PLACE, data)
+    error = error_in_body(PLACE, data)
     assert isinstance(error, APIStatusError)
     assert error.status_code == status
     assert "No." in str(error)
@@ -404,7 +404,7 @@ def test_an_unknown_authority_is_never_accepted(authority: trustme.CA) -> None:
     assert type(error) is APIConnectionError
     assert f"custom ({server.origin}): no trustworthy TLS connection" in str(error)
     assert "ca_file" in str(error)
-    assert error.final
+    assert error.reason in ("tls", "proxy")
 
 
 def test_a_certificate_for_another_host_is_never_accepted(
@@ -417,7 +417,7 @@ def test_a_certificate_for_another_host_is_never_accepted(
         assert not server.requests
     assert type(error) is APIConnectionError
     assert "no trustworthy TLS connection" in str(error)
-    assert error.final
+    assert error.reason in ("tls", "proxy")
 
 
 def test_tls_to_a_server_without_it_names_the_host() -> None:
@@ -436,7 +436,7 @@ def test_tls_to_a_server_without_it_names_the_host() -> None:
         thread.join()
     assert type(error) is APIConnectionError
     assert f"custom ({origin}): no trustworthy TLS connection" in str(error)
-    assert error.final
+    assert error.reason in ("tls", "proxy")
 
 
 @pytest.mark.parametrize("origin", ["https://127.0.0.1:9/v1", "http://127.0.0.1:9/v1"])
@@ -446,7 +446,7 @@ def test_a_proxy_that_refuses_is_named(origin: str) -> None:
         assert len(proxy.requests) == 1
     assert isinstance(error, APIConnectionError)
     assert "proxy" in str(error).lower()
-    assert error.final
+    assert error.reason in ("tls", "proxy")
 
 
 @pytest.mark.parametrize("origin", ["https://127.0.0.1:9/v1", "http://127.0.0.1:9/v1"])
@@ -455,7 +455,7 @@ def test_a_proxy_that_cannot_be_reached_is_named(origin: str) -> None:
         error = failure(origin, proxies=f"http://{place}")
     assert isinstance(error, APIConnectionError)
     assert "proxy" in str(error).lower()
-    assert error.final
+    assert error.reason in ("tls", "proxy")
 
 
 def test_a_ca_file_that_is_gone_is_named(write_config: Any, tmp_path: Path) -> None:

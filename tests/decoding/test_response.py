@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import APIError, TruncatedStreamError
-from llm_g4f.routing import fallback
+from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
 from tests.decoding.test_chunks import chunks_like, fragmented, tool_chunk, values
 from tests.support.server import (
@@ -34,7 +34,7 @@ from tests.support.server import (
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback, "BACKOFF", (0.0, 0.0))
+    monkeypatch.setattr(policy, "BACKOFF", (0.0, 0.0))
 
 
 class Teller:

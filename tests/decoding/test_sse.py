@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_g4f.decoding.sse import MAX_EVENT, Decoder, Event, EventTooLong, whole_events
+from llm_g4f.decoding.sse import MAX_EVENT, Decoder, Event, EventTooLong
 
 BOM = b"\xef\xbb\xbf"
 
@@ -236,25 +236,3 @@ def test_time_is_linear_in_the_input(unit: bytes) -> None:
     )
     assert 5_000 <= short <= 50_000
     assert long <= 4.5 * short
-
-
-@given(st.lists(st.sampled_from([b"data: x", b"\n", b"\n\n", b"\r", b"\r\n", b":"])).map(b"".join))
-@example(b"data: x\n\ndata: y\r\n\r\n")
-@example(b"data: x\n\n\n")
-def test_what_is_no_whole_event_ends_none(data: bytes) -> None:
-    end = whole_events(data)
-    assert Decoder().feed(data[:end]) == Decoder().feed(data)
-
-
-@pytest.mark.parametrize(
-    ("data", "whole"),
-    [
-        (b"data: x\n\ndata: y", len(b"data: x\n\n")),
-        (b"data: x\n\n", len(b"data: x\n\n")),
-        (b"data: x\n", len(b"data: x\n")),
-        # What is long is copied once, and not with every read.
-        (b"data: x\n\n" + b"y" * 10_000, len(b"data: x\n\n") + 10_000),
-    ],
-)
-def test_where_the_last_whole_event_ends(data: bytes, whole: int) -> None:
-    assert whole_events(data) == whole

@@ -29,8 +29,8 @@ from llm_g4f.accumulator import Accumulator
 from llm_g4f.decoding import response
 from llm_g4f.errors import APIError, APIStatusError, G4FError
 from llm_g4f.http import connect as connections
-from llm_g4f.routing import fallback
-from llm_g4f.routing.cooldowns import Health
+from llm_g4f.routing import policy
+from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 from tests.support.server import Script, Server, http, stream
 
@@ -201,7 +201,7 @@ async def outcomes(row: Row, folder: Path) -> dict[Way, Seen]:
     ways = [way for way in WAYS if row.leave != "closed" or way.streamed]
     folders = [folder / str(number) for number in range(len(ways))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(response, "_AFTER_FINISH", row.after_finish)
+        patch.setattr(response, "AFTER_FINISH", row.after_finish)
         async with asyncio.timeout(4 * WITHIN):
             seen = await asyncio.gather(
                 *(_try(row, way, path) for way, path in zip(ways, folders, strict=True))
@@ -284,7 +284,7 @@ class _Trial:
             else:
                 self._note_answer(seen)
         seen.seconds = time.monotonic() - began
-        seen.cooldown = math.ceil(Health(self._folder / "g4f-health.json").cooldown("a"))
+        seen.cooldown = math.ceil(Cooldowns(self._folder / "g4f-health.json").cooldown("a"))
         seen.a, seen.b = len(server.requests) - earlier if server else 0, len(self._b.requests)
         if server and seen.a:
             await self._note_connection(server, seen)
@@ -360,7 +360,7 @@ def typical(message: str) -> str:
 
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds takes parts of them."""
-    monkeypatch.setattr(fallback, "BACKOFF", (0.01, 0.02))
+    monkeypatch.setattr(policy, "BACKOFF", (0.01, 0.02))
     monkeypatch.setattr(connections, "CONNECT_TIMEOUT", 2.0)
 
 

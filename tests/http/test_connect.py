@@ -16,7 +16,7 @@ from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import APIConnectionError, ConfigError
 from llm_g4f.http import connect as ways
 from llm_g4f.http.connect import Network
-from llm_g4f.http.types import target
+from llm_g4f.http.types import parse_url
 from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -282,11 +282,11 @@ def test_which_origins_are_reached_through_a_proxy(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    proxy = ways._proxy(Network(), target(origin))
+    proxy = ways._proxy(Network(), parse_url(origin))
     assert proxy == (None if direct else "http://p:1")
 
     async def way() -> str:
-        return type(await ways._way(Network(), target(origin))).__name__
+        return type(await ways._transport(Network(), parse_url(origin))).__name__
 
     assert asyncio.run(way()) == (
         "ConnectionPool" if direct and transport == "own" else "_HttpxTransport"
@@ -297,8 +297,8 @@ def test_an_own_proxy_outranks_the_environment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("ALL_PROXY", "http://p:1")
     monkeypatch.setenv("NO_PROXY", "*")
     network = Network(http_proxy="http://q:2")
-    assert ways._proxy(network, target("http://a.example")) == "http://q:2"
-    assert ways._proxy(network, target("https://a.example")) is None
+    assert ways._proxy(network, parse_url("http://a.example")) == "http://q:2"
+    assert ways._proxy(network, parse_url("https://a.example")) is None
 
 
 def test_http_1_is_agreed_on(
@@ -316,6 +316,6 @@ def test_http_1_is_agreed_on(
 
 
 def test_certificates_are_read_once(ca_file: Path) -> None:
-    first = ways._tls(str(ca_file), None, None)
-    assert ways._tls(str(ca_file), None, None) is first
+    first = ways._tls_context(str(ca_file), None, None)
+    assert ways._tls_context(str(ca_file), None, None) is first
     assert first.verify_mode is ssl.CERT_REQUIRED

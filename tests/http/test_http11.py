@@ -27,7 +27,7 @@ from llm_g4f.http.types import (
     Request,
     Response,
     Unsendable,
-    target,
+    parse_url,
 )
 from tests.providers.test_endpoint import arrived
 from tests.support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
@@ -58,7 +58,7 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 def to(url: str, tls: ssl.SSLContext | None = None) -> Any:
     """A way to the origin of `url`, closed at the end of its `async with`."""
-    return aclosing(ConnectionPool(target(url), tls))
+    return aclosing(ConnectionPool(parse_url(url), tls))
 
 
 def request(
@@ -67,7 +67,7 @@ def request(
     headers: dict[str, str] | None = None,
     method: str = "POST",
 ) -> Request:
-    return Request(method, target(url), headers or {}, body)
+    return Request(method, parse_url(url), headers or {}, body)
 
 
 async def read(response: Response) -> bytes:
@@ -504,7 +504,7 @@ def test_a_connection_is_not_used_again_before_the_request_is_sent() -> None:
 
 
 def test_a_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KEPT", 0.05)
+    monkeypatch.setattr(module, "KEEP_ALIVE", 0.05)
     with Server([HELLO]) as server:
 
         async def run() -> None:
@@ -518,7 +518,7 @@ def test_a_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_only_so_many_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KEPT_COUNT", 2)
+    monkeypatch.setattr(module, "MAX_IDLE", 2)
     with Server([0.05, HELLO]) as server:
 
         async def run() -> None:
@@ -571,7 +571,7 @@ def test_a_request_that_was_answered_at_all_is_not_sent_again(begun: bytes) -> N
 
 
 def test_requests_wait_in_order_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_IN_USE", 2)
+    monkeypatch.setattr(module, "MAX_IN_USE", 2)
     with Server([0.01, HELLO]) as server:
 
         async def run() -> None:
@@ -588,7 +588,7 @@ def test_requests_wait_in_order_for_a_connection(monkeypatch: pytest.MonkeyPatch
 def test_cancelling_leaves_no_connection_and_no_place_behind(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_IN_USE", 1)
+    monkeypatch.setattr(module, "MAX_IN_USE", 1)
     first: Script = [HANG] if where == "for the head" else [CHUNKED + framed(b"x"), HANG]
     with Server(first, [HELLO]) as server:
 
@@ -637,7 +637,7 @@ async def full_queue() -> AsyncIterator[str]:
 
 
 def test_cancelling_a_connection_that_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_IN_USE", 1)
+    monkeypatch.setattr(module, "MAX_IN_USE", 1)
 
     async def run() -> None:
         async with full_queue() as url, to(url) as wire:
@@ -680,7 +680,7 @@ def test_closing_ends_what_is_kept_and_what_is_read() -> None:
     with Server([HELLO], [CHUNKED + framed(b"x"), HANG]) as server:
 
         async def run() -> None:
-            wire = ConnectionPool(target(server.url))
+            wire = ConnectionPool(parse_url(server.url))
             kept = await wire.send(request(server.url))
             response = await wire.send(request(server.url))
             await read(kept)
@@ -715,14 +715,14 @@ def test_nobody_there() -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(NetworkError) as caught:
-            asyncio.run(ask(ConnectionPool(target(url)), url))
+            asyncio.run(ask(ConnectionPool(parse_url(url)), url))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
 def test_no_such_name() -> None:
     url = "http://nowhere.invalid"
     with pytest.raises(NetworkError) as caught:
-        asyncio.run(ask(ConnectionPool(target(url)), url))
+        asyncio.run(ask(ConnectionPool(parse_url(url)), url))
     assert isinstance(caught.value.__cause__, socket.gaierror)
 
 
@@ -759,7 +759,7 @@ def test_where_all_addresses_refuse_the_error_says_so(monkeypatch: pytest.Monkey
         taken.bind(("127.0.0.1", 0))
         url = f"http://two.test:{taken.getsockname()[1]}"
         with pytest.raises(NetworkError) as caught:
-            asyncio.run(ask(ConnectionPool(target(url)), url))
+            asyncio.run(ask(ConnectionPool(parse_url(url)), url))
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
@@ -767,7 +767,7 @@ def test_the_next_address_is_tried_beside_one_that_is_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named(monkeypatch, "127.0.0.1", "127.0.0.2")
-    monkeypatch.setattr(module, "_NEXT_ADDRESS", 0.02)
+    monkeypatch.setattr(module, "ADDRESS_DELAY", 0.02)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await one_request(reader)
@@ -776,7 +776,7 @@ def test_the_next_address_is_tried_beside_one_that_is_silent(
 
     async def run() -> None:
         async with full_queue() as silent:
-            port = target(silent).port
+            port = parse_url(silent).port
             url = f"http://two.test:{port}"
             async with serving(answer, "127.0.0.2", port), to(url) as wire:
                 assert await asyncio.wait_for(ask(wire, url), 5) == (200, b"hello")
@@ -867,7 +867,7 @@ def test_what_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, Any]) ->
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1/", "http://localhost/"])
 def test_a_request_for_another_origin_is_refused(url: str) -> None:
-    wire = ConnectionPool(target("http://127.0.0.1/v1"))
+    wire = ConnectionPool(parse_url("http://127.0.0.1/v1"))
     with pytest.raises(Unsendable):
         asyncio.run(ask(wire, url))
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_g4f.config.urls import check_base_url
-from llm_g4f.http.types import target
+from llm_g4f.http.types import parse_url
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from llm_g4f.http.types import target
     ],
 )
 def test_a_url_in_pieces(url: str, origin: str, host: str | None, port: int, path: str) -> None:
-    found = target(url)
+    found = parse_url(url)
     assert (found.origin, found.port, found.path) == (origin, port, path)
     assert found.host == (host or "xn--bcher-kva.example")
 
@@ -37,7 +37,7 @@ def test_a_url_in_pieces(url: str, origin: str, host: str | None, port: int, pat
 )
 def test_what_is_no_url_is_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        target(url)
+        parse_url(url)
 
 
 NAMES = st.text("abcäö-.09", min_size=1, max_size=12)
@@ -57,7 +57,7 @@ def test_the_pieces_are_those_of_httpx(scheme: str, host: str, port: int, path: 
         theirs = httpx.URL(url)
     except (httpx.InvalidURL, UnicodeError):
         return
-    found = target(url)
+    found = parse_url(url)
     assert found.host == theirs.raw_host.decode()
     assert found.authority == theirs.netloc.decode()
     assert found.path == theirs.raw_path.decode()
@@ -65,7 +65,7 @@ def test_the_pieces_are_those_of_httpx(scheme: str, host: str, port: int, path: 
 
 def test_an_ordinary_url_needs_no_httpx() -> None:
     code = (
-        "import sys; from llm_g4f.http.types import target;"
-        "target('https://api.openai.com/v1/chat/completions'); assert 'httpx' not in sys.modules"
+        "import sys; from llm_g4f.http.types import parse_url;"
+        "parse_url('https://api.openai.com/v1/chat/completions'); assert 'httpx' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

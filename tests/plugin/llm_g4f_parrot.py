@@ -7,9 +7,8 @@ from typing import Any
 
 import llm
 
-from llm_g4f.providers.base import Ineligible, Serving
-from llm_g4f.request import ChatRequest
-from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
+from llm_g4f.providers.base import Serving, Unable
+from llm_g4f.types import ChatCompletionChunk, ChatRequest, ChoiceDelta, ChunkChoice
 
 
 class Parrot:
@@ -17,9 +16,9 @@ class Parrot:
     kind = "local"
     scope = "key"
 
-    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
+    async def serves(self, request: ChatRequest) -> Serving | Unable:
         if request.params.get("tools"):
-            return Ineligible("a parrot calls no tools")
+            return Unable("a parrot calls no tools")
         return Serving("polly", exact=False)
 
     async def models(self) -> list[str]:

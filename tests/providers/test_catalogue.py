@@ -74,11 +74,11 @@ def test_the_successor_steps_in_on_the_day(model: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     day = PROVIDERS["openai"].retires[model]
     before = route(model, day - dt.timedelta(days=1)).candidates[0]
-    assert (before.serving.model, before.serving.exact) == (model, True)
+    assert (before.served.model, before.served.exact) == (model, True)
     after = route(model, day).candidates[0]
-    assert after.serving.successor
-    assert not after.serving.exact
-    assert after.serving.model == "gpt-6-luna"
+    assert after.served.successor
+    assert not after.served.exact
+    assert after.served.model == "gpt-6-luna"
 
 
 def test_the_model_itself_elsewhere_comes_before_the_successor(
@@ -87,7 +87,7 @@ def test_the_model_itself_elsewhere_comes_before_the_successor(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
     found = route("gpt-4o", dt.date(2027, 1, 15)).candidates
-    assert [(one.provider.name, one.serving.model, one.serving.exact) for one in found] == [
+    assert [(one.provider.name, one.served.model, one.served.exact) for one in found] == [
         ("openrouter", "openai/gpt-4o", True),
         ("openai", "gpt-6-luna", False),
     ]

@@ -32,9 +32,8 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     UnprocessableEntityError,
 )
-from llm_g4f.providers.base import Ineligible, Serving
+from llm_g4f.providers.base import Ineligible, ServedModel, Serving
 from llm_g4f.providers.capabilities import Capabilities
-from llm_g4f.providers.catalogue import Offer
 from llm_g4f.providers.endpoint import Endpoint, is_same_model
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.types import ChatCompletion
@@ -67,7 +66,7 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 def endpoint(server: Server, **fields: Any) -> Endpoint:
     fields.setdefault("key", Secret(KEY))
-    fields.setdefault("offers", (Offer("gpt-4o", True),))
+    fields.setdefault("served", (ServedModel("gpt-4o", True),))
     return Endpoint(name="a", base_url=server.url, **fields)
 
 
@@ -217,8 +216,8 @@ def test_usage_after_the_finish_is_waited_for() -> None:
 def test_a_connection_left_open_after_the_finish_is_closed_by_us(
     tail: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.decoding.response._AFTER_FINISH", 0.05)
-    monkeypatch.setattr("llm_g4f.decoding.response._DRAIN", 0.05)
+    monkeypatch.setattr("llm_g4f.decoding.response.AFTER_FINISH", 0.05)
+    monkeypatch.setattr("llm_g4f.decoding.response.DRAIN", 0.05)
     script: list[Any] = [SSE_HEAD, *(framed(event(one)) for one in [*HELLO, *tail]), HANG]
     with Server(script) as server:
 
@@ -233,7 +232,7 @@ def test_a_connection_left_open_after_the_finish_is_closed_by_us(
 def test_comments_after_the_finish_do_not_keep_the_answer_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm_g4f.decoding.response._AFTER_FINISH", 0.1)
+    monkeypatch.setattr("llm_g4f.decoding.response.AFTER_FINISH", 0.1)
     pings: list[Any] = [framed(b": ping\n\n"), 0.02] * 500
     script = [SSE_HEAD, *(framed(event(one)) for one in HELLO), *pings, HANG]
     with Server(script) as server:
@@ -808,15 +807,17 @@ NEEDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("need", NEEDS)
 def test_a_need_that_is_not_met_is_the_reason(need: str) -> None:
-    place = Endpoint(name="a", base_url="http://127.0.0.1:9/v1", offers=(Offer("gpt-4o", True),))
+    place = Endpoint(
+        name="a", base_url="http://127.0.0.1:9/v1", served=(ServedModel("gpt-4o", True),)
+    )
     asked = request(**NEEDS[need])
     assert isinstance(asyncio.run(place.serves(asked)), Serving)
     for unmet in NEEDS:
         able = replace(Capabilities(images=True, files=True, audio=True), **{unmet: False})
-        limited = replace(place, offers=(Offer("gpt-4o", True, able),))
+        limited = replace(place, served=(ServedModel("gpt-4o", True, capabilities=able),))
         answer = asyncio.run(limited.serves(asked))
         if unmet == need == "schema":
-            assert answer == Serving("gpt-4o", True, schema_in_prompt=True)
+            assert answer == replace(limited.served[0], schema_in_prompt=True)
         else:
             assert isinstance(answer, Ineligible if unmet == need else Serving)
 
@@ -826,20 +827,27 @@ def test_the_first_offer_that_can_take_the_request() -> None:
     place = Endpoint(
         name="a",
         base_url="http://127.0.0.1:9/v1",
-        offers=(Offer("small", True, text, verify=True), Offer("seeing", False, sight)),
-        no_model_reason="it has nothing",
+        served=(
+            ServedModel("small", True, capabilities=text, verify=True),
+            ServedModel("seeing", False, capabilities=sight),
+        ),
+        no_model_reason=Ineligible("it has nothing", "no_model"),
     )
 
     def serves(place: Endpoint, **fields: Any) -> Serving | Ineligible:
         return asyncio.run(place.serves(request(**fields)))
 
-    assert serves(place) == Serving("small", True, True, context=8192)
+    assert serves(place) is place.served[0]
     image = {"type": "image_url", "image_url": {"url": "data:"}}
     looks = [{"role": "user", "content": [image]}]
-    assert serves(place, messages=looks) == Serving("seeing", False)
-    assert serves(place, params={"tools": [{}]}) == Ineligible("small calls no tools")
+    assert serves(place, messages=looks) is place.served[1]
+    assert serves(place, params={"tools": [{}]}) == Ineligible("small calls no tools", "incapable")
     knowing = replace(
-        place, offers=(Offer("small", True, Capabilities(schema=False)), *place.offers[1:])
+        place,
+        served=(
+            ServedModel("small", True, capabilities=Capabilities(schema=False)),
+            *place.served[1:],
+        ),
     )
-    assert serves(knowing, params=SCHEMA) == Serving("seeing", False)
-    assert serves(replace(place, offers=())) == Ineligible("it has nothing")
+    assert serves(knowing, params=SCHEMA) is knowing.served[1]
+    assert serves(replace(place, served=())) == Ineligible("it has nothing", "no_model")

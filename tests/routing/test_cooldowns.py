@@ -24,7 +24,8 @@ from llm_g4f.errors import (
     NotFoundError,
     RateLimitError,
 )
-from llm_g4f.routing.cooldowns import Health, cooldown_of, key_of
+from llm_g4f.routing.cooldowns import Cooldowns, key_of
+from llm_g4f.routing.policy import cooldown_of
 from tests.support.server import Server, http, stream, whole
 
 FILE = "g4f-health.json"
@@ -45,18 +46,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def health(tmp_path: Path, clock: Clock) -> Health:
-    return Health(tmp_path / FILE, clock)
+def health(tmp_path: Path, clock: Clock) -> Cooldowns:
+    return Cooldowns(tmp_path / FILE, clock)
 
 
-def test_all_well_writes_nothing(health: Health, tmp_path: Path) -> None:
+def test_all_well_writes_nothing(health: Cooldowns, tmp_path: Path) -> None:
     health.recovered("a")
     health.failed("a", BadRequestError("no", status_code=400))
     assert health.cooldown("a") == 0
     assert list(tmp_path.glob("g4f-*")) == []
 
 
-def test_a_failure_cools_down_for_what_the_provider_says(health: Health, clock: Clock) -> None:
+def test_a_failure_cools_down_for_what_the_provider_says(health: Cooldowns, clock: Clock) -> None:
     health.failed("a", RateLimitError("no", status_code=429, retry_after=60))
     assert health.cooldown("a") == 60
     clock.now += 59
@@ -65,7 +66,7 @@ def test_a_failure_cools_down_for_what_the_provider_says(health: Health, clock: 
     assert health.cooldown("a") == 0
 
 
-def test_failures_in_a_row_cool_down_longer_up_to_a_bound(health: Health) -> None:
+def test_failures_in_a_row_cool_down_longer_up_to_a_bound(health: Cooldowns) -> None:
     seen = []
     for _ in range(30):
         health.failed("a", InternalServerError("no", status_code=500))
@@ -74,7 +75,7 @@ def test_failures_in_a_row_cool_down_longer_up_to_a_bound(health: Health) -> Non
     assert seen[-1] == 120
 
 
-def test_an_answer_ends_it(health: Health) -> None:
+def test_an_answer_ends_it(health: Cooldowns) -> None:
     health.failed("a", InternalServerError("no", status_code=500))
     health.failed("b", InternalServerError("no", status_code=500))
     health.recovered("a")
@@ -88,7 +89,7 @@ def test_an_answer_ends_it(health: Health) -> None:
     [
         (RateLimitError("", status_code=429), 5),
         (RateLimitError("", status_code=429, retry_after=300), 300),
-        (RateLimitError("", status_code=429, code="insufficient_quota"), 3600),
+        (RateLimitError("", status_code=429, reason="out_of_credit"), 3600),
         (APIStatusError("", status_code=402), 3600),
         (APIConnectionError(""), 5),
         (InternalServerError("", status_code=503), 5),
@@ -108,9 +109,9 @@ def test_scope() -> None:
     assert key_of("openrouter", "openai/gpt-4o", "key") == "openrouter"
 
 
-def test_gone(health: Health) -> None:
+def test_gone(health: Cooldowns) -> None:
     assert not health.is_gone("openai", "gpt-4o")
-    health.gone("openai", "gpt-4o")
+    health.note_gone("openai", "gpt-4o")
     assert health.is_gone("openai", "gpt-4o")
     assert not health.is_gone("openai", "gpt-4o-mini")
 
@@ -120,20 +121,24 @@ def test_gone(health: Health) -> None:
     ["", "{", "[]", "null", '{"cooldowns": {"a": 1}}', '{"cooldowns": {"a": {"until": "x"}}}'],
 )
 def test_damaged_is_set_aside(
-    health: Health, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+    health: Cooldowns, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     (tmp_path / FILE).write_text(text)
     assert health.cooldown("a") == 0
     assert (tmp_path / f"{FILE}.damaged").read_text() == text
     assert caplog.record_tuples == [
-        ("llm_g4f", logging.WARNING, f"{tmp_path / FILE} was damaged: moved to {FILE}.damaged.")
+        (
+            "llm_g4f",
+            logging.WARNING,
+            f"{tmp_path / FILE} is damaged (invalid content): moved to {FILE}.damaged.",
+        )
     ]
     health.failed("a", InternalServerError("no", status_code=500))
     assert health.cooldown("a") == 5
 
 
 @pytest.mark.parametrize("until", ["NaN", "Infinity", "1e300", "-5"])
-def test_absurd_times_are_not_waited_for(health: Health, tmp_path: Path, until: str) -> None:
+def test_absurd_times_are_not_waited_for(health: Cooldowns, tmp_path: Path, until: str) -> None:
     (tmp_path / FILE).write_text(f'{{"cooldowns": {{"a": {{"until": {until}, "failures": 1}}}}}}')
     assert health.cooldown("a") == 0
 
@@ -142,7 +147,7 @@ def test_absurd_times_are_not_waited_for(health: Health, tmp_path: Path, until: 
 def test_only_the_user_can_read_it(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        Health(tmp_path / FILE).failed("a", InternalServerError("no", status_code=500))
+        Cooldowns(tmp_path / FILE).failed("a", InternalServerError("no", status_code=500))
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob(f"{FILE}*")} == {0o600}
@@ -150,14 +155,14 @@ def test_only_the_user_can_read_it(tmp_path: Path) -> None:
 
 def test_unwritable_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    health = Health(tmp_path / "file" / FILE)
+    health = Cooldowns(tmp_path / "file" / FILE)
     health.failed("a", InternalServerError("no", status_code=500))
     health.recovered("a")
     assert health.cooldown("a") == 0
 
 
 def fail_often(path: Path, name: str) -> None:
-    health = Health(path)
+    health = Cooldowns(path)
     for number in range(20):
         health.failed(f"{name}-{number}", RateLimitError("no", status_code=429, retry_after=99))
 
@@ -173,7 +178,7 @@ def test_parallel_processes_lose_nothing(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert {worker.exitcode for worker in workers} == {0}
-    assert len(Health(tmp_path / FILE).cooldowns()) == 80
+    assert len(Cooldowns(tmp_path / FILE).cooldowns()) == 80
 
 
 Run = Callable[..., Any]

@@ -35,7 +35,7 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     UnprocessableEntityError,
 )
-from llm_g4f.routing import fallback
+from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
 from tests.support.server import (
     CLOSE,
@@ -61,7 +61,7 @@ Endpoints = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback, "BACKOFF", (0.01, 0.02))
+    monkeypatch.setattr(policy, "BACKOFF", (0.01, 0.02))
 
 
 def ask(provider: str | None = "a,b", **params: Any) -> ChatCompletion:
@@ -266,7 +266,7 @@ def test_an_empty_prompt_is_sent_to_nobody(messages: Any, endpoints: Endpoints) 
 
     with Server(stream("Hello")) as a:
         endpoints(a=a)
-        with pytest.raises(BadRequestError, match="the prompt is empty") as caught:
+        with pytest.raises(BadRequestError, match="The prompt is empty") as caught:
             asyncio.run(run())
         assert not a.requests
     assert caught.value.status_code == 400
@@ -403,7 +403,7 @@ def test_all_fail_and_the_first_error_names_them_all(endpoints: Endpoints) -> No
         ("c", "APIConnectionError"),
     ]
     said = str(caught.value).splitlines()
-    assert said[0].startswith("a takes no more requests")
+    assert said[0].startswith("a limits requests now")
     assert said[1] == "Tried:"
     assert [line.split()[0] for line in said[2:]] == ["a", "b", "c", "c"]
     assert '"B."' in said[3]
@@ -477,7 +477,7 @@ def test_the_total_timeout_is_for_the_whole_answer(endpoints: Endpoints) -> None
 def test_the_total_timeout_cuts_the_pause_before_a_second_try(
     endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fallback, "BACKOFF", (60.0, 60.0))
+    monkeypatch.setattr(policy, "BACKOFF", (60.0, 60.0))
     with Server(no(503)) as a:
         endpoints(a=a)
         began = time.monotonic()
@@ -556,8 +556,8 @@ def test_a_slow_reader_is_not_the_providers_silence(write_config: Callable[[str]
 
 
 def test_the_usual_limits() -> None:
-    assert (fallback.TRIES_PER_PROVIDER, fallback.TRIES_PER_CALL) == (2, 5)
-    assert fallback.FIRST_TOKEN == 120
+    assert (policy.TRIES_PER_PROVIDER, policy.TRIES_PER_CALL) == (2, 5)
+    assert policy.IDLE_TIMEOUT == 120
 
 
 def arrived(server: Server) -> None:

@@ -36,8 +36,10 @@ from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.providers.endpoint import Endpoint
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest, Secret
-from llm_g4f.routing import fallback
-from llm_g4f.routing.cooldowns import LONGEST, Health
+from llm_g4f.routing import policy
+from llm_g4f.routing.cooldowns import Cooldowns
+from llm_g4f.routing.fallback import Fallback
+from llm_g4f.routing.policy import LONGEST_COOLDOWN
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import resolve_route
 from llm_g4f.types import (
@@ -249,11 +251,11 @@ class Calls(RuleBasedStateMachine):
         self.players = {
             name: Player(name, *make, self.log) for name, make in zip(NAMES, makes, strict=False)
         }
-        health = Health(Path(self.folder.name) / "health.json", now=lambda: self.now)
+        health = Cooldowns(Path(self.folder.name) / "health.json", now=lambda: self.now)
         self.source = Given(
             Config(Path(self.folder.name) / "g4f.yaml"),
             today=lambda: dt.date(2026, 9, 1),
-            health=health,
+            cooldowns=health,
             players=self.players,
         )
 
@@ -311,14 +313,14 @@ class Calls(RuleBasedStateMachine):
     def _wait(self, name: str) -> float:
         player = self.players[name]
         key = name if player.scope == "key" else f"{name}/model of {name}"
-        return self.source.health.cooldown(key)
+        return self.source.cooldowns.cooldown(key)
 
     async def _call(self, request: ChatRequest, leave: str | None, when: float) -> Result:
         result = Result()
         loop = asyncio.get_running_loop()
 
         async def consume() -> None:
-            batches = fallback.stream(request, self.source)
+            batches = Fallback(request, self.source)
             try:
                 async for chunk in (chunk async for batch in batches for chunk in batch):
                     result.receipt = chunk.receipt
@@ -357,7 +359,7 @@ class Calls(RuleBasedStateMachine):
         if timeout is not None:
             assert result.seconds <= timeout + 1e-6
             assert all(one.began < timeout for one in self.log), "asked when the time was over"
-        assert all((one.ended or 0) - one.last <= fallback.FIRST_TOKEN + 1e-6 for one in self.log)
+        assert all((one.ended or 0) - one.last <= policy.IDLE_TIMEOUT + 1e-6 for one in self.log)
         # Nothing after the commit point, and nothing of anybody but the last who was asked.
         if result.committed is not None:
             assert all(one.began <= result.committed for one in self.log)
@@ -369,7 +371,7 @@ class Calls(RuleBasedStateMachine):
 
     def _check_order(self, asked: Sequence[str], route: list[str], waits: dict[str, float]) -> None:
         ready = [name for name in route if not waits[name]]
-        soon = [name for name in route if 0 < waits[name] <= LONGEST]
+        soon = [name for name in route if 0 < waits[name] <= LONGEST_COOLDOWN]
         first = list(dict.fromkeys(asked))
         expected = ready + soon or route
         assert first == [name for name in expected if name in first], "not in the route's order"
@@ -377,7 +379,7 @@ class Calls(RuleBasedStateMachine):
             assert earlier.ended is not None
             if later.name == earlier.name:
                 assert later.name == first[-1], "asked again although another was left"
-                assert later.began - earlier.ended <= fallback.BACKOFF[1]
+                assert later.began - earlier.ended <= policy.BACKOFF[1]
             else:
                 assert later.began == earlier.ended, "a pause although another was left"
 

@@ -46,15 +46,19 @@ def planned(
 def order(route: Route) -> list[str]:
     """The candidates as "provider model", with "=" behind exact ones."""
     return [
-        f"{candidate.provider.name} {candidate.serving.model}"
-        + ("=" if candidate.serving.exact else "")
+        f"{candidate.provider.name} {candidate.served.model}"
+        + ("=" if candidate.served.exact else "")
         for candidate in route.candidates
     ]
 
 
 def left_out(route: Route) -> dict[str, str]:
     """Those left out with their reasons, without the catalogue's rows but openai."""
-    return {name: why for name, why in route.left_out if name not in PROVIDERS or name == "openai"}
+    return {
+        name: why.reason
+        for name, why in route.left_out
+        if name not in PROVIDERS or name == "openai"
+    }
 
 
 def endpoint(route: Route, index: int = 0) -> Endpoint:
@@ -87,10 +91,10 @@ def test_with_nothing_set_up_the_embedded_model_answers() -> None:
 def test_with_a_key_openai_answers_and_the_embedded_model_does_not(openai_key: str) -> None:
     route = planned()
     assert order(route) == ["openai gpt-4o="]
-    assert left_out(route) == {"embedded": "it answers only while nobody else takes part"}
+    assert left_out(route) == {"embedded": "it answers only while no other provider takes part"}
     assert endpoint(route).base_url == "https://api.openai.com/v1"
     assert sent_key(route) == openai_key
-    assert route.candidates[0].serving.verify
+    assert route.candidates[0].served.verify
 
 
 def test_a_stored_key_comes_before_the_environments(openai_key: str, user_path: Path) -> None:
@@ -106,7 +110,7 @@ def test_own_endpoints_come_first_in_the_files_order(write_config: Write, openai
     route = planned()
     assert order(route) == ["zeta gpt-4o=", "alpha llama-3.3-70b", "openai gpt-4o="]
     assert list(left_out(route)) == ["embedded"]
-    assert not route.candidates[0].serving.verify
+    assert not route.candidates[0].served.verify
 
 
 def test_an_own_endpoint_without_models_is_asked_for_any(write_config: Write) -> None:
@@ -148,7 +152,7 @@ def test_exact_is_the_users_word_else_the_ids(write_config: Write, entry: str, e
         if not entry.startswith("{")
         else f"providers: {{mine: {{base_url: https://x.example, models: {{gpt-4o: {entry}}}}}}}"
     )
-    assert planned().candidates[0].serving.exact is exact
+    assert planned().candidates[0].served.exact is exact
 
 
 def test_a_configured_provider_without_its_key_is_not_hidden_by_the_embedded_model(
@@ -159,7 +163,7 @@ def test_a_configured_provider_without_its_key_is_not_hidden_by_the_embedded_mod
     assert order(route) == []
     reasons = left_out(route)
     assert '"llm keys set work"' in reasons["mine"]
-    assert reasons["embedded"] == "it answers only while nobody else takes part"
+    assert reasons["embedded"] == "it answers only while no other provider takes part"
     message = str(
         no_provider_error(
             ChatRequest(model="gpt-4o", messages=[]), route.left_out, Registry(config.load())
@@ -301,8 +305,8 @@ def test_substitutes_can_be_refused(write_config: Write, openai_key: str, by: st
     route = planned(exact=by == "exact")
     assert order(route) == ["openai gpt-4o="]
     assert left_out(route) == {
-        "mine": "llama is a substitute, and only gpt-4o will do",
-        "embedded": "smollm2-135m-instruct is a substitute, and only gpt-4o will do",
+        "mine": "llama is a substitute, and only gpt-4o is allowed",
+        "embedded": "smollm2-135m-instruct is a substitute, and only gpt-4o is allowed",
     }
 
 
@@ -492,7 +496,7 @@ def test_settings_override_a_built_in_row(
     assert found.extra_body == {"store": True}
     assert found.timeout == 7
     assert found.network.ca_file == str(user_path / "ca.pem")
-    assert route.candidates[0].serving.context == 99
+    assert route.candidates[0].served.context == 99
     assert order(planned(content=IMAGE)) == []
 
 

@@ -358,7 +358,7 @@ def test_what_is_no_schema_is_said_before_anything_is_sent(
 ) -> None:
     with Server(whole(REX)) as a:
         unknowing(a=a)
-        with pytest.raises(BadRequestError, match="is no JSON Schema") as caught:
+        with pytest.raises(BadRequestError, match="Invalid JSON Schema") as caught:
             create(schema=schema)
     assert caught.value.status_code == 400
     assert not a.requests

@@ -28,7 +28,7 @@ from llm_g4f import config
 from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config import yaml_reader
 from llm_g4f.request import ChatRequest
-from llm_g4f.routing.fallback import stream
+from llm_g4f.routing.fallback import Fallback
 from llm_g4f.routing.registry import Registry
 from tests.support.server import completion, http
 
@@ -193,7 +193,7 @@ async def _ask(
     request: ChatRequest, source: Registry, limits: BatchAdmission, result: Result
 ) -> None:
     try:
-        async for batch in stream(request, source, limits):
+        async for batch in Fallback(request, source, limits):
             receipt = batch[0].receipt
     except Exception as error:  # noqa: BLE001 (none may get out: that is the test)
         result.wrong[type(error).__name__] += 1

@@ -1,0 +1,262 @@
+"""One request to one candidate, up to the first content and on from there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from ..accumulator import Accumulator
+from ..errors import (
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    InvalidResponseError,
+    StreamError,
+    clean,
+)
+from ..providers.base import ChunkStream, OpenStream, open_stream
+from ..providers.endpoint import is_same_model
+from ..receipt import Receipt
+from ..request import ChatRequest
+from ..types import ChatCompletionChunk, Chunks
+from . import policy
+from .route import Candidate
+
+
+class Watch:
+    """Cancels a wait that takes too long. One timer for an attempt, set anew only when it fires: a
+    stream has thousands of waits.
+
+    `limit` is in seconds for each wait; `deadline`, a time of the loop, is for all of them.
+    """
+
+    def __init__(self, limit: float, deadline: float | None) -> None:
+        self.limit = limit
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self.expired: Literal["idle", "total"] | None = None
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._due(), self._fire)
+
+    def _due(self) -> float:
+        idle = self._since + self.limit
+        return idle if self._deadline is None else min(idle, self._deadline)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._task is None:
+            # The caller has the last chunk; meanwhile the provider cannot be late.
+            return
+        if self._loop.time() < self._due():
+            self._timer = self._loop.call_at(self._due(), self._fire)
+            return
+        total = self._deadline is not None and self._due() == self._deadline
+        self.expired = "total" if total else "idle"
+        self._cancelling = self._task.cancelling()
+        self._task.cancel()
+
+    def begin(self) -> None:
+        """A wait of the current task begins."""
+        self._task = asyncio.current_task()
+        self._since = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._due(), self._fire)
+
+    def end(self) -> None:
+        """The wait has ended."""
+        self._task = None
+
+    def has_cancelled(self) -> bool:
+        """Whether a cancellation that ended the wait is this watch's own, and nobody else's."""
+        task = asyncio.current_task()
+        return bool(self.expired and task and task.uncancel() <= self._cancelling)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Attempt:
+    """One request to one candidate. `first` waits for the first content, `next` only reads on.
+
+    The first content is the commit point: text, reasoning, a tool call or a refusal, or the word
+    that there will be none. `completion` accumulates all chunks. Raises `APIError`.
+    """
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        request: ChatRequest,
+        receipt: Receipt,
+        deadline: float | None,
+        *,
+        exact_only: bool,
+    ) -> None:
+        self.candidate = candidate
+        self.completion = Accumulator()
+        self.committed = False
+        self._request = request
+        self._receipt = receipt
+        self._exact_only = exact_only
+        provider = candidate.provider
+        limit = getattr(provider, "timeout", None) or policy.IDLE_TIMEOUT
+        self._watch = Watch(limit, deadline)
+        self._stream: ChunkStream | None = None
+        self._omitted: tuple[str, ...] = ()
+        self._failure: APIError | None = None
+        self.began = asyncio.get_running_loop().time()
+
+    async def first(self) -> Chunks:
+        """Everything up to the first content, with it."""
+        opened = await self._open()
+        self._stream, self._omitted = opened.chunks, opened.omitted
+        held: Chunks = []
+        while chunks := await self._read():
+            held += chunks
+            for chunk in chunks:
+                if _has_content(chunk):
+                    self._commit(chunk)
+                    return held
+            if self._failure is not None:
+                raise self._failure
+        provider = self.candidate.provider.name
+        raise InvalidResponseError(
+            f"{provider} sent an empty answer. Ask again, or ask another provider.",
+            provider=provider,
+            model=self.candidate.served.model,
+            reason="empty",
+        )
+
+    async def next(self) -> Chunks:
+        """The chunks that have come since; none at the end of the answer."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return await self._read()
+        except APIError as error:
+            raise self._with_partial(error) from None
+
+    async def aclose(self) -> None:
+        """End the request."""
+        self._watch.stop()
+        if self._stream is not None:
+            await self._stream.aclose()
+
+    async def _open(self) -> OpenStream:
+        self._watch.begin()
+        try:
+            candidate = self.candidate
+            if candidate.served.schema_in_prompt:
+                from .schema_prompt import open_with_schema
+
+                return await open_with_schema(candidate.provider, self._request, candidate.served)
+            return await open_stream(candidate.provider, self._request, candidate.served)
+        except asyncio.CancelledError:
+            if self._watch.has_cancelled():
+                raise self._timeout_error() from None
+            raise
+        finally:
+            self._watch.end()
+
+    async def _read(self) -> Chunks:
+        stream, watch = self._stream, self._watch
+        assert stream is not None
+        watch.begin()
+        try:
+            chunks = await stream.__anext__()
+        except StopAsyncIteration:
+            return []
+        except asyncio.CancelledError:
+            if watch.has_cancelled():
+                raise self._timeout_error() from None
+            raise
+        finally:
+            watch.end()
+        name, receipt, add = self.candidate.provider.name, self._receipt, self.completion.add
+        for place, chunk in enumerate(chunks):
+            chunk.provider = name
+            chunk.receipt = receipt
+            for choice in chunk.choices:
+                if choice.finish_reason == "error":
+                    self._failure = self._error_finish()
+            if self._failure is not None:
+                chunks = chunks[:place]
+                if not chunks:
+                    raise self._failure
+                break
+            add(chunk)
+        return chunks
+
+    def _error_finish(self) -> StreamError:
+        provider = self.candidate.provider.name
+        return StreamError(
+            f"{provider} broke off its answer with an error.",
+            provider=provider,
+            model=self.candidate.served.model,
+            partial=self.completion.text if self.committed else "",
+        )
+
+    def _with_partial(self, error: APIError) -> APIError:
+        """An error after the first content: it says that the answer broke off, and has the text."""
+        if not isinstance(error, (StreamError, APITimeoutError)):
+            words = error.detail if isinstance(error, APIStatusError) else ""
+            message = f"{error.provider} broke off its answer: {words}" if words else error.message
+            error = StreamError(message, provider=error.provider, model=error.model)
+        error.partial = self.completion.text
+        return error
+
+    def _timeout_error(self) -> APITimeoutError:
+        name = self.candidate.provider.name
+        if self._watch.expired == "total":
+            message = (
+                f"The answer was not complete within {self._request.timeout:g} s (timeout);"
+                f" {name} was asked last."
+            )
+        else:
+            what = "fell silent" if self.committed else "sent no first token"
+            message = (
+                f"{name} {what} for {self._watch.limit:g} s. Try again; timeout: in g4f.yaml sets how"
+                " long to wait for it."
+            )
+        return APITimeoutError(
+            message,
+            provider=name,
+            model=self.candidate.served.model,
+            partial=self.completion.text,
+        )
+
+    def _commit(self, chunk: ChatCompletionChunk) -> None:
+        """The receipt says who answers. Raises `InvalidResponseError` where the exact model is
+        required and another one answered."""
+        served, provider = self.candidate.served, self.candidate.provider
+        exact = served.exact
+        if served.verify and not is_same_model(chunk.model, self._request.model):
+            exact = False
+            if self._exact_only:
+                raise InvalidResponseError(
+                    f"{provider.name} was asked for {self._request.model} and answered"
+                    f" with {clean(chunk.model, 80)}; only the exact model is allowed.",
+                    provider=provider.name,
+                    model=served.model,
+                    reason="wrong_model",
+                )
+        self.committed = True
+        receipt = self._receipt
+        receipt.provider = provider.name
+        receipt.model = clean(chunk.model, 80)
+        receipt.exact = exact
+        receipt.omitted = self._omitted
+        receipt.successor = served.successor
+
+
+def _has_content(chunk: ChatCompletionChunk) -> bool:
+    """Whether a chunk is the commit point: content, or the word that there will be none."""
+    for choice in chunk.choices:
+        delta = choice.delta
+        if delta.content or delta.reasoning or delta.tool_calls or delta.refusal:
+            return True
+        if choice.finish_reason in ("length", "content_filter"):
+            return True
+    return False

@@ -1,0 +1,237 @@
+"""Endpoints from the catalogue and g4f.yaml, for one requested model on one day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from ..config import ProviderConfig, check_base_url, find_key
+from ..errors import ConfigError, NoProviderError
+from ..providers.base import Ineligible, ServedModel
+from ..providers.capabilities import Capabilities, capabilities_of
+from ..providers.catalogue import ProviderSpec
+from ..providers.endpoint import Endpoint, is_same_model
+from ..providers.quirks import QUIRKS
+from ..request import Secret
+
+DEFAULT_SUCCESSOR = "gpt-6-luna"
+"""What stands in at OpenAI for a retired model without a named successor."""
+
+_EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
+
+
+def today() -> dt.date:
+    """The day that decides about retirement (UTC)."""
+    return dt.datetime.now(dt.UTC).date()
+
+
+def served_as(id: str, model: str, exact: bool | None = None) -> ServedModel:
+    """`id` at a server of unknown capabilities: nothing is held against it."""
+    return ServedModel(id, is_same_model(id, model) if exact is None else exact)
+
+
+def successor_of(spec: ProviderSpec, model: str) -> ServedModel:
+    """What stands in for a retired `model` at its maker's, and answers as that model did."""
+    id = spec.successors.get(model, DEFAULT_SUCCESSOR)
+    return _known_model(id, exact=False, successor=True, quirks=("stand_in",))
+
+
+def own_endpoint(
+    settings: ProviderConfig, base_url: str, model: str, key: Secret | None
+) -> Endpoint | Ineligible:
+    """A provider of g4f.yaml. `key` replaces the configured one."""
+    if key is None and (settings.key or settings.key_env):
+        found = configured_key(settings)
+        if isinstance(found, Ineligible):
+            return found
+        key = found
+    return Endpoint(
+        name=settings.name,
+        base_url=base_url,
+        key=key,
+        key_hint=_key_hint(settings.key, settings.key_env),
+        served=() if settings.models else (served_as(model, model),),
+        no_model_reason=Ineligible(
+            f"g4f.yaml does not say which of its models stands for {model}", "no_model"
+        ),
+    )
+
+
+def known_endpoint(
+    spec: ProviderSpec,
+    settings: ProviderConfig | None,
+    model: str,
+    key: Secret | None,
+    *,
+    named: bool,
+    day: dt.date,
+    gone: bool,
+    path: Path,
+) -> Endpoint | Ineligible:
+    """A built-in provider. `key` replaces its usual one; `named`: the user named it for this
+    request; `gone`: it said that it no longer has `model`. Raises `ConfigError`."""
+    enabled = settings is not None and settings.enabled is True
+    if spec.kind in ("local", "anonymous") and not enabled:
+        where = " (your prompts go there)" if spec.kind == "anonymous" else ""
+        return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
+    base_url = _base_url(spec, settings)
+    if isinstance(base_url, Ineligible):
+        return base_url
+    found = key or _key(spec, settings, path, any_variable=enabled or named)
+    if isinstance(found, Ineligible):
+        return found
+    key_hint = _key_hint(
+        spec.aliases[0] if spec.aliases else None, spec.env_vars[0] if spec.env_vars else None
+    )
+    if found is None and spec.kind == "keyed":
+        return Ineligible(f"no key: {key_hint}", "no_key")
+    served, no_model_reason = _served(spec, model, day, gone)
+    return Endpoint(
+        name=spec.name,
+        base_url=base_url,
+        kind=spec.kind,
+        scope=spec.scope,
+        key=found,
+        key_header=spec.key_header,
+        key_hint=key_hint,
+        served=served,
+        discover_models=spec.kind == "local",
+        no_model_reason=no_model_reason,
+        quirks=spec.quirks,
+        extra_content=spec.extra_content,
+    )
+
+
+def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path: Path) -> Endpoint:
+    """The endpoint with what g4f.yaml says of it. Raises `ConfigError` for an unknown quirk."""
+    for quirk in settings.quirks:
+        if quirk not in QUIRKS:
+            raise ConfigError(
+                f"{path}, line {settings.line}: unknown quirk {quirk!r} of"
+                f" {settings.name}; known are {', '.join(QUIRKS)}."
+            )
+    served = endpoint.served
+    if (entry := settings.models.get(model)) is not None:
+        served = (served_as(entry.id, model, entry.exact),)
+    network = endpoint.network
+    return replace(
+        endpoint,
+        served=served,
+        quirks=tuple(dict.fromkeys(endpoint.quirks + settings.quirks)),
+        headers=settings.headers,
+        extra_body=settings.extra_body,
+        timeout=settings.timeout,
+        network=replace(network, ca_file=settings.ca_file or network.ca_file),
+    )
+
+
+def with_capabilities(endpoint: Endpoint, settings: ProviderConfig) -> Endpoint:
+    """The endpoint with the capabilities that g4f.yaml states for all its models."""
+    stated: dict[str, Any] = {
+        "images": settings.vision,
+        "files": settings.vision,
+        "audio": settings.audio,
+        "tools": settings.supports_tools,
+        "schema": settings.supports_schema,
+        "context": settings.context,
+    }
+    known = {name: value for name, value in stated.items() if value is not None}
+    if not known:
+        return endpoint
+    served = []
+    for model in endpoint.served:
+        capabilities = replace(model.capabilities or _EVERYTHING, **known)
+        served.append(replace(model, capabilities=capabilities, context=capabilities.context))
+    return replace(endpoint, served=tuple(served))
+
+
+def configured_key(settings: ProviderConfig) -> Secret | Ineligible:
+    """The key that g4f.yaml names for a provider."""
+    aliases = (settings.key,) if settings.key else ()
+    env_vars = (settings.key_env,) if settings.key_env else ()
+    found = find_key(aliases, env_vars)
+    hint = _key_hint(settings.key, settings.key_env)
+    return found or Ineligible(f"no key: {hint}", "no_key")
+
+
+def _key(
+    spec: ProviderSpec, settings: ProviderConfig | None, path: Path, *, any_variable: bool
+) -> Secret | Ineligible | None:
+    if settings is not None and (settings.key or settings.key_env):
+        return configured_key(settings)
+    if settings is not None and settings.base_url is not None:
+        if spec.kind == "keyed":
+            raise ConfigError(
+                f"{path}, line {settings.line}: {spec.name} has another base_url, so its"
+                " usual key is not sent there: name the key for it with key or key_env."
+            )
+        return None
+    env_vars = spec.env_vars if spec.dedicated_env_var or any_variable else ()
+    return find_key(spec.aliases, env_vars)
+
+
+def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Ineligible:
+    if settings is not None and settings.base_url is not None:
+        return settings.base_url
+    if spec.base_url_env_var and (given := os.environ.get(spec.base_url_env_var)):
+        try:
+            return check_base_url(given)
+        except ValueError as error:
+            raise NoProviderError(f"{spec.base_url_env_var}: {error}") from None
+    base_url = spec.base_url
+    for name in spec.url_env_vars:
+        value = os.environ.get(name, "").strip()
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+            return Ineligible(
+                f"the environment variable {name} has to name your account there",
+                "env_var_missing",
+            )
+        base_url = base_url.replace(f"{{{name}}}", value)
+    return base_url
+
+
+def _served(
+    spec: ProviderSpec, model: str, day: dt.date, gone: bool
+) -> tuple[tuple[ServedModel, ...], Ineligible]:
+    """What a built-in provider has for `model` on a day, and why nothing if it has nothing."""
+    retires = spec.retires.get(model)
+    retired = retires is not None and retires <= day
+    if retired and not spec.successors:
+        return (), Ineligible(f"{model} ended there on {retires}", "retired")
+    missing = Ineligible(
+        f"it does not have {model}; models: in g4f.yaml can say what stands for it", "no_model"
+    )
+    if spec.successors and (retired or gone):
+        return (successor_of(spec, model),), missing
+    ids = spec.models.get(model) or spec.models.get("*", ())
+    served = []
+    for id in ids:
+        exact = is_same_model(id, model)
+        capabilities = capabilities_of(id)
+        reasons = capabilities is None or capabilities.reasons
+        served.append(
+            _known_model(
+                id,
+                exact=exact,
+                verify=exact and spec.kind == "keyed",
+                quirks=() if reasons else ("no_reasoning_effort",),
+            )
+        )
+    return tuple(served), missing
+
+
+def _known_model(id: str, **given: Any) -> ServedModel:
+    capabilities = capabilities_of(id)
+    context = capabilities.context if capabilities else None
+    return ServedModel(id, capabilities=capabilities, context=context, **given)
+
+
+def _key_hint(alias: str | None, variable: str | None) -> str:
+    ways = [f'"llm keys set {alias}"'] if alias else []
+    ways += [f"the environment variable {variable}"] if variable else []
+    return f"set it with {' or '.join(ways)}" if ways else ""

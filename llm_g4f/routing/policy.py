@@ -1,0 +1,141 @@
+"""What a failure calls for: one table, and one pure function on top of it.
+
+Numbers and rules are policy; nothing here waits, asks or writes. Sources: retry behaviour of
+OpenAI's client and botocore, RFC 9110 (Retry-After), and the failures seen at providers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from ..errors import APIError, APIStatusError, Reason
+
+TRIES_PER_PROVIDER = 2
+TRIES_PER_CALL = 5
+
+IDLE_TIMEOUT = 120.0
+"""Seconds to the first chunk, and from each to the next. Comments and blank lines are no chunks."""
+
+BACKOFF = (0.5, 8.0)
+"""Seconds before the second try of a provider that is alone: the first bound doubles up to the last."""
+
+COOLDOWN_STEP = 5.0
+"""Seconds of cooldown for each failure in a row, unless the provider names a time."""
+
+LONGEST_COOLDOWN = 120.0
+"""Seconds of cooldown at most, unless the provider names a later time."""
+
+CREDIT_COOLDOWN = 3_600.0
+"""Seconds of cooldown when a quota or the credit is used up."""
+
+Step = Literal["stop", "next", "retry", "wait", "larger_window", "without_parameter", "successor"]
+"""What the fallback does after a failure before the first content.
+
+stop: raise it. next: ask the next candidate. retry: the next candidate or, if none is left,
+the same one again. larger_window: the next candidate with a larger context window.
+wait: for another permit, since the limit passes soon (batches only). without_parameter: the
+same one again without the parameter. successor: the model's successor
+at the same provider takes its place behind the exact candidates.
+"""
+
+
+class Rule(Struct, frozen=True):
+    """What one kind of failure calls for. `cooldown`: "growing" with each failure in a row, an
+    "hour", or "none"; a time that the provider names goes first."""
+
+    meaning: str
+    step: Step
+    cooldown: Literal["none", "growing", "hour"] = "none"
+
+
+RULES: Mapping[Reason, Rule] = {
+    "connection": Rule("no connection, or no HTTP response", "retry", "growing"),
+    "timeout": Rule("no connection, first token or further token in time", "retry", "growing"),
+    "tls": Rule("no trustworthy TLS connection", "stop", "growing"),
+    "proxy": Rule("the proxy is invalid, unreachable or refuses", "stop", "growing"),
+    "this_machine": Rule("a file or a setting of this machine", "stop", "growing"),
+    "rate_limited": Rule("too many requests (429)", "next", "growing"),
+    "out_of_credit": Rule("credit or quota used up (402, insufficient_quota)", "next", "hour"),
+    "overloaded": Rule("the provider failed (5xx)", "retry", "growing"),
+    "conflict": Rule("a conflict (409)", "retry"),
+    "invalid_key": Rule("the key is invalid (401)", "next"),
+    "no_access": Rule("the key does not cover the request (403)", "next"),
+    "model_gone": Rule("the model is unknown or gone (404)", "successor"),
+    "wrong_address": Rule("the address is unknown (404)", "next"),
+    "redirect": Rule("a redirect (3xx): never followed", "stop"),
+    "context_too_long": Rule("the prompt exceeds the context window", "larger_window"),
+    "too_large": Rule("the request is too large (413)", "stop"),
+    "parameter_unsupported": Rule("a parameter is unsupported (400)", "without_parameter"),
+    "filtered": Rule("the input is rejected by moderation (403)", "stop"),
+    "invalid_request": Rule("the request is invalid (400, 422)", "stop"),
+    "not_the_protocol": Rule("HTTP 200 without a completion (HTML, not JSON)", "next"),
+    "empty": Rule("an empty answer", "next"),
+    "wrong_model": Rule("another model answered, and exact is asked for", "next"),
+    "schema_mismatch": Rule("the answer does not match the schema", "next"),
+    "broken_stream": Rule("the answer broke off, or was never finished", "retry"),
+    "unexpected_status": Rule("any other HTTP status", "next"),
+    "unknown": Rule("any other failure of a provider", "next"),
+}
+
+
+class State(Struct, frozen=True):
+    """Where a fallback stands. `may_wait`: the admission waits a limit out. `alone`: no other candidate is left. `may_retry`: the provider and
+    the call have a try left. `may_omit`: the provider rejected a parameter of the request for the
+    first time. `has_successor`: a successor may take the model's place."""
+
+    committed: bool = False
+    late: bool = False
+    may_wait: bool = False
+    alone: bool = True
+    may_retry: bool = True
+    may_omit: bool = False
+    has_successor: bool = False
+
+
+def rule_of(error: APIError) -> Rule:
+    """The rule for an error, also of a provider of another package."""
+    return RULES.get(error.reason, RULES["unknown"])
+
+
+def next_step(error: APIError, state: State) -> Step:
+    """What to do about `error`. After the first content, or after the deadline, always stop."""
+    if state.committed or state.late or getattr(error, "final", False):
+        return "stop"
+    if state.may_wait:
+        return "wait"
+    step = rule_of(error).step
+    if step == "retry":
+        return "retry" if state.alone and state.may_retry else "next"
+    if step == "without_parameter":
+        return step if state.may_omit else "stop"
+    if step == "successor":
+        return step if state.has_successor else "next"
+    return step
+
+
+def cooldown_of(error: APIError, failures: int) -> float:
+    """Seconds for which a provider goes last after `failures` failures in a row; 0: not at all."""
+    rule = rule_of(error)
+    wait = error.retry_after if isinstance(error, APIStatusError) else None
+    if rule.cooldown == "hour":
+        return max(CREDIT_COOLDOWN, wait or 0.0)
+    if wait is not None:
+        return wait
+    return min(LONGEST_COOLDOWN, COOLDOWN_STEP * failures) if rule.cooldown == "growing" else 0.0
+
+
+def pause_before_retry(error: APIError, tries: int, seconds_left: float | None) -> float | None:
+    """Seconds before a provider that is alone is asked again after `tries` tries (full jitter).
+
+    None: it asks for a longer pause than a person waits, or `seconds_left` are fewer.
+    """
+    wait = (error.retry_after if isinstance(error, APIStatusError) else None) or 0.0
+    first, longest = BACKOFF
+    if wait > longest:
+        return None
+    pause = max(wait, random.uniform(0, min(longest, first * 2 ** (tries - 1))))
+    return None if seconds_left is not None and pause >= seconds_left else pause
