@@ -131,9 +131,9 @@ class Attempt:
 
     async def next(self) -> Chunks:
         """The chunks that have come since; none at the end of the answer."""
-        if self._failure is not None:
-            raise self._failure
         try:
+            if self._failure is not None:
+                raise self._failure
             return await self._read()
         except APIError as error:
             raise self._with_partial(error) from None
@@ -195,7 +195,6 @@ class Attempt:
             f"{provider} broke off its answer with an error.",
             provider=provider,
             model=self.candidate.served.model,
-            partial=self.completion.text if self.committed else "",
         )
 
     def _with_partial(self, error: APIError) -> APIError:
