@@ -46,14 +46,14 @@ _STOPPED = "Stopped. Run the same command to resume."
 @click.option(
     "--format",
     type=click.Choice(["json", "csv", "tsv", "nl", "lines"]),
-    help="Format of IN; detected if not given",
+    help="Format of IN; detected by default",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Most prompts in progress at the same time",
+    help="Maximum number of prompts in progress",
 )
 @click.option(
     "--engine",
@@ -74,7 +74,7 @@ _STOPPED = "Stopped. Run the same command to resume."
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Send nothing: show how many rows, which providers and an estimated price",
+    help="Send nothing; show the number of rows, the providers and an estimated price",
 )
 @handle_errors
 def batch(

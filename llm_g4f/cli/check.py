@@ -16,12 +16,12 @@ SECONDS = 30.0
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def check(names: tuple[str, ...], json: bool) -> None:
-    """Ask the providers NAMES, or all on the route of gpt-4o, for one short answer at the same time.
+    """Test the providers NAMES, or all on the route of gpt-4o, with a short prompt.
 
-    Exits with 1 if a provider fails.
+    All are asked at the same time. Exits with 1 if a provider fails.
     """
     from ..sync import loop_thread
     from . import table

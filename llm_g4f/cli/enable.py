@@ -11,7 +11,7 @@ from .errors import handle_errors
 @click.argument("name")
 @handle_errors
 def enable(name: str) -> None:
-    """Enable provider NAME."""
+    """Enable provider NAME, so that prompts may go there."""
     from ..providers.catalogue import PROVIDERS
     from .config_editor import editing
     from .validation import check_name

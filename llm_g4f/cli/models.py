@@ -11,7 +11,7 @@ from .errors import handle_errors
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def models(name: str | None, json: bool) -> None:
     """List the model ids of provider NAME, or of all providers on the route of gpt-4o."""

@@ -11,7 +11,7 @@ from .errors import handle_errors
 
 
 @click.command()
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def providers(json: bool) -> None:
     """List all providers: enabled, key, cooldown, and the model that each uses for gpt-4o."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def route(model: str, json: bool) -> None:
     """Show who would answer for MODEL, in order, and why other providers are left out.

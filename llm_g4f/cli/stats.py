@@ -60,7 +60,7 @@ class _Time(click.ParamType[datetime]):
     type=click.Path(readable=True, exists=True, dir_okay=False, path_type=Path),
     help="Path to log database",
 )
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @click.option("--chart", is_flag=True, help="Draw the speed over time in the terminal.")
 @click.option(
     "--plot",
