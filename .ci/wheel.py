@@ -1,4 +1,4 @@
-"""Check what a wheel contains: the package, its metadata, and nothing that runs by itself."""
+"""Check that a wheel contains only the package and its metadata, and no further dependencies."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ EXTRAS = {
     "test": TEST,
     "dev": DEV,
 }
-# Whoever adds a dependency adds it here, and its reason to the README.
+# A new dependency also needs a reason in the README.
 
 
 def required(requirements: list[str], extra: str = "") -> set[str]:
-    """The names of what is required, by nobody's choice or by an extra."""
-    found = set()
+    """Names of the required packages, or of those required by `extra`."""
+    names = set()
     for requirement in requirements:
-        what, _, marker = requirement.partition(";")
-        asked = re.search(r"extra == ['\"]([^'\"]+)['\"]", marker)
-        if (asked[1] if asked else "") == extra:
-            assert "@" not in what, f"required from a URL: {what}"
-            found.add(re.split(r"[<>=!~ \[(]", what.strip())[0].lower().replace(".", "-"))
-    return found
+        package, _, marker = requirement.partition(";")
+        match = re.search(r"extra == ['\"]([^'\"]+)['\"]", marker)
+        if (match[1] if match else "") == extra:
+            assert "@" not in package, f"required from a URL: {package}"
+            names.add(re.split(r"[<>=!~ \[(]", package.strip())[0].lower().replace(".", "-"))
+    return names
 
 
 def main(path: str) -> None:
@@ -78,11 +78,11 @@ def main(path: str) -> None:
     assert not stray, f"stray files in the wheel: {stray}"
     hard = required(requirements)
     assert hard == ALLOWED, f"the wheel requires {hard}"
-    named = set(Parser().parsestr(metadata_text).get_all("Provides-Extra", []))
-    assert named == EXTRAS.keys(), f"the wheel's extras are {named}"
+    extras = set(Parser().parsestr(metadata_text).get_all("Provides-Extra", []))
+    assert extras == EXTRAS.keys(), f"the wheel's extras are {extras}"
     for extra, allowed in EXTRAS.items():
-        found = required(requirements, extra)
-        assert found == allowed, f"the extra {extra} requires {found}"
+        packages = required(requirements, extra)
+        assert packages == allowed, f"the extra {extra} requires {packages}"
     print(f"{path.rsplit('/', 1)[-1]}: {len(names)} files, requires {', '.join(sorted(hard))}")
 
 

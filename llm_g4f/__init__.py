@@ -1,9 +1,8 @@
-"""gpt-4o and its relatives for llm, and an async client of its own.
+"""gpt-4o and its relatives for llm, and an async client that works without llm.
 
     from llm_g4f import AsyncClient, Client, errors
 
-What is named here is imported when it is first used: importing the package itself costs
-nothing worth measuring, since llm does so at every start.
+These names are imported on first use, since llm imports this package at every start.
 """
 
 from __future__ import annotations
@@ -29,3 +28,7 @@ def __getattr__(name: str) -> Any:
 
         return import_module(".errors", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

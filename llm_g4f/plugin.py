@@ -1,4 +1,4 @@
-"""The front door for llm: its hooks. They import nothing heavy and touch no network."""
+"""The entry point for llm: its hooks. They import nothing heavy and use no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pm.add_hookspecs(hookspecs)
 __all__ = ["register_commands", "register_g4f_providers", "register_models"]
 
 
-@llm.hookimpl(trylast=True)  # after llm's own models, whose places ours take
+@llm.hookimpl(trylast=True)  # after llm's own models, which ours replace
 def register_models(register: Any, model_aliases: Any) -> None:
     from .adapter.registration import register_all
 
@@ -37,12 +37,12 @@ def register_g4f_providers(register: Any) -> None:
 
 
 class LLMModels:
-    """Every model that llm has, but ours, as a family of providers: `llm:` and the model's id."""
+    """Any other llm model as a provider named `llm:` plus its id."""
 
     name = "llm:"
 
     def member(self, id: str) -> Provider:
-        """The provider `llm:id`; an alias will do. Raises `ConfigError`, `NoProviderError`."""
+        """The provider `llm:id`, where `id` may be an alias. Raises `ConfigError`, `NoProviderError`."""
         from .adapter.llm_models import member
 
         return member(self.name + id)

@@ -67,6 +67,15 @@ def streaming() -> Any:
 # The surface.
 
 
+def test_the_package_shows_its_public_names_only() -> None:
+    namespace: dict[str, Any] = {}
+    exec("from llm_g4f import *", namespace)
+    assert sorted(namespace.keys() - {"__builtins__"}) == sorted(llm_g4f.__all__)
+    assert dir(llm_g4f) == sorted(llm_g4f.__all__)
+    public = {name for name in dir(AsyncClient()) if not name.startswith("_")}
+    assert public == {"aclose", "chat", "models"}
+
+
 def test_the_package_gives_the_clients_and_the_errors() -> None:
     assert llm_g4f.AsyncClient is llm_g4f.client.AsyncClient
     assert llm_g4f.Client is llm_g4f.client.Client

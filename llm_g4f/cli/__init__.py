@@ -1,5 +1,6 @@
-"""`llm g4f …`: one module for each command. llm builds its commands at every start, so a module is
-imported when its command is asked for.
+"""`llm g4f …`: one module per command.
+
+llm builds its commands at every start, so a module is imported only when its command is used.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _COMMANDS = (
 
 
 class _Commands(click.Group):
-    """The commands by their modules' names."""
+    """Load a command from the module of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -40,7 +41,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, invoke_without_command=True)
 @click.pass_context
 def g4f(ctx: click.Context) -> None:
-    """Who answers for gpt-4o, and the embedded model. Alone: the providers."""
+    """Show and change who answers for gpt-4o. Without a command: list the providers."""
     if ctx.invoked_subcommand is None:
         from .providers import providers
 

@@ -1,4 +1,4 @@
-"""`llm g4f add`: an endpoint of your own."""
+"""`llm g4f add`: add your own endpoint."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from .errors import handle_errors
 @click.command()
 @click.argument("name")
 @click.argument("base_url")
-@click.option("--key", metavar="ALIAS", help="The name of its key in `llm keys`.")
+@click.option("--key", metavar="ALIAS", help="Name of its key in `llm keys`.")
 @click.option(
     "models",
     "--model",
     metavar="REQUESTED=UPSTREAM",
     multiple=True,
-    help="What stands for a requested model there.",
+    help="Model of the endpoint that answers for a requested model.",
 )
-@click.option("--exact", is_flag=True, help="These are the requested models themselves.")
+@click.option(
+    "--exact", is_flag=True, help="The --model entries are the requested models themselves."
+)
 @click.option("--plain-http", is_flag=True, help="Allow http:// to another machine.")
 @handle_errors
 def add(
@@ -29,7 +31,7 @@ def add(
     exact: bool,
     plain_http: bool,
 ) -> None:
-    """Add your own endpoint NAME at BASE_URL (up to /v1). It is asked before all others."""
+    """Add your own endpoint NAME at BASE_URL (up to /v1). It is asked before all other providers."""
     import llm
 
     from ..config.urls import check_base_url
@@ -44,13 +46,13 @@ def add(
         raise click.ClickException(str(error)) from None
     if key is not None and key not in llm.load_keys():
         raise click.ClickException(
-            f"There is no key {key!r} in llm keys (a key itself does not belong on a command line):"
-            f' run "llm keys set {key}" first.'
+            f"Unknown key {key!r}: --key takes a name from llm keys, not the key itself."
+            f' Run "llm keys set {key}" first.'
         )
     with editing() as providers:
         if name in providers:
             raise click.ClickException(
-                f'{name} is there already: "llm g4f remove {name}" first, or edit g4f.yaml.'
+                f'{name} is already in g4f.yaml: run "llm g4f remove {name}" first, or edit the file.'
             )
         entry: dict[str, object] = {"base_url": base_url}
         if key:
@@ -60,8 +62,8 @@ def add(
         for pair in models:
             requested, separator, upstream = pair.partition("=")
             if not separator or not requested or not upstream:
-                raise click.ClickException(f"--model is REQUESTED=UPSTREAM, and not {pair!r}.")
+                raise click.ClickException(f"Invalid --model {pair!r}: use REQUESTED=UPSTREAM.")
             served = {"id": upstream, "exact": True} if exact else upstream
             entry.setdefault("models", {})[requested] = served  # type: ignore[index]
         providers[name] = entry
-    click.echo(f'{name} is added. "llm g4f check {name}" asks it.')
+    click.echo(f'{name} is added. Test it with "llm g4f check {name}".')

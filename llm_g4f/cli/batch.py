@@ -1,4 +1,4 @@
-"""`llm g4f batch`: many prompts, from a file to a file."""
+"""`llm g4f batch`: answer a file of prompts into a file of results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .batch_input import BatchInput
 from .errors import handle_errors
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from ..types import JSON
     from .progress import ProgressBar
 
-from .batch_input import _Input
-
-_STOPPED = "Stopped. The same command again goes on where it was."
+_STOPPED = "Stopped. Run the same command to resume."
 
 
 @click.command()
@@ -47,33 +46,35 @@ _STOPPED = "Stopped. The same command again goes on where it was."
 @click.option(
     "--format",
     type=click.Choice(["json", "csv", "tsv", "nl", "lines"]),
-    help="Format of IN; defaults to what it looks like",
+    help="Format of IN; detected by default",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Prompts that are asked at once",
+    help="Maximum number of prompts in progress",
 )
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where the asking runs: here, or over a Ray cluster",
+    help="Run on this machine or on a Ray cluster",
 )
 @click.option(
     "--ray-address",
     metavar="ADDRESS",
     envvar="RAY_ADDRESS",
-    help="A running cluster for --engine ray, such as auto; without it one on this machine",
+    help="Running cluster for --engine ray, such as auto; otherwise one is started on this machine",
 )
 @click.option("--log", is_flag=True, help="Log prompts and responses to the database")
-@click.option("--limit", type=click.IntRange(min=1), help="Ask no more than this many")
-@click.option("--retry-failed", is_flag=True, help="Ask only those that have failed")
+@click.option("--limit", type=click.IntRange(min=1), help="Ask at most this many rows")
+@click.option("--retry-failed", is_flag=True, help="Ask only rows that have failed")
 @click.option(
-    "--dry-run", is_flag=True, help="Ask nothing: show how many, whom, and an estimate of the price"
+    "--dry-run",
+    is_flag=True,
+    help="Send nothing; show the number of rows, the providers and an estimated price",
 )
 @handle_errors
 def batch(
@@ -94,42 +95,43 @@ def batch(
     retry_failed: bool,
     dry_run: bool,
 ) -> None:
-    """Ask the prompts in IN, many at once, and append the answers to OUT.
+    """Answer the prompts in IN, many at a time, and append the results to OUT.
 
     IN is JSON Lines, a JSON array, CSV, TSV or plain lines; - is standard input. A row has a
-    prompt, or messages, and may have an id, system, model and any parameter of chat completions:
+    prompt or messages, and optionally id, system, model and any parameter of chat completions:
 
     \b
         {"id": "a", "prompt": "Capital of France?"}
         {"id": "b", "prompt": "Capital of Spain?", "temperature": 0}
 
-    With -t the other columns are variables of the template.
+    With -t, other columns are variables of the template.
 
-    OUT is JSON Lines, in the order in which the answers come: text, model, provider, usage and
-    receipt of each, or its error. The same command again asks only what has no answer there.
+    OUT is JSON Lines, in the order of completion. Each line has text, model, provider, usage and
+    receipt, or an error. Run the same command again to ask only the rows without an answer.
 
     Exits with 1 if a row has failed.
-    """  # noqa: D301 (click's mark for lines that stay as they are)
+    """  # noqa: D301 (click's mark for lines that are not wrapped)
     if str(target) == "-":
-        raise click.UsageError("OUT is a file: from it a second run goes on.")
+        raise click.UsageError("OUT is a file: a second run reads the results in it.")
     from . import templating
 
     loaded = templating.load_templates(templates)
     defaults = templating.defaults(model_id, options, schema_input, key, loaded)
     ask = _engine(engine, ray_address, key)
-    with _resumable(), _Input(source, target) as rows:
-        form = rows.format(format)
-        prepare = templating.Preparation(loaded, system, table=form in ("csv", "tsv"))
+    with _resumable(), BatchInput(source, target) as batch_input:
+        row_format = batch_input.format(format)
+        rows = batch_input.rows(row_format)
+        prepare = templating.RowPreparer(loaded, system, table=row_format in ("csv", "tsv"))
         if system is not None:
             defaults["system"] = system
         if dry_run:
-            from .dry_run import forecast
+            from .dry_run import print_forecast
 
-            forecast(rows.rows(form), target, defaults, prepare, limit, retry_failed)
+            print_forecast(rows, target, defaults, prepare, limit, retry_failed)
             return
         _run(
-            rows.rows(form),
-            rows.size,
+            rows,
+            batch_input.size,
             target,
             partial(ask, concurrency=concurrency, **defaults),
             log,
@@ -139,7 +141,7 @@ def batch(
 
 @contextlib.contextmanager
 def _resumable() -> Iterator[None]:
-    """Ctrl-C before anything is asked ends as it does later."""
+    """Make Ctrl-C before the first request end like Ctrl-C during the run."""
     try:
         yield
     except KeyboardInterrupt:
@@ -148,7 +150,10 @@ def _resumable() -> Iterator[None]:
 
 
 def _engine(name: str, address: str | None, key: str | None) -> Callable[..., Results]:
-    """What asks. Raises a click error, and `G4FError` where it cannot be used."""
+    """Return `batch.run` or its counterpart on Ray.
+
+    Raises a click error for options that contradict each other, `G4FError` if Ray cannot be used.
+    """
     if name == "local":
         source = click.get_current_context().get_parameter_source("ray_address")
         if address is not None and source is not click.core.ParameterSource.ENVIRONMENT:
@@ -162,13 +167,13 @@ def _engine(name: str, address: str | None, key: str | None) -> Callable[..., Re
     cluster.check(address)
     if key is not None and find_key((key,), ()) is None:
         raise click.ClickException(
-            'With --engine ray, --key takes a name of "llm keys" (llm keys set NAME): a key itself'
-            " would travel through Ray. Each worker looks the name up where it runs."
+            'With --engine ray, --key takes a name from "llm keys" (llm keys set NAME), not the key'
+            " itself, which would pass through Ray. Each worker looks the name up on its machine."
         )
 
-    def ask(rows: Rows, **given: Any) -> Results:
-        given.pop("api_key", None)
-        return cluster.run(rows, address=address, key=key, **given)
+    def ask(rows: Rows, **arguments: Any) -> Results:
+        arguments.pop("api_key", None)
+        return cluster.run(rows, address=address, key=key, **arguments)
 
     return ask
 
@@ -187,31 +192,31 @@ def _run(
 
     with contextlib.ExitStack() as stack:
         try:
-            ledger = stack.enter_context(contextlib.closing(ResultsFile(target)))
+            results_file = stack.enter_context(contextlib.closing(ResultsFile(target)))
             progress = stack.enter_context(ProgressBar(size))
             job = Job(
-                ledger,
+                results_file,
                 log=_log(stack, progress) if log else None,
                 report=progress.update,
                 **selected,
             )
             engine = partial(ask, tell=progress.say)
-            stopped = asyncio.run(_work(job, engine, rows, waits=size is None))
+            stopped = asyncio.run(_work(job, engine, rows, is_pipe=size is None))
             progress.finish(job.tally)
             if not stopped:
-                ledger.compact()
+                results_file.compact()
         except sqlite3.Error as error:
-            raise click.ClickException(f"The list of ids cannot be kept: {error}.") from None
+            raise click.ClickException(f"The index of ids cannot be written: {error}.") from None
     _conclude(job, target, stopped)
 
 
 async def _work(
-    job: Job, engine: Callable[[Rows], Results], rows: Iterator[Row], *, waits: bool
+    job: Job, engine: Callable[[Rows], Results], rows: Iterator[Row], *, is_pipe: bool
 ) -> bool:
-    """Give the engine what is to be asked and the job what comes of it; whether Ctrl-C has ended that."""
+    """Pass rows from the job to the engine and results back. Returns whether Ctrl-C stopped it."""
     from ..batch.readers import read_in_thread
 
-    async with engine(job.selection.of(read_in_thread(rows) if waits else rows)) as results:
+    async with engine(job.selection.of(read_in_thread(rows) if is_pipe else rows)) as results:
         with _interruptible(results.stop) as stopped:
             async for result in results:
                 job.write(result)
@@ -220,7 +225,10 @@ async def _work(
 
 @contextlib.contextmanager
 def _interruptible(stop: Callable[[], None]) -> Iterator[list[bool]]:
-    """Ctrl-C stops the work, and what has been answered is still written; the list has something in it then."""
+    """Make Ctrl-C call `stop`, so that finished answers are still written.
+
+    The list is empty until then.
+    """
     stopped: list[bool] = []
     if threading.current_thread() is not threading.main_thread():
         yield stopped
@@ -231,30 +239,30 @@ def _interruptible(stop: Callable[[], None]) -> Iterator[list[bool]]:
         stopped.append(True)
         loop.call_soon_threadsafe(stop)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    previous = signal.signal(signal.SIGINT, interrupt)
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result], None]:
-    """What writes an answer to llm's logs."""
+    """Return a function that writes a result to llm's logs. Raises a click error."""
     from ..adapter.log_writer import LogWriter
 
     try:
-        book = stack.enter_context(contextlib.closing(LogWriter()))
+        log_writer = stack.enter_context(contextlib.closing(LogWriter()))
     except (sqlite3.Error, OSError) as error:
         raise click.ClickException(
-            f'llm\'s logs cannot be written: {error}. "llm logs path" says where they are;'
-            " leave --log out to go on without them."
+            f'llm\'s logs cannot be written: {error}. "llm logs path" shows where they are.'
+            " Without --log they are not needed."
         ) from None
 
     def write(result: Result) -> None:
         assert result.request is not None
         assert result.completion is not None
         try:
-            book.write(result.request, result.completion)
+            log_writer.write(result.request, result.completion)
         except (sqlite3.Error, UnicodeEncodeError) as error:
             progress.say(f"An answer is not in llm's logs: {error}.")
 
@@ -262,27 +270,27 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
 
 
 def _conclude(job: Job, target: Path, stopped: bool) -> None:
-    """Say what came of it; exits with 1 or 130 where rows have no answer."""
+    """Print a summary. Exits with 130 after Ctrl-C, with 1 if a row has failed or an id is not unique."""
     tally, twice = job.tally, job.selection.twice
-    words = [f"{tally.answered:,} answered, {tally.failed:,} failed, {tally.tokens:,} tokens"]
+    parts = [f"{tally.answered:,} answered, {tally.failed:,} failed, {tally.tokens:,} tokens"]
     if tally.already:
-        words.append(f"{tally.already:,} had an answer before")
+        parts.append(f"{tally.already:,} had an answer before")
     if tally.left:
-        words.append(f"{tally.left:,} not asked yet")
-    click.echo(f"{', '.join(words)}: {target}", err=True)
+        parts.append(f"{tally.left:,} not asked yet")
+    click.echo(f"{', '.join(parts)}: {target}", err=True)
     if stopped:
         click.echo(_STOPPED, err=True)
         raise click.exceptions.Exit(130)
     if twice is not None:
         raise click.ClickException(
             f"The id {twice.id!r} occurs twice, in line {twice.lines[0]:,} and in line"
-            f" {twice.lines[1]:,}: nothing from there on was asked. Change one of them; the same"
-            " command again goes on."
+            f" {twice.lines[1]:,}. Rows from there on were not asked. Change one of the ids and run"
+            " the same command to resume."
         )
     if tally.failed:
         click.echo(
-            f'The errors are in {target} ("error"). The same command again asks the failed ones once'
-            " more; with --retry-failed only those.",
+            f'The errors are in {target} ("error"). Run the same command to ask the failed rows again;'
+            " with --retry-failed, only those.",
             err=True,
         )
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""Time to first token and tokens/s by provider over time, as bars of text."""
+"""Draw time to first token and tokens/s of each provider over time, as bars of text."""
 
 from __future__ import annotations
 
@@ -20,44 +20,46 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 COLUMNS = 44
 NAME = 14
-"""With the figures behind the bars, a line has 80 characters at most."""
+"""Columns of the bars and of the name: with the figures, a line has at most 80 characters."""
 
 
 def echo(stats: Stats) -> None:
-    """Print two panels with a line of bars for each provider: medians over time, of which the
-    highest fills its line. Needs an answer."""
+    """Print two panels with one line of bars per provider: medians over time, scaled to the highest
+    of the line. `stats` must have an answer."""
     assert stats.span is not None
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Windows writes to a file in a code page that has no bars.
+        # On Windows, the code page of a redirected stdout lacks the bars.
         sys.stdout.reconfigure(errors="replace")
-    first, last = (moment.timestamp() for moment in stats.span)
+    first, last = (time.timestamp() for time in stats.span)
     width = (last - first) / COLUMNS or 1.0
     providers = stats.by_provider()
     for name, unit, values in _PANELS:
         head = f"{name} over time"
         click.echo(click.style(f"{head:{NAME + 2 + COLUMNS}}  {'median':>8}  {'█':>8}", bold=True))
-        for one in providers:
-            known = [value for value in values(one) if not isnan(value)]
-            middles = _middles(one, values(one), first, width)
-            highest = max((value for value in middles if value is not None), default=None)
-            bars = "".join(_bar(value, highest) for value in middles)
+        for series in providers:
+            known = [value for value in values(series) if not isnan(value)]
+            medians = _medians(series, values(series), first, width)
+            highest = max((value for value in medians if value is not None), default=None)
+            bars = "".join(_bar(value, highest) for value in medians)
             figures = [_figure(median(known) if known else None, unit), _figure(highest, unit)]
-            click.echo(f"{_cut(one.provider):{NAME}}  {bars}  {figures[0]:>8}  {figures[1]:>8}")
+            click.echo(f"{_cut(series.provider):{NAME}}  {bars}  {figures[0]:>8}  {figures[1]:>8}")
         click.echo()
-    begin, end = (f"{moment:%Y-%m-%d %H:%M}" for moment in stats.span)
+    begin, end = (f"{time:%Y-%m-%d %H:%M}" for time in stats.span)
     click.echo(f"{'':{NAME}}  {begin}{end:>{COLUMNS - len(begin)}}  UTC")
 
 
 _PANELS: tuple[tuple[str, str, Callable[[Series], array[float]]], ...] = (
-    ("first token", " s", lambda one: one.ttft),
-    ("tokens/s", "", lambda one: one.rates),
+    ("first token", " s", lambda series: series.ttft),
+    ("tokens/s", "", lambda series: series.rates),
 )
 
 
-def _middles(one: Series, values: array[float], first: float, width: float) -> list[float | None]:
-    """The median for each column, None where there is no value."""
+def _medians(
+    series: Series, values: array[float], first: float, width: float
+) -> list[float | None]:
+    """The median of each column, None without a value."""
     columns: list[list[float]] = [[] for _ in range(COLUMNS)]
-    for time, value in zip(one.times, values, strict=True):
+    for time, value in zip(series.times, values, strict=True):
         if not isnan(value):
             columns[min(int((time - first) / width), COLUMNS - 1)].append(value)
     return [median(column) if column else None for column in columns]

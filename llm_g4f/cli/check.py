@@ -1,4 +1,4 @@
-"""`llm g4f check`: whether the providers really answer."""
+"""`llm g4f check`: test providers with a short prompt."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import click
 from .errors import handle_errors
 
 SECONDS = 30.0
-"""The longest that one provider may take."""
+"""Time limit for each provider."""
 
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def check(names: tuple[str, ...], json: bool) -> None:
-    """Ask the providers NAMES, or all that take part, for one short answer, all at once.
+    """Test the providers NAMES, or all on the route of gpt-4o, with a short prompt.
 
-    Exits with 1 if one of them does not answer.
+    All are asked at the same time. Exits with 1 if a provider fails.
     """
     from ..sync import loop_thread
     from . import table
 
-    found = loop_thread().run(lambda: _all(names))
+    rows = loop_thread().run(lambda: _check_all(names))
     if json:
-        click.echo(json_format.dumps(found, indent=2))
+        click.echo(json_format.dumps(rows, indent=2))
     else:
         table.echo(
             ("provider", "first token", "total", "answer"),
@@ -39,14 +39,14 @@ def check(names: tuple[str, ...], json: bool) -> None:
                     f"{row['seconds']:.2f} s",
                     row["model"] or row["error"] or "",
                 )
-                for row in found
+                for row in rows
             ],
         )
-    if any(row["error"] for row in found):
+    if any(row["error"] for row in rows):
         raise click.exceptions.Exit(1)
 
 
-async def _all(names: tuple[str, ...]) -> list[dict[str, Any]]:
+async def _check_all(names: tuple[str, ...]) -> list[dict[str, Any]]:
     from .. import config
     from ..request import ChatRequest
     from ..routing.registry import Registry
@@ -56,10 +56,10 @@ async def _all(names: tuple[str, ...]) -> list[dict[str, Any]]:
     if not names:
         route = await resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
         names = tuple(candidate.provider.name for candidate in route.candidates)
-    return list(await asyncio.gather(*(_one(name, registry) for name in names)))
+    return list(await asyncio.gather(*(_check(name, registry) for name in names)))
 
 
-async def _one(name: str, registry: Any) -> dict[str, Any]:
+async def _check(name: str, registry: Any) -> dict[str, Any]:
     from ..errors import G4FError
     from ..request import ChatRequest
     from ..routing.fallback import Fallback

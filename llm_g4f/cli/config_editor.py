@@ -1,4 +1,4 @@
-"""Changes to g4f.yaml that keep the user's comments and order."""
+"""Edit g4f.yaml and keep the user's comments and order."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..errors import ConfigError
 
 @contextmanager
 def editing() -> Iterator[Any]:
-    """The `providers:` of g4f.yaml as a mapping, to be changed; written back in one step.
+    """Edit `providers:` of g4f.yaml as a mapping. The file is replaced in one step at the end.
 
-    What would not be a valid configuration afterwards is a `ConfigError`, and not written.
+    Raises `ConfigError` if the file is invalid, before or after the edit, and leaves it as it is.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
     path = config.config_path()
-    # A file that is wrong now is the user's to mend: an edit could lose what she meant.
+    # Only the user knows what an invalid file was meant to say.
     config.load()
     yaml = YAML()
     yaml.preserve_quotes = True

@@ -1,4 +1,4 @@
-"""`llm g4f disable`: no prompt goes to a provider any more."""
+"""`llm g4f disable`: send no more prompts to a provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import handle_errors
 @click.argument("name")
 @handle_errors
 def disable(name: str) -> None:
-    """Keep provider NAME out, even where a route or -o provider names it."""
+    """Disable provider NAME, even where a route or -o provider names it."""
     from .config_editor import editing
     from .validation import check_name
 

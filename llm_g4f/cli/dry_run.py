@@ -1,4 +1,4 @@
-"""`llm g4f batch --dry-run`: what a run would do, and about what it would cost."""
+"""`llm g4f batch --dry-run`: show what a run would ask, and estimate its cost."""
 
 from __future__ import annotations
 
@@ -29,20 +29,24 @@ from .route import echo
 if TYPE_CHECKING:
     from ..batch.readers import Row
 
-_LETTERS = 4
-"""Characters to a token: a rule of thumb for English."""
+_CHARS_PER_TOKEN = 4
+"""A rule of thumb for English."""
+
+_Group = tuple[str, tuple[str, ...], bool]
+"""Model, named providers and `exact` of a request: rows that agree in these share a route."""
 
 
 class _DryRun(Struct):
-    """`prompts` and `letters` (characters) of what would be asked, by model and who is named for it."""
+    """What a run would ask. `states`: rows by their state in the results file; `prompts` and
+    `characters` of the rows to ask."""
 
     tally: Progress = field(default_factory=Progress)
-    before: Counter[State] = field(default_factory=Counter)
-    prompts: Counter[tuple[str, tuple[str, ...], bool]] = field(default_factory=Counter)
-    letters: Counter[tuple[str, tuple[str, ...], bool]] = field(default_factory=Counter)
+    states: Counter[State] = field(default_factory=Counter)
+    prompts: Counter[_Group] = field(default_factory=Counter)
+    characters: Counter[_Group] = field(default_factory=Counter)
 
 
-def forecast(
+def print_forecast(
     rows: Iterator[Row],
     target: Path,
     defaults: JSON,
@@ -50,46 +54,51 @@ def forecast(
     limit: int | None,
     retry_failed: bool,
 ) -> None:
-    """Print it. Nothing is sent, and OUT stays as it is."""
+    """Print what a run would ask, which providers, and the estimated cost of the prompts.
+
+    Sends nothing and does not change OUT. Raises `G4FError`.
+    """
     settings = Settings(
         defaults.pop("provider", None), defaults.pop("api_key", None), None, None, None, None
     )
-    found = _DryRun()
-    with closing(IdIndex()) as survey:
+    forecast = _DryRun()
+    with closing(IdIndex()) as index:
         try:
             with target.open("rb") as file:
-                scan(file, target, survey)
+                scan(file, target, index)
         except FileNotFoundError:
             pass
         except OSError as error:
             raise LedgerError(f"{target} cannot be read: {error.strerror}.") from None
         selection = Selection(
-            survey,
-            found.tally,
+            index,
+            forecast.tally,
             prepare=prepare,
             refuse=lambda *_: None,
             limit=limit,
             retry_failed=retry_failed,
         )
         asyncio.run(
-            _count(found, selection, survey, rows, lambda row: to_request(row, defaults, settings))
+            _count(
+                forecast, selection, index, rows, lambda row: to_request(row, defaults, settings)
+            )
         )
-        tally, before = found.tally, found.before
+        tally, states = forecast.tally, forecast.states
         click.echo(
-            f"{before.total():,} to ask: {before[State.MISSING]:,} missing, {before[State.FAILED]:,} failed"
+            f"{states.total():,} to ask: {states[State.MISSING]:,} missing, {states[State.FAILED]:,} failed"
         )
         click.echo(f"{tally.already:,} done")
         if tally.failed:
-            click.echo(f"{tally.failed:,} cannot be asked: their rows are at fault")
+            click.echo(f"{tally.failed:,} invalid rows")
         if tally.left:
-            click.echo(f"{tally.left:,} missing, and left so")
+            click.echo(f"{tally.left:,} missing, not asked with --retry-failed")
         if selection.twice is not None:
             lines = selection.twice.lines
             click.echo(
-                f"The id {selection.twice.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: that is where a run ends."
+                f"The id {selection.twice.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: a run stops there."
             )
     registry = settings.registry()
-    for (model, providers, exact), prompts in found.prompts.most_common():
+    for (model, providers, exact), prompts in forecast.prompts.most_common():
         named = f" (-o provider {','.join(providers)})" if providers else ""
         click.echo(f"\n{model}{named}, {prompts:,} prompts:")
         request = ChatRequest(
@@ -97,24 +106,24 @@ def forecast(
         )
         route = asyncio.run(resolve_route(request, registry))
         echo(route, model)
-        tokens = found.letters[model, providers, exact] // _LETTERS
-        about = f"Input: about {tokens:,} tokens ({_LETTERS} characters each)"
+        tokens = forecast.characters[model, providers, exact] // _CHARS_PER_TOKEN
+        estimate = f"Input: about {tokens:,} tokens ({_CHARS_PER_TOKEN} characters each)"
         if route.candidates:
-            about += _cost(
+            estimate += _cost(
                 route.candidates[0].provider.name,
                 route.candidates[0].served.model,
                 tokens,
                 registry,
             )
-        click.echo(f"{about}. The answers' tokens come on top.")
-    if found.prompts and not has_table():
+        click.echo(f"{estimate}. The tokens of the answers are extra.")
+    if forecast.prompts and not has_table():
         click.echo("For an estimate of the price: llm install 'llm-g4f[prices]'")
 
 
 async def _count(
-    found: _DryRun,
+    forecast: _DryRun,
     selection: Selection,
-    survey: IdIndex,
+    index: IdIndex,
     rows: Iterator[Row],
     request_of: Callable[[JSON], ChatRequest],
 ) -> None:
@@ -122,14 +131,14 @@ async def _count(
         try:
             request = request_of(row)
         except G4FError:
-            found.tally.failed += 1
+            forecast.tally.failed += 1
             continue
-        state = survey.state(row["id"])
-        found.before[State.MISSING if state is State.MISSING else State.FAILED] += 1
-        whose = (request.model, request.providers, request.exact)
-        found.prompts[whose] += 1
-        found.letters[whose] += sum(
-            len(text_of(one.get("content")) or "") for one in request.messages
+        state = index.state(row["id"])
+        forecast.states[State.MISSING if state is State.MISSING else State.FAILED] += 1
+        group = (request.model, request.providers, request.exact)
+        forecast.prompts[group] += 1
+        forecast.characters[group] += sum(
+            len(text_of(message.get("content")) or "") for message in request.messages
         )
 
 

@@ -1,4 +1,4 @@
-"""`llm g4f enable`: consent to a provider."""
+"""`llm g4f enable`: allow a provider to receive prompts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .errors import handle_errors
 @click.argument("name")
 @handle_errors
 def enable(name: str) -> None:
-    """Let provider NAME take part."""
+    """Enable provider NAME, so that prompts may go there."""
     from ..providers.catalogue import PROVIDERS
     from .config_editor import editing
     from .validation import check_name
 
     check_name(name)
-    row = PROVIDERS.get(name)
-    if row is not None and row.kind == "anonymous":
-        trains_on_prompts = " They may be used for training." if row.trains_on_prompts else ""
+    spec = PROVIDERS.get(name)
+    if spec is not None and spec.kind == "anonymous":
+        training = " They may be used for training." if spec.trains_on_prompts else ""
         click.echo(
             f"{name} is a public endpoint without a contract: your prompts will go to"
-            f" {row.base_url}.{trains_on_prompts}"
+            f" {spec.base_url}.{training}"
         )
     with editing() as providers:
         entry = providers.setdefault(name, {})

@@ -1,4 +1,4 @@
-"""Errors of commands: our words after "Error: ", exit code 1, no traceback."""
+"""Show our errors as click does: the message after "Error: ", exit code 1, no traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose errors are said as click says its own, a broken g4f.yaml first of all."""
+    """Turn our errors into click's. An invalid g4f.yaml is reported before the command runs."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

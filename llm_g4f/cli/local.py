@@ -1,4 +1,4 @@
-"""`llm g4f local …`: the embedded model's weights."""
+"""`llm g4f local …`: the model file of the local model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .errors import handle_errors
 
 @click.group()
 def local() -> None:
-    """The embedded model: a small one that runs on this machine."""
+    """Manage the small model that runs on this machine."""
 
 
 @local.command()
-@click.option("--force", is_flag=True, help="Fetch the weights even if they are there.")
+@click.option("--force", is_flag=True, help="Fetch the model again even if it is there.")
 @handle_errors
 def install(force: bool) -> None:
-    """Fetch the embedded model's weights (98 MB), checked against their hash."""
+    """Fetch the local model (98 MB) and check its hash."""
     from ..local import runtime, weights
     from ..sync import loop_thread
 
@@ -30,7 +30,7 @@ def install(force: bool) -> None:
         click.echo(f"Fetched {found.path}")
     if not runtime.is_installed():
         raise click.ClickException(
-            "The weights are there, but what runs them is not: llm install 'llm-g4f[local]'"
+            "The model is there, but its runtime is missing: llm install 'llm-g4f[local]'"
         )
 
 
@@ -38,7 +38,7 @@ def install(force: bool) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @handle_errors
 def use(path: Path) -> None:
-    """Use the model file PATH (.gguf) instead."""
+    """Use your own model file PATH (.gguf)."""
     from ..local import runtime, weights
 
     chosen = weights.use(path, runtime.try_out)
@@ -48,7 +48,7 @@ def use(path: Path) -> None:
 @local.command()
 @handle_errors
 def status() -> None:
-    """What the embedded model is, and whether it can run."""
+    """Show the local model and whether it can run."""
     from ..local import runtime, weights
 
     click.echo(
@@ -58,15 +58,15 @@ def status() -> None:
     if found is None:
         click.echo("weights: not there; fetched at the first prompt, or by: llm g4f local install")
         return
-    wrong = found.check()
+    problem = found.check()
     click.echo(f"model:   {found.model}")
-    click.echo(f"weights: {found.path} ({'whole' if wrong is None else wrong})")
+    click.echo(f"weights: {found.path} ({'whole' if problem is None else problem})")
 
 
 @local.command()
 @handle_errors
 def remove() -> None:
-    """Delete the fetched weights, and forget a chosen file (which stays where it is)."""
+    """Delete the fetched model and forget the file chosen with "use" (the file stays)."""
     from ..local import weights
 
     removed = weights.remove()

@@ -1,15 +1,15 @@
-"""How the providers did, from llm's logs: answers, failures survived, time to first token, tokens/s.
+"""Read statistics of the providers from llm's logs: answers, failures, time to first token, tokens/s.
 
-An answer is a turn that this package gave, known by the receipt in its `response_json`. A prompt that nobody
-answered is not in llm's logs. What each figure means:
+An answer is a response with a receipt in its `response_json`. llm does not log prompts without an
+answer. The figures:
 
-- first token: seconds from when the provider that answered was asked to its first text,
-  reasoning or tool call. What was lost on others before it is not in it.
-- tokens/s: the provider's own count of output tokens over the seconds behind the first token. Without
-  a count there is none, and none for an answer that came in one piece (`ONE_PIECE`). Reasoning tokens
-  count if the reasoning was sent: what was thought in silence came before the first token.
+- first token: seconds from the request to the provider that answered until its first text, reasoning
+  or tool call. Excludes time spent on providers that failed before.
+- tokens/s: the provider's count of output tokens divided by the seconds after the first token. Unknown
+  without a count, and for an answer that came in one piece (`ONE_PIECE`). Reasoning tokens count only
+  if the reasoning was sent; otherwise they were produced before the first token.
 - p95 and p5: the value that 95 or 5 of 100 answers stay at or below (`statistics.quantiles`, inclusive).
-- price: what the logs say, in US dollars; nothing is priced afterwards, for prices change.
+- price: as logged, in US dollars. Answers without a logged price get none, since prices change.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from ..errors import G4FError
 JSON = dict[str, Any]
 
 ONE_PIECE = 0.01
-"""Seconds: whoever sends all the rest within it behind the first token sent the answer whole."""
+"""Seconds: an answer that ends this soon after its first token was sent in one piece."""
 
-PATIENCE = 5.0
-"""Seconds to wait for another process that is writing; it does so for milliseconds."""
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process that is writing, which takes milliseconds."""
 
 P5, MEDIAN, P95 = 0, 9, 18
-"""Their places among the nineteen cuts between twentieths."""
+"""Indexes into the 19 cut points of `statistics.quantiles(n=20)`."""
 
 _QUERY = """
 select cast(datetime_utc as text), cast(resolved_model as text), input_tokens, output_tokens,
@@ -52,14 +52,14 @@ where datetime_utc >= ? and response_json glob '*"g4f": *'
 
 
 class _Reference(Struct, gc=False):
-    """What differs from the object that stands in for it."""
+    """The fields that differ from the referenced object."""
 
     u: StoredReceipt | None = None
 
 
 class StoredReceipt(Struct, gc=False):
-    """A receipt or an attempt as llm stores it: whole, or (`$`) as what differs from what its message
-    notes of the provider and the model, which is then left out here (condense-json's merge)."""
+    """A receipt or an attempt as llm stores it: complete, or as a reference (`$`) to an object in the
+    message plus the fields that differ (condense-json's merge)."""
 
     reference: _Reference | str | None = field(default=None, name="$")
     requested_model: str | None = None
@@ -91,8 +91,8 @@ _NO_DETAILS = _Details()
 
 
 class Series:
-    """One value of each for every answer: `times` (seconds since 1970), `ttft` (seconds), `rates`
-    (tokens/s); NaN where nobody knows. Eight bytes each: logs may be long."""
+    """Answers of a provider: `times` (seconds since 1970), `ttft` (seconds) and `rates` (tokens/s),
+    one value per answer, NaN if unknown. Arrays of doubles, since logs may be long."""
 
     def __init__(self, provider: str) -> None:
         self.provider = provider
@@ -110,8 +110,8 @@ class Series:
 
 
 class Served(Series):
-    """What one provider answered with one model. `after_failures`: answers for which somebody
-    failed before; `counted`: those with a count of tokens; `priced`: those with a price."""
+    """Answers of one provider with one model. `after_failures`: answers after another attempt had
+    failed; `counted`: answers with token counts; `priced`: answers with a price."""
 
     def __init__(self, provider: str, model: str) -> None:
         super().__init__(provider)
@@ -138,8 +138,7 @@ class Served(Series):
 
 
 class Failure(Struct):
-    """Failed attempts that an answer followed: `error` is the error's class name, `seconds` the
-    time they took together."""
+    """Failed attempts before an answer. `error` is the error's class name, `seconds` their total time."""
 
     provider: str
     model: str
@@ -160,14 +159,17 @@ class Failure(Struct):
 
 
 class Stats:
-    """All of it, or what concerns `model`; `served` and `failures` with the most frequent first."""
+    """Statistics of all answers, or of those for or by `model`. `served` and `failures` are sorted,
+    most frequent first."""
 
     def __init__(
         self, served: Iterable[Served], failures: Iterable[Failure], model: str | None = None
     ) -> None:
         self.model = model
-        self.served = sorted(served, key=lambda one: (-len(one), one.provider, one.model))
-        self.failures = sorted(failures, key=lambda one: (-one.count, one.provider, one.error))
+        self.served = sorted(served, key=lambda entry: (-len(entry), entry.provider, entry.model))
+        self.failures = sorted(
+            failures, key=lambda failure: (-failure.count, failure.provider, failure.error)
+        )
 
     @property
     def answers(self) -> int:
@@ -175,23 +177,23 @@ class Stats:
 
     @property
     def after_failures(self) -> int:
-        return sum(one.after_failures for one in self.served)
+        return sum(served.after_failures for served in self.served)
 
     @property
     def span(self) -> tuple[datetime, datetime] | None:
-        """When the first answer was asked for, and the last, in UTC; None without answers."""
+        """Times of the first and the last request, in UTC; None without answers."""
         if not self.served:
             return None
-        first = min(min(one.times) for one in self.served)
-        last = max(max(one.times) for one in self.served)
+        first = min(min(served.times) for served in self.served)
+        last = max(max(served.times) for served in self.served)
         return datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
 
     def by_provider(self) -> list[Series]:
-        """All models of a provider together; the provider with the most answers first."""
-        found: dict[str, Series] = {}
-        for one in self.served:
-            found.setdefault(one.provider, Series(one.provider)).extend(one)
-        return sorted(found.values(), key=lambda one: (-len(one), one.provider))
+        """One series per provider, over all its models; the provider with the most answers first."""
+        merged: dict[str, Series] = {}
+        for served in self.served:
+            merged.setdefault(served.provider, Series(served.provider)).extend(served)
+        return sorted(merged.values(), key=lambda series: (-len(series), series.provider))
 
     def to_dict(self) -> JSON:
         first, last = self.span or (None, None)
@@ -200,89 +202,92 @@ class Stats:
             "answers_after_failures": self.after_failures,
             "first_utc": first and first.isoformat(),
             "last_utc": last and last.isoformat(),
-            "providers": [one.to_dict() for one in self.served],
-            "failures": [one.to_dict() for one in self.failures],
+            "providers": [served.to_dict() for served in self.served],
+            "failures": [failure.to_dict() for failure in self.failures],
         }
 
 
-def _quantiles(values: Iterable[float], **places: int) -> dict[str, float | None]:
-    """Twentieths of `values` by name, None where no value is known."""
+def _quantiles(values: Iterable[float], **indexes: int) -> dict[str, float | None]:
+    """Quantiles of `values` by name, each None if no value is known."""
     known = [value for value in values if not isnan(value)]
     if not known:
-        return dict.fromkeys(places)
+        return dict.fromkeys(indexes)
     if len(known) == 1:
         known *= 2
     cuts = statistics.quantiles(known, n=20, method="inclusive")
-    return {name: round(cuts[place], 3) for name, place in places.items()}
+    return {name: round(cuts[index], 3) for name, index in indexes.items()}
 
 
 def read(path: Path, since: datetime | None = None, model: str | None = None) -> Stats:
-    """Read llm's log database at `path`; nothing is ever written to it.
+    """Read llm's log database at `path`, opened read-only.
 
-    `since` leaves out what was asked before, `model` all but answers to a request for it or by it
-    (`gpt-4o`, `groq/openai/gpt-oss-120b`). Raises `G4FError` for a file that is not what llm 0.36 writes.
+    `since` excludes earlier requests, `model` all but requests for it and answers by it (`gpt-4o`,
+    `groq/openai/gpt-oss-120b`). Raises `G4FError` for a file that llm 0.36 has not written.
     """
     served: dict[tuple[str, str], Served] = {}
     failures: dict[tuple[Any, ...], Failure] = {}
-    payload, details = msgspec.json.Decoder(_Payload), msgspec.json.Decoder(_Details)
-    for time, resolved, sent, answered, detailed, response, silent in _rows(path, since):
+    decode_payload = msgspec.json.Decoder(_Payload).decode
+    decode_details = msgspec.json.Decoder(_Details).decode
+    for time, resolved, tokens_in, tokens_out, token_details, response, hidden in _rows(
+        path, since
+    ):
         try:
-            said = payload.decode(response)
-            known = details.decode(detailed) if detailed else _NO_DETAILS
-            asked = datetime.fromisoformat(time.decode())
+            payload = decode_payload(response)
+            details = decode_details(token_details) if token_details else _NO_DETAILS
+            requested_at = datetime.fromisoformat(time.decode())
             name = (resolved or b"").decode()
         except (msgspec.DecodeError, ValueError):
             continue
-        receipt = _whole(said.g4f)
+        receipt = _resolve(payload.g4f)
         if receipt is None or not name:
             continue
-        who = provider, served_model = _parts(name, receipt, said.model)
+        key = provider, served_model = _provider_and_model(name, receipt, payload.model)
         if model is not None and model not in (receipt.requested_model, served_model, name):
             continue
-        one = served.get(who)
-        if one is None:
-            one = served[who] = Served(provider, served_model)
+        entry = served.get(key)
+        if entry is None:
+            entry = served[key] = Served(provider, served_model)
         last = None
         failed = False
-        for attempt in map(_whole, receipt.attempts):
+        for attempt in map(_resolve, receipt.attempts):
             last = attempt
             if attempt is not None and attempt.outcome != "ok":
                 failed = True
-                _count(failures, attempt, who)
-        one.exact += receipt.exact is True
-        one.after_failures += failed
-        if isinstance(sent, int) and isinstance(answered, int):
-            one.counted += 1
-            one.input_tokens += sent
-            one.output_tokens += answered
+                _count(failures, attempt, key)
+        entry.exact += receipt.exact is True
+        entry.after_failures += failed
+        if isinstance(tokens_in, int) and isinstance(tokens_out, int):
+            entry.counted += 1
+            entry.input_tokens += tokens_in
+            entry.output_tokens += tokens_out
         else:
-            answered = None
-        if known.price_usd is not None:
-            one.priced += 1
-            one.price += known.price_usd
-        if silent and answered and known.completion_tokens_details is not None:
-            answered -= known.completion_tokens_details.reasoning_tokens
-        if asked.tzinfo is None:
-            asked = asked.replace(tzinfo=UTC)
-        one.times.append(asked.timestamp())
-        ttft, rate = _speed(receipt, last, answered)
-        one.ttft.append(ttft)
-        one.rates.append(rate)
+            tokens_out = None
+        if details.price_usd is not None:
+            entry.priced += 1
+            entry.price += details.price_usd
+        if hidden and tokens_out and details.completion_tokens_details is not None:
+            tokens_out -= details.completion_tokens_details.reasoning_tokens
+        if requested_at.tzinfo is None:
+            requested_at = requested_at.replace(tzinfo=UTC)
+        entry.times.append(requested_at.timestamp())
+        ttft, rate = _speed(receipt, last, tokens_out)
+        entry.ttft.append(ttft)
+        entry.rates.append(rate)
     return Stats(served.values(), failures.values(), model)
 
 
-def _whole(said: StoredReceipt | None) -> StoredReceipt | None:
-    """What is said of a receipt or an attempt, without what llm put in its place."""
-    if said is None or said.reference is None:
-        return said
-    return said.reference.u if isinstance(said.reference, _Reference) else None
+def _resolve(stored: StoredReceipt | None) -> StoredReceipt | None:
+    """The fields of a receipt or an attempt, without llm's reference around them."""
+    if stored is None or stored.reference is None:
+        return stored
+    return stored.reference.u if isinstance(stored.reference, _Reference) else None
 
 
 def _count(
-    failures: dict[tuple[Any, ...], Failure], attempt: StoredReceipt, who: tuple[str, str]
+    failures: dict[tuple[Any, ...], Failure], attempt: StoredReceipt, served_by: tuple[str, str]
 ) -> None:
-    provider = attempt.provider if isinstance(attempt.provider, str) else who[0]
-    model = attempt.model if isinstance(attempt.model, str) else who[1]
+    provider = attempt.provider if isinstance(attempt.provider, str) else served_by[0]
+    model = attempt.model if isinstance(attempt.model, str) else served_by[1]
     key = (provider, model, attempt.outcome or "", attempt.status)
     failure = failures.setdefault(key, Failure(*key))
     failure.count += 1
@@ -292,26 +297,28 @@ def _count(
 def _rows(path: Path, since: datetime | None) -> Iterator[tuple[Any, ...]]:
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, timeout=PATIENCE, uri=True)) as database:
+        with closing(sqlite3.connect(uri, timeout=BUSY_TIMEOUT, uri=True)) as database:
             database.text_factory = bytes
             begin = since.astimezone(UTC).isoformat() if since is not None else ""
             yield from database.execute(_QUERY, (begin,))
     except sqlite3.Error as error:
         if str(error).startswith("no such "):
             raise G4FError(
-                f"{path} is no log database of llm 0.36 or newer ({error}). If an older llm wrote"
-                f' it, "llm logs -d {path}" brings it up to date.'
+                f"{path} is not a log database of llm 0.36 or newer ({error}). If an older llm wrote"
+                f' it, upgrade it with "llm logs -d {path}".'
             ) from None
         if getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK":
             raise G4FError(
-                f'{path} is as a broken-off write left it: "llm logs -d {path}" takes that back.'
+                f'{path} has an interrupted write: repair it with "llm logs -d {path}".'
             ) from None
         raise G4FError(f"{path} cannot be read: {error}.") from None
 
 
-def _parts(name: str, receipt: StoredReceipt, served: str | JSON | None) -> tuple[str, str]:
-    """The provider and the model of a resolved model, which are in the receipt unless llm left them
-    out of it. Both may have slashes."""
+def _provider_and_model(
+    name: str, receipt: StoredReceipt, served: str | JSON | None
+) -> tuple[str, str]:
+    """Provider and model of an answer: from the receipt, or from the resolved model `name` if llm
+    stored a reference. Both may contain slashes."""
     if isinstance(receipt.provider, str) and isinstance(receipt.model, str):
         return receipt.provider, receipt.model
     if isinstance(served, str) and name.endswith("/" + served):
@@ -323,12 +330,12 @@ def _parts(name: str, receipt: StoredReceipt, served: str | JSON | None) -> tupl
 def _speed(
     receipt: StoredReceipt, last: StoredReceipt | None, tokens: int | None
 ) -> tuple[float, float]:
-    """Seconds to the first token, and tokens/s; NaN is unknown. `last` is the attempt that succeeded."""
+    """Seconds to the first token and tokens/s, NaN if unknown. `last` is the successful attempt."""
     ttft, seconds = receipt.ttft, receipt.seconds
     if ttft is None or seconds is None:
         return nan, nan
-    behind = seconds - ttft
+    after_first = seconds - ttft
     if last is not None and last.seconds is not None:
-        # Receipts are exact to a millisecond.
-        ttft = max(last.seconds - behind, 0.0)
-    return ttft, tokens / behind if tokens and tokens > 1 and behind >= ONE_PIECE else nan
+        # Clamped, since receipts are rounded to a millisecond.
+        ttft = max(last.seconds - after_first, 0.0)
+    return ttft, tokens / after_first if tokens and tokens > 1 and after_first >= ONE_PIECE else nan

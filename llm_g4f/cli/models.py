@@ -1,4 +1,4 @@
-"""`llm g4f models`: what a provider lists."""
+"""`llm g4f models`: list the models of a provider."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .errors import handle_errors
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def models(name: str | None, json: bool) -> None:
-    """The model ids that provider NAME lists; without NAME, of all that take part."""
+    """List the model ids of provider NAME, or of all providers on the route of gpt-4o."""
     from .. import config
     from ..errors import G4FError
     from ..request import ChatRequest

@@ -1,4 +1,4 @@
-"""`llm g4f path`: where g4f.yaml is."""
+"""`llm g4f path`: show the path of g4f.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import handle_errors
 @click.command()
 @handle_errors
 def path() -> None:
-    """Where g4f.yaml is, or would be."""
+    """Show where g4f.yaml is, or would be."""
     from ..config.files import config_path
 
     click.echo(config_path())

@@ -1,4 +1,4 @@
-"""Time to first token and tokens/s by provider over time, as a picture (extra `plot`: matplotlib)."""
+"""Draw time to first token and tokens/s of each provider over time, with matplotlib (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Told apart by the colour-blind too (Okabe and Ito, "Color Universal Design", 2008)."""
+"""Safe for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008)."""
 OTHERS = "#7F7F7F"
 
-ENOUGH = 3
-"""Answers that make a median."""
-STEPS = {
+MIN_ANSWERS = 3
+"""Answers needed for a median."""
+INTERVALS = {
     60: "minute",
     300: "5 minutes",
     900: "15 minutes",
@@ -34,16 +34,16 @@ STEPS = {
     2_419_200: "4 weeks",
     31_536_000: "365 days",
 }
-"""What a line has a median for each of: by seconds, the shortest that makes `LONGEST` or fewer."""
-LONGEST = 60
-POINTS = 100
-"""Up to so many answers of a provider are drawn one by one, as are more if they lie too far apart."""
-GAP = 4
-"""So many of them without a median, and the line is broken."""
-DECADE = 10.0
-"""A panel whose largest value is so many times its smallest has a logarithmic axis."""
-INSTANT = 0.001
-"""Seconds: receipts are exact to so much, and a logarithm has no place for nothing."""
+"""Seconds per median of a line, and their names. The shortest with at most `MAX_INTERVALS` is used."""
+MAX_INTERVALS = 60
+MAX_DOTS = 100
+"""Up to this many answers of a provider are drawn as dots; more are too, if they are sparse."""
+MAX_GAP = 4
+"""A line is broken after more intervals without a median."""
+LOG_RATIO = 10.0
+"""A panel has a logarithmic axis if its largest value is at least this many times the smallest."""
+MIN_VALUE = 0.001
+"""Seconds, the precision of receipts: a logarithmic axis cannot show 0."""
 
 _STYLE = {
     "axes.axisbelow": True,
@@ -64,10 +64,10 @@ _STYLE = {
 
 
 def draw(stats: Stats, path: Path) -> None:
-    """Write the picture to `path`; its suffix says which format (.png, .svg, .pdf …).
+    """Write the picture to `path`, in the format of its suffix (.png, .svg, .pdf …).
 
-    Raises `G4FError` without matplotlib, without answers, for a suffix that is no picture's, and where
-    the file cannot be written.
+    Raises `G4FError` without matplotlib, without answers, for an unsupported suffix, and if the file
+    cannot be written.
     """
     try:
         import matplotlib.style
@@ -79,9 +79,9 @@ def draw(stats: Stats, path: Path) -> None:
     known = FigureCanvasAgg.get_supported_filetypes()
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in known:
-        raise G4FError(f"{path} says no format that can be drawn: .{', .'.join(sorted(known))}.")
+        raise G4FError(f"{path} has an unsupported format: use .{', .'.join(sorted(known))}.")
     if stats.span is None:
-        raise G4FError("There is nothing to draw: no answers.")
+        raise G4FError("Nothing to draw: no answers yet.")
     with matplotlib.style.context(["default", _STYLE]):
         picture = figure(stats)
         FigureCanvasAgg(picture)
@@ -92,44 +92,48 @@ def draw(stats: Stats, path: Path) -> None:
 
 
 def figure(stats: Stats) -> Figure:
-    """Two panels over one time axis: time to first token above, tokens/s below. Needs an answer."""
+    """Two panels over one time axis: time to first token above, tokens/s below.
+
+    `stats` must have an answer.
+    """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     assert stats.span is not None
     first, last = stats.span
     span = (last - first).total_seconds()
-    step = next((step for step in STEPS if span / step <= LONGEST), max(STEPS))
+    interval = next((step for step in INTERVALS if span / step <= MAX_INTERVALS), max(INTERVALS))
     picture = Figure(figsize=(10, 6.4), layout="constrained")
     upper, lower = picture.subplots(2, 1, sharex=True)
-    shown = list(zip(_fewer(stats.by_provider()), (*COLOURS, OTHERS), strict=False))
-    dotted = False
+    shown = list(zip(_limited(stats.by_provider()), (*COLOURS, OTHERS), strict=False))
+    has_dots = False
     for panel, name, unit, tail, values in (
-        (upper, "Time to first token", "seconds", P95, [one.ttft for one, _ in shown]),
-        (lower, "Output tokens per second", "tokens/s", P5, [one.rates for one, _ in shown]),
+        (upper, "Time to first token", "seconds", P95, [series.ttft for series, _ in shown]),
+        (lower, "Output tokens per second", "tokens/s", P5, [series.rates for series, _ in shown]),
     ):
-        lined = False
-        for (one, colour), series in zip(shown, values, strict=True):
-            known = _known(one.times, series)
-            bins = _bins(known, step)
-            if len(known) > POINTS and sum(map(len, bins.values())) > len(known) / 2:
-                lined = True
-                _line(panel, bins, colour, step, tail)
+        has_lines = False
+        for (series, colour), of_panel in zip(shown, values, strict=True):
+            known = _known(series.times, of_panel)
+            bins = _bins(known, interval)
+            if len(known) > MAX_DOTS and sum(map(len, bins.values())) > len(known) / 2:
+                has_lines = True
+                _line(panel, bins, colour, interval, tail)
             elif known:
-                dotted = True
+                has_dots = True
                 _dots(panel, known, colour)
         band = "up to p95" if tail == P95 else "down to p5"
-        each = f": median of each {STEPS[step]}, band {band}" if lined else ""
-        panel.set_title(name + each, loc="left")
+        detail = f": median of each {INTERVALS[interval]}, band {band}" if has_lines else ""
+        panel.set_title(name + detail, loc="left")
         panel.set_ylabel(unit)
         _scale(panel)
     _time_axis(lower, first, last)
-    note = "\ndots: single answers, dashes: their median" if dotted else ""
+    note = "\ndots: single answers, dashes: their median" if has_dots else ""
     lower.set_xlabel(f"time (UTC){note}")
     picture.suptitle(_title(stats, first, last), fontsize=13, fontweight="bold", x=0.01, ha="left")
     upper.legend(
         handles=[
-            Line2D([], [], color=colour, linewidth=5, label=_label(one)) for one, colour in shown
+            Line2D([], [], color=colour, linewidth=5, label=_label(series))
+            for series, colour in shown
         ],
         loc="upper left",
         bbox_to_anchor=(1.01, 1.03),
@@ -141,24 +145,24 @@ def figure(stats: Stats) -> Figure:
     return picture
 
 
-def _label(one: Series) -> str:
-    name = one.provider if len(one.provider) <= 24 else one.provider[:23] + "…"
-    return f"{name} ({len(one):,})"
+def _label(series: Series) -> str:
+    name = series.provider if len(series.provider) <= 24 else series.provider[:23] + "…"
+    return f"{name} ({len(series):,})"
 
 
-def _fewer(all: list[Series]) -> list[Series]:
-    """As many as there are colours; those with the fewest answers together."""
-    if len(all) <= len(COLOURS) + 1:
-        return all
-    rest = Series(f"{len(all) - len(COLOURS)} others")
-    for one in all[len(COLOURS) :]:
-        rest.extend(one)
-    return [*all[: len(COLOURS)], rest]
+def _limited(providers: list[Series]) -> list[Series]:
+    """One series per colour; the providers with the fewest answers are merged into the last."""
+    if len(providers) <= len(COLOURS) + 1:
+        return providers
+    others = Series(f"{len(providers) - len(COLOURS)} others")
+    for series in providers[len(COLOURS) :]:
+        others.extend(series)
+    return [*providers[: len(COLOURS)], others]
 
 
 def _known(times: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
     return [
-        (time, max(value, INSTANT))
+        (time, max(value, MIN_VALUE))
         for time, value in zip(times, values, strict=True)
         if not isnan(value)
     ]
@@ -169,45 +173,45 @@ def _dots(panel: Axes, known: list[tuple[float, float]], colour: str) -> None:
     panel.scatter(
         _dates(time for time, _ in known),
         values,
-        s=24 if len(known) < POINTS / 2 else 14,
+        s=24 if len(known) < MAX_DOTS / 2 else 14,
         color=colour,
         alpha=0.7,
         linewidths=0,
     )
-    if len(known) >= ENOUGH:
+    if len(known) >= MIN_ANSWERS:
         panel.axhline(median(values), color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
 
 
-def _bins(known: list[tuple[float, float]], step: int) -> dict[int, list[float]]:
-    """The values of each `step` seconds that has `ENOUGH`, in the order of time."""
-    found: dict[int, list[float]] = {}
+def _bins(known: list[tuple[float, float]], interval: int) -> dict[int, list[float]]:
+    """The values of each interval with `MIN_ANSWERS` or more, by its number, in time order."""
+    bins: dict[int, list[float]] = {}
     for time, value in known:
-        found.setdefault(int(time // step), []).append(value)
-    return {place: found[place] for place in sorted(found) if len(found[place]) >= ENOUGH}
+        bins.setdefault(int(time // interval), []).append(value)
+    return {number: bins[number] for number in sorted(bins) if len(bins[number]) >= MIN_ANSWERS}
 
 
-def _line(panel: Axes, bins: dict[int, list[float]], colour: str, step: int, tail: int) -> None:
+def _line(panel: Axes, bins: dict[int, list[float]], colour: str, interval: int, tail: int) -> None:
     times: list[float] = []
-    middles: list[float] = []
+    medians: list[float] = []
     tails: list[float] = []
-    before = None
-    for place, values in bins.items():
-        if before is not None and place - before > GAP:
-            times.append((before + 1) * step)
-            middles.append(nan)
+    previous = None
+    for number, values in bins.items():
+        if previous is not None and number - previous > MAX_GAP:
+            times.append((previous + 1) * interval)
+            medians.append(nan)
             tails.append(nan)
         cuts = quantiles(values, n=20, method="inclusive")
-        times.append((place + 0.5) * step)
-        middles.append(cuts[MEDIAN])
+        times.append((number + 0.5) * interval)
+        medians.append(cuts[MEDIAN])
         tails.append(cuts[tail])
-        before = place
+        previous = number
     dates = _dates(times)
-    panel.fill_between(dates, middles, tails, color=colour, alpha=0.16, linewidth=0)
-    panel.plot(dates, middles, color=colour, linewidth=1.8, marker="o", markersize=2.8)
+    panel.fill_between(dates, medians, tails, color=colour, alpha=0.16, linewidth=0)
+    panel.plot(dates, medians, color=colour, linewidth=1.8, marker="o", markersize=2.8)
 
 
 def _dates(times: Iterable[float]) -> Any:
-    """Matplotlib's numbers, in days, for times in seconds since 1970."""
+    """Convert seconds since 1970 to matplotlib's dates (days)."""
     from matplotlib.dates import date2num
 
     return date2num([datetime.fromtimestamp(time, UTC) for time in times])
@@ -216,11 +220,11 @@ def _dates(times: Iterable[float]) -> Any:
 def _scale(panel: Axes) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    low, high = panel.dataLim.intervaly  # inverted where there is nothing
+    low, high = panel.dataLim.intervaly  # inverted if the panel is empty
     if low > high:
         panel.text(0.5, 0.5, "unknown", transform=panel.transAxes, ha="center", color="#666666")
         panel.set_yticks([])
-    elif high / low >= DECADE:
+    elif high / low >= LOG_RATIO:
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -241,7 +245,7 @@ def _time_axis(panel: Axes, first: datetime, last: datetime) -> None:
 
 
 def _title(stats: Stats, first: datetime, last: datetime) -> str:
-    days = [f"{moment.day} {moment:%b %Y}" for moment in (first, last)]
+    days = [f"{time.day} {time:%b %Y}" for time in (first, last)]
     span = days[0] if days[0] == days[1] else " to ".join(days)
     of = f" ({stats.model})" if stats.model else ""
     return f"{stats.answers:,} answer{'' if stats.answers == 1 else 's'}{of}, {span} (UTC)"

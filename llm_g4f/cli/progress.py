@@ -1,4 +1,4 @@
-"""How far a batch is, on stderr: a bar on a terminal, else a line now and then."""
+"""Show the progress of a batch on stderr: a bar on a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
     from ..batch.job import Progress
 
 _FRAME = 0.1
-"""Seconds between two pictures of the bar."""
+"""Seconds between two updates of the bar."""
 
 _LINE = 10.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 
 class ProgressBar:
-    """`size` is that of the rows' file in bytes, None where nobody knows."""
+    """Progress of a run. `size` is the size of the input in bytes, None if unknown."""
 
     def __init__(self, size: int | None) -> None:
         self._size = size
         self._began = self._shown = time.monotonic()
         self._bar: Any = None
-        self._behind = 0
+        self._drawn = 0
         if sys.stderr.isatty():
             self._bar = click.progressbar(
                 itertools.repeat(None) if size is None else None,
                 length=size,
                 file=sys.stderr,
-                item_show_func=lambda words: words,
+                item_show_func=lambda text: text,
                 width=0 if size else 10,
                 update_min_steps=0,
             )
@@ -53,35 +53,35 @@ class ProgressBar:
             self._bar.__exit__(kind, error, trace)
 
     def update(self, tally: Progress) -> None:
-        """Show the tally, if it is time."""
+        """Show `tally`, unless the last update was a moment ago."""
         now = time.monotonic()
         if now - self._shown < (_LINE if self._bar is None else _FRAME):
             return
         self._shown = now
         if self._bar is None:
-            click.echo(self._words(tally, now) + self._left(tally, now), err=True)
+            click.echo(self._counts(tally, now) + self._time_left(tally, now), err=True)
         else:
             self._draw(tally, now)
 
     def finish(self, tally: Progress) -> None:
-        """Show the last picture of the bar."""
+        """Show the final state of the bar."""
         if self._bar is not None:
             self._draw(tally, time.monotonic())
 
     def _draw(self, tally: Progress, now: float) -> None:
-        steps = max(0, tally.behind - self._behind)
-        self._bar.update(steps, self._words(tally, now))
-        self._behind += steps
+        steps = max(0, tally.behind - self._drawn)
+        self._bar.update(steps, self._counts(tally, now))
+        self._drawn += steps
 
     def say(self, line: str) -> None:
-        """Log a line for the person; the bar makes room for it."""
+        """Log a notice for the user. Erases the bar first, which is drawn again below it."""
         from ..routing.notices import announce
 
         if self._bar is not None:
             click.echo("\r\x1b[2K", nl=False, err=True)
         announce(line)
 
-    def _words(self, tally: Progress, now: float) -> str:
+    def _counts(self, tally: Progress, now: float) -> str:
         seconds = now - self._began
         rate = (tally.answered + tally.failed) / seconds if seconds else 0.0
         return (
@@ -89,7 +89,7 @@ class ProgressBar:
             f" {tally.tokens:,} tokens"
         )
 
-    def _left(self, tally: Progress, now: float) -> str:
+    def _time_left(self, tally: Progress, now: float) -> str:
         if not self._size or not tally.behind:
             return ""
         seconds = (now - self._began) * (self._size / tally.behind - 1)

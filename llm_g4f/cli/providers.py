@@ -1,4 +1,4 @@
-"""`llm g4f providers`: everybody who could answer."""
+"""`llm g4f providers`: list all providers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .errors import handle_errors
 
 
 @click.command()
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def providers(json: bool) -> None:
-    """Every provider: whether it takes part, its key, its cooldown, what it serves gpt-4o with."""
+    """List all providers: enabled, key, cooldown, and the model that each uses for gpt-4o."""
     from . import table
 
     rows = _rows()
@@ -49,15 +49,15 @@ def _rows() -> list[dict[str, Any]]:
     route = loop_thread().run(
         lambda: resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
     )
-    serving = {one.provider.name: one for one in route.candidates}
+    candidates = {candidate.provider.name: candidate for candidate in route.candidates}
     reasons = {name: ineligible.reason for name, ineligible in route.left_out}
     cooldowns = registry.cooldowns.cooldowns()
-    found = []
+    rows = []
     for name in registry.names():
-        candidate = serving.get(name)
-        row = PROVIDERS.get(name)
-        kind = "embedded" if name == "embedded" else row.kind if row else "own"
-        found.append(
+        candidate = candidates.get(name)
+        spec = PROVIDERS.get(name)
+        kind = "embedded" if name == "embedded" else spec.kind if spec else "own"
+        rows.append(
             {
                 "provider": name,
                 "kind": kind,
@@ -72,4 +72,4 @@ def _rows() -> list[dict[str, Any]]:
                 "reason": reasons.get(name),
             }
         )
-    return found
+    return rows

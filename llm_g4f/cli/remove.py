@@ -1,4 +1,4 @@
-"""`llm g4f remove`: forget an endpoint."""
+"""`llm g4f remove`: remove a provider from g4f.yaml."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .errors import handle_errors
 @click.argument("name")
 @handle_errors
 def remove(name: str) -> None:
-    """Take what g4f.yaml says of provider NAME out of it."""
+    """Remove provider NAME from g4f.yaml."""
     from .config_editor import editing
 
     with editing() as providers:
         if name not in providers:
-            raise click.ClickException(f"g4f.yaml says nothing of {name}.")
+            raise click.ClickException(f"{name} is not in g4f.yaml.")
         del providers[name]
     click.echo(f"{name} is removed.")

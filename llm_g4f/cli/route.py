@@ -1,4 +1,4 @@
-"""`llm g4f route`: who would answer, and why nobody else."""
+"""`llm g4f route`: show the candidates for a model, and why other providers are left out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--json", is_flag=True, help="As JSON.")
+@click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def route(model: str, json: bool) -> None:
-    """Who would answer for MODEL, in order, and why nobody else would. Sends no prompt."""
+    """Show who would answer for MODEL, in order, and why other providers are left out.
+
+    Sends no prompt.
+    """
     from .. import config
     from ..request import ChatRequest
     from ..routing.registry import Registry
@@ -28,7 +31,7 @@ def route(model: str, json: bool) -> None:
 
     model = requested_model(model)
     request = ChatRequest(model=model, messages=[])
-    found = loop_thread().run(lambda: resolve_route(request, Registry(config.load())))
+    resolved = loop_thread().run(lambda: resolve_route(request, Registry(config.load())))
     if json:
         data = {
             "model": model,
@@ -38,21 +41,24 @@ def route(model: str, json: bool) -> None:
                     "model": candidate.served.model,
                     "exact": candidate.served.exact,
                 }
-                for candidate in found.candidates
+                for candidate in resolved.candidates
             ],
-            "left_out": [{"provider": name, "reason": why.reason} for name, why in found.left_out],
+            "left_out": [
+                {"provider": name, "reason": ineligible.reason}
+                for name, ineligible in resolved.left_out
+            ],
         }
         click.echo(json_format.dumps(data, indent=2))
         return
-    echo(found, model)
+    echo(resolved, model)
 
 
-def echo(found: Route, model: str) -> None:
-    """Print a route of `model`, and who is left out."""
-    for number, candidate in enumerate(found.candidates, 1):
+def echo(route: Route, model: str) -> None:
+    """Print the candidates for `model` and the providers that are left out."""
+    for number, candidate in enumerate(route.candidates, 1):
         kind = "exact" if candidate.served.exact else "a substitute"
         click.echo(f"{number}. {candidate.provider.name}: {candidate.served.model}, {kind}")
-    if not found.candidates:
-        click.echo(f"Nobody answers for {model} now.")
-    for name, why in found.left_out:
-        click.echo(f"-  {name}: {why.reason}")
+    if not route.candidates:
+        click.echo(f"No provider available for {model}.")
+    for name, ineligible in route.left_out:
+        click.echo(f"-  {name}: {ineligible.reason}")

@@ -1,4 +1,4 @@
-"""`llm g4f stats`: how the providers did, from llm's logs."""
+"""`llm g4f stats`: show answers, failures and speed of each provider, from llm's logs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .log_stats import Served, Stats
 
 
-class _When(click.ParamType[datetime]):
-    """A moment: in ISO 8601, or so long ago."""
+class _Time(click.ParamType[datetime]):
+    """A time in ISO 8601, or how long ago it was."""
 
-    name = "when"
+    name = "time"
 
     _AGO = re.compile(
         r"(\d+(?:\.\d+)?) ?(?:(m|min|minutes?)|(h|hours?)|(d|days?)|(w|weeks?))(?: ago)?"
@@ -31,13 +31,13 @@ class _When(click.ParamType[datetime]):
         try:
             if (ago := self._AGO.fullmatch(value.strip().lower())) is not None:
                 units = zip(("minutes", "hours", "days", "weeks"), ago.groups()[1:], strict=True)
-                unit = next(name for name, given in units if given)
+                unit = next(name for name, match in units if match)
                 return datetime.now(UTC) - timedelta(**{unit: float(ago[1])})
             moment = datetime.fromisoformat(value.strip())
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r} is no time. These are: 2026-11-01, 2026-11-01T18:30 (UTC, unless it ends in"
+                f"Invalid time {value!r}. Examples: 2026-11-01, 2026-11-01T18:30 (UTC, unless it ends in"
                 " an offset like +01:00), 90min, 24h, 7d, 2 weeks.",
                 param,
                 ctx,
@@ -48,23 +48,25 @@ class _When(click.ParamType[datetime]):
 @click.option(
     "--since",
     metavar="WHEN",
-    type=_When(),
-    help="Only answers asked for since then: a date or time (ISO 8601, UTC), or 24h, 7d, 2 weeks.",
+    type=_Time(),
+    help="Only answers since a date or time (ISO 8601, UTC), or in the last 24h, 7d, 2 weeks.",
 )
-@click.option("--model", metavar="MODEL", help="Only answers to requests for MODEL, or by it.")
+@click.option(
+    "--model", metavar="MODEL", help="Only answers where MODEL was requested or has answered."
+)
 @click.option(
     "-d",
     "--database",
     type=click.Path(readable=True, exists=True, dir_okay=False, path_type=Path),
     help="Path to log database",
 )
-@click.option("--json", is_flag=True, help="As JSON.")
-@click.option("--chart", is_flag=True, help="Draw them over time, here.")
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.option("--chart", is_flag=True, help="Draw the speed over time in the terminal.")
 @click.option(
     "--plot",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Draw them over time, to a .png, .svg or .pdf (extra plot).",
+    help="Draw the speed over time to a .png, .svg or .pdf (extra plot).",
 )
 @handle_errors
 def stats(
@@ -75,13 +77,13 @@ def stats(
     chart: bool,
     plot: Path | None,
 ) -> None:
-    """How the providers did, from llm's logs: answers, failures survived, time to
-    first token, tokens/s.
+    """Show answers, failures and speed of each provider, from llm's logs.
 
-    "first token" is the time from asking the provider that answered to its first
-    word: the median, and what 95 of 100 answers stay within (p95). "tokens/s" is its
-    own count of output tokens over the time behind the first token: the median, and
-    what 95 of 100 answers reach (p5). "-" is unknown. The logs are only read.
+    "first token" is the time from the request to the provider that answered until
+    its first token: the median, and the value that 95 of 100 answers stay within
+    (p95). "tokens/s" is the provider's count of output tokens divided by the time
+    after the first token: the median, and the value that 95 of 100 answers reach
+    (p5). "-" means unknown. The logs are only read.
     """
     from ..config.files import user_file
     from ..errors import G4FError
@@ -90,41 +92,44 @@ def stats(
 
     path = database or Path(user_file("logs.db"))
     if not path.exists():
-        raise G4FError(f"No answers yet: there is no log database at {path}.")
-    found = read(path, since, requested_model(model) if model else None)
+        raise G4FError(f"No answers yet: {path} does not exist.")
+    result = read(path, since, requested_model(model) if model else None)
     if plot is not None:
         from .plot import draw
 
-        draw(found, plot)
+        draw(result, plot)
         click.echo(f"Drawn: {plot}", err=True)
     if json:
-        asked = {"database": str(path), "since_utc": since and since.isoformat(), "model": model}
-        click.echo(json_format.dumps(asked | found.to_dict(), indent=2))
-    elif found.span is None:
-        only = " that fit" if since or model else ""
-        click.echo(f'No answers yet{only} in {path}. "llm -m gpt-4o …" makes some.')
+        query = {"database": str(path), "since_utc": since and since.isoformat(), "model": model}
+        click.echo(json_format.dumps(query | result.to_dict(), indent=2))
+    elif result.span is None:
+        matching = " that match" if since or model else ""
+        click.echo(f'No answers yet{matching} in {path}. Run "llm -m gpt-4o …" first.')
     else:
-        _print(found)
+        _print(result)
         if chart:
             from .chart import echo
 
             click.echo()
-            echo(found)
+            echo(result)
 
 
-def _print(found: Stats) -> None:
+def _print(stats: Stats) -> None:
     from ..errors import clean
     from . import table
 
-    assert found.span is not None
-    first, last = (moment.date().isoformat() for moment in found.span)
+    assert stats.span is not None
+    first, last = (time.date().isoformat() for time in stats.span)
     days = first if first == last else f"{first} to {last}"
-    line = f"{_count(found.answers, 'answer')}, {days} (UTC)"
-    if found.after_failures:
-        failures = sum(failure.count for failure in found.failures)
-        line += f"; {found.after_failures:,} of them survived {_count(failures, 'failure')}"
+    line = f"{_count(stats.answers, 'answer')}, {days} (UTC)"
+    if stats.after_failures:
+        failures = sum(failure.count for failure in stats.failures)
+        line += f"; {stats.after_failures:,} of them survived {_count(failures, 'failure')}"
     click.echo(f"{line}.\n")
-    rows = [(clean(f"{one.provider}/{one.model}"), one, one.to_dict()) for one in found.served]
+    rows = [
+        (clean(f"{served.provider}/{served.model}"), served, served.to_dict())
+        for served in stats.served
+    ]
     table.echo(
         ("answered by", "answers", "first token", "p95", "tokens/s", "p5"),
         [
@@ -147,17 +152,17 @@ def _print(found: Stats) -> None:
         [
             (
                 name,
-                f"{one.exact / len(one):.0%}",
-                f"{one.input_tokens:,}" if one.counted else "-",
-                f"{one.output_tokens:,}" if one.counted else "-",
-                _price(one),
+                f"{served.exact / len(served):.0%}",
+                f"{served.input_tokens:,}" if served.counted else "-",
+                f"{served.output_tokens:,}" if served.counted else "-",
+                _price(served),
             )
-            for name, one, _ in rows
+            for name, served, _ in rows
         ],
         numbers=range(1, 5),
         fit=True,
     )
-    if found.failures:
+    if stats.failures:
         click.echo()
         table.echo(
             ("failed before an answer", "error", "times", "took"),
@@ -168,15 +173,15 @@ def _print(found: Stats) -> None:
                     f"{failure.count:,}",
                     _seconds(failure.seconds),
                 )
-                for failure in found.failures
+                for failure in stats.failures
             ],
             numbers=(2, 3),
             fit=True,
         )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _seconds(value: float | None) -> str:
@@ -187,8 +192,10 @@ def _rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
-def _price(one: Served) -> str:
-    if not one.priced:
+def _price(served: Served) -> str:
+    if not served.priced:
         return "-"
-    price = f"${one.price:,.2f}" if one.price >= 0.01 else f"${one.price:.6f}"
-    return price if one.priced == len(one) else f"{price} ({one.priced:,} of {len(one):,})"
+    price = f"${served.price:,.2f}" if served.price >= 0.01 else f"${served.price:.6f}"
+    if served.priced == len(served):
+        return price
+    return f"{price} ({served.priced:,} of {len(served):,})"

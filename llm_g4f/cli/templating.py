@@ -1,4 +1,4 @@
-"""What a row becomes before it is asked: cells typed, templates filled in, models by their names."""
+"""Prepare rows for requests: parse cells, fill in templates, resolve model names."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ from ..types import JSON
 if TYPE_CHECKING:
     from llm.templates import Template
 
-_OWN = frozenset({"id", "prompt", "messages", "system", "model"})
+_ROW_FIELDS = frozenset({"id", "prompt", "messages", "system", "model"})
+"""Fields of a row that are not parameters of chat completions."""
 
-_UNFIT = (
+_UNSUPPORTED = (
     *("attachments", "attachment_types", "extract", "extract_last"),
     *("fragments", "system_fragments", "tools", "functions"),
 )
-"""What a template may bring that a row has no place for."""
+"""Fields of an llm template that a batch does not support."""
 
 
 @cache
 def model_name(name: str) -> str:
-    """The model that `name` asks for. Raises a click error if it is nobody's, or another plugin's."""
+    """The requested model behind an id or alias.
+
+    Raises a click error if it is unknown or another plugin's.
+    """
     import llm
 
     from ..adapter.models import G4F
@@ -51,7 +55,7 @@ def model_name(name: str) -> str:
 
 
 def load_templates(names: Sequence[str]) -> list[Template]:
-    """Llm's templates. Raises a click error."""
+    """Load llm's templates `names`. Raises a click error if one is missing or unsupported."""
     if not names:
         return []
     from llm.cli import LoadTemplateError, load_template
@@ -62,14 +66,14 @@ def load_templates(names: Sequence[str]) -> list[Template]:
             template = load_template(name)
         except LoadTemplateError as error:
             raise click.ClickException(str(error)) from None
-        if brings := [field for field in _UNFIT if getattr(template, field)]:
+        if unsupported := [field for field in _UNSUPPORTED if getattr(template, field)]:
             raise click.ClickException(
-                f"The template {name} has {', '.join(brings)}, which a batch has no place for."
+                f"The template {name} has {', '.join(unsupported)}: unsupported in a batch."
             )
         for text in filter(None, (template.prompt, template.system)):
             if not string.Template(text).is_valid():
                 raise click.ClickException(
-                    f"The template {name} has a $ that begins no variable: write $$ for it."
+                    f"The template {name} has a $ without a variable name: write $$ for a plain $."
                 )
         loaded.append(template)
     return loaded
@@ -82,7 +86,10 @@ def defaults(
     key: str | None,
     templates: Sequence[Template],
 ) -> JSON:
-    """What holds for every row: model, key, parameters. Raises a click error, and `G4FError` for a key."""
+    """Defaults for every row: model, key, parameters.
+
+    Raises a click error, and `G4FError` for an invalid key.
+    """
     import llm
     from llm.cli import _merge_template_options, get_model_options, render_errors
     from pydantic import ValidationError
@@ -94,22 +101,22 @@ def defaults(
         model = model or template.model
     model = model or llm.get_default_model()
     requested = model_name(model)
-    given = get_model_options(llm.get_model(model).model_id) | dict(options)
+    chosen = get_model_options(llm.get_model(model).model_id) | dict(options)
     try:
-        chosen = Options(**given)
+        parsed = Options(**chosen)
     except ValidationError as error:
         raise click.ClickException(render_errors(error.errors())) from None
-    found: JSON = {"model": requested, **chosen.parameters()}
+    values: JSON = {"model": requested, **parsed.parameters()}
     for name in ROUTING:
-        if (value := getattr(chosen, name, None)) is not None:
-            found[name] = value
-    if (form := _schema(schema, templates)) is not None:
-        found["response_format"] = schema_format(form)
+        if (value := getattr(parsed, name, None)) is not None:
+            values[name] = value
+    if (resolved_schema := _schema(schema, templates)) is not None:
+        values["response_format"] = schema_format(resolved_schema)
     if key:
-        found["api_key"] = named_key(key)
-    # What contradicts itself is said before any file is touched.
-    Settings(found.get("provider"), found.get("api_key"), None, None, None, None)
-    return found
+        values["api_key"] = named_key(key)
+    # Raises for contradictions before any file is touched.
+    Settings(values.get("provider"), values.get("api_key"), None, None, None, None)
+    return values
 
 
 def _schema(given: str | None, templates: Sequence[Template]) -> JSON | None:
@@ -122,26 +129,26 @@ def _schema(given: str | None, templates: Sequence[Template]) -> JSON | None:
     if given:
         path = logs_db_path()
         try:
-            # An id of a schema is looked up there.
+            # llm looks up a schema id in its logs.
             with contextlib.closing(
                 Database(path) if path.exists() else Database(memory=True)
-            ) as known:
-                migrate(known)
-                schema = resolve_schema_input(known, given, load_template)
+            ) as database:
+                migrate(database)
+                schema = resolve_schema_input(database, given, load_template)
         except sqlite3.Error as error:
             raise click.ClickException(
-                f"{path} cannot be read, which is where llm keeps its schemas: {error}."
+                f"llm's schemas in {path} cannot be read: {error}."
             ) from None
     for template in templates:
         schema = template.schema_object or schema
     return schema
 
 
-class Preparation:
-    """Calling it with a row gives what is asked. `table`: its values are cells, all of them text.
+class RowPreparer:
+    """Turn a row of the input into a row for the engine. `table`: its values are text cells.
 
-    Raises `BadRequestError` for a row that cannot be asked, and a click error for columns that no
-    row of the file can be asked with.
+    Calling it raises `BadRequestError` for an invalid row, and a click error for columns that make
+    every row of the file invalid.
     """
 
     def __init__(self, templates: Sequence[Template], system: str | None, *, table: bool) -> None:
@@ -152,19 +159,19 @@ class Preparation:
 
     def __call__(self, row: JSON) -> JSON:
         variables = {name: value for name, value in row.items() if self._is_variable(name)}
-        asked = {name: value for name, value in row.items() if name not in variables}
+        fields = {name: value for name, value in row.items() if name not in variables}
         if self._table:
             self._check_columns(row)
-            asked = {name: _typed(name, cell) for name, cell in asked.items() if cell is not None}
-        if isinstance(name := asked.get("model"), str):
+            fields = {name: _parse(name, cell) for name, cell in fields.items() if cell is not None}
+        if isinstance(name := fields.get("model"), str):
             try:
-                asked["model"] = model_name(name)
+                fields["model"] = model_name(name)
             except click.ClickException as error:
                 raise invalid_row(error.message) from None
-        return self._filled(asked, variables) if self._templates else asked
+        return self._fill_templates(fields, variables) if self._templates else fields
 
     def _is_variable(self, name: str) -> bool:
-        if not self._templates or name in _OWN:
+        if not self._templates or name in _ROW_FIELDS:
             return False
         return name in self._variables or name not in ROW_PARAMETERS
 
@@ -173,36 +180,36 @@ class Preparation:
             return
         if not row.keys() & {"prompt", "messages"}:
             raise click.ClickException(
-                f"There is no column prompt or messages, but {', '.join(row)}. The first line has to"
-                " name the columns; -t makes a prompt of others."
+                f"Missing column prompt or messages: the first line names {', '.join(row)}."
+                " To build prompts from other columns, use a template (-t)."
             )
-        if unknown := [name for name in row if name not in ROW_PARAMETERS | _OWN]:
+        if unknown := [name for name in row if name not in ROW_PARAMETERS | _ROW_FIELDS]:
             raise click.ClickException(
-                f"Nobody knows what the column {unknown[0]} is for: it is no parameter of chat"
-                " completions, and there is no template (-t) whose variable it could be. Leave it out."
+                f"Unknown column {unknown[0]}: it is not a parameter of chat completions. Remove it, or"
+                " use it in a template (-t)."
             )
 
-    def _filled(self, asked: JSON, variables: JSON) -> JSON:
+    def _fill_templates(self, fields: JSON, variables: JSON) -> JSON:
         from llm.cli import _apply_template
 
-        if "messages" in asked:
-            raise invalid_row("a template needs prompt, and it has messages")
-        prompt, system = asked.get("prompt"), asked.get("system") or self._system
+        if "messages" in fields:
+            raise invalid_row("a template needs prompt, not messages")
+        prompt, system = fields.get("prompt"), fields.get("system") or self._system
         if prompt is None and "input" in self._variables:
             raise invalid_row("the template needs prompt ($input)")
-        own = {name: asked[name] for name in self._variables & _OWN if name in asked}
-        filled = {name: "" if value is None else value for name, value in (variables | own).items()}
+        own = {name: fields[name] for name in self._variables & _ROW_FIELDS if name in fields}
+        values = {name: "" if value is None else value for name, value in (variables | own).items()}
         for template in self._templates:
             try:
-                prompt, system = _apply_template(template, prompt, dict(filled), system)
+                prompt, system = _apply_template(template, prompt, dict(values), system)
             except click.ClickException as error:
                 raise invalid_row(error.message) from None
-        return asked | {"prompt": prompt, "system": system}
+        return fields | {"prompt": prompt, "system": system}
 
 
-def _typed(name: str, cell: str) -> Any:
-    """What a cell says: JSON, but for what is text."""
-    if name in TEXTS or name in _OWN - {"messages"}:
+def _parse(name: str, cell: str) -> Any:
+    """The value of a cell: JSON, except in columns of text."""
+    if name in TEXTS or name in _ROW_FIELDS - {"messages"}:
         return cell
     try:
         value = json.loads(cell)

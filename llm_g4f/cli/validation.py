@@ -1,4 +1,4 @@
-"""Names of providers and models, checked and resolved."""
+"""Check names of providers and resolve names of models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import click
 
 
 def check_name(name: str) -> None:
-    """Raise a click error if there is no provider `name`."""
+    """Check that g4f.yaml may have an entry for provider `name`.
+
+    Raises a click error for a member of a family such as `llm:`, `NoProviderError` for an unknown name.
+    """
     from .. import config
     from ..routing.registry import Registry, unknown_provider_error
 
@@ -14,14 +17,15 @@ def check_name(name: str) -> None:
     names = registry.names()
     if registry.is_member(name):
         raise click.ClickException(
-            f"{name} takes part where a route in g4f.yaml or -o provider names it, and nowhere else."
+            f"{name} cannot be enabled or disabled: it is only used where a route in g4f.yaml or"
+            " -o provider names it."
         )
     if name not in names:
         raise unknown_provider_error(name, names)
 
 
 def requested_model(name: str) -> str:
-    """The model that `name` asks for: "4o" and "g4f/gpt-4o" are gpt-4o, as for `llm -m`."""
+    """Resolve aliases as `llm -m` does: "4o" and "g4f/gpt-4o" are gpt-4o. Other names stay."""
     import llm
 
     from ..adapter.models import G4F

@@ -159,7 +159,7 @@ def test_both_workers_ask_and_no_more_than_so_many_and_ctrl_c_keeps_what_was_ans
         server.wait_closed(4)
     *told, last, advice = stderr.splitlines()
     assert last == "2 answered, 0 failed, 18 tokens: out"
-    assert advice == "Stopped. The same command again goes on where it was."
+    assert advice == "Stopped. Run the same command to resume."
     # Ray itself says nothing.
     assert all(re.match(r"gpt-4o answered by |\d+ done, ", line) for line in told), told
     assert stdout == ""
@@ -268,7 +268,7 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
-        (("--engine", "ray", "--key", CANARY), "a key itself would travel through Ray", 1),
+        (("--engine", "ray", "--key", CANARY), "which would pass through Ray", 1),
         (("--engine", "ray", "--ray-address", "ray://a:10001"), "address of a Ray Client", 1),
         (("--ray-address", "auto"), "--ray-address goes with --engine ray", 2),
     ],

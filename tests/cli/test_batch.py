@@ -238,7 +238,7 @@ def test_a_row_that_a_template_cannot_take_fails_alone(
     assert said == {
         1: "The row cannot be asked: the template needs prompt ($input).",
         2: "The row cannot be asked: Missing variables: name.",
-        3: "The row cannot be asked: a template needs prompt, and it has messages.",
+        3: "The row cannot be asked: a template needs prompt, not messages.",
     }
     assert asked(server) == ["Greet Bob. a"]
 
@@ -246,9 +246,9 @@ def test_a_row_that_a_template_cannot_take_fails_alone(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("prompt,colour\na,red\n", "Nobody knows what the column colour is for"),
-        ("name,age\na,7\n", "There is no column prompt or messages, but name, age"),
-        ("prompt\na\n".encode("utf-16").decode("latin-1"), "in.csv is no text in UTF-8"),
+        ("prompt,colour\na,red\n", "Unknown column colour"),
+        ("name,age\na,7\n", "Missing column prompt or messages: the first line names name, age"),
+        ("prompt\na\n".encode("utf-16").decode("latin-1"), "in.csv is not UTF-8 text"),
     ],
 )
 def test_columns_that_nobody_understands(rows: str, said: str, endpoints: Endpoints) -> None:
@@ -414,7 +414,7 @@ def test_the_file_of_results_is_no_other_file(endpoints: Endpoints) -> None:
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         assert "OUT is a file" in batch("in.jsonl", "-", "-m", "4o", code=2).stderr
-        assert "is IN and OUT" in batch("in.jsonl", "in.jsonl", "-m", "4o", code=1).stderr
+        assert "is both IN and OUT" in batch("in.jsonl", "in.jsonl", "-m", "4o", code=1).stderr
         assert "cannot be read" in batch("none", "out", "-m", "4o", code=1).stderr
         assert "no result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr
         for dry in ((), ("--dry-run",)):
@@ -465,14 +465,17 @@ def test_a_template_that_brings_what_a_row_has_no_place_for(
     write("in.jsonl", *prompts(1))
     name = template(user_path, "tools", "prompt: $input\ntools: [llm_time]\n")
     result = batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name, code=1)
-    assert "The template tools has tools, which a batch has no place for" in result.stderr
+    assert "The template tools has tools: unsupported in a batch." in result.stderr
 
 
 def test_a_template_with_a_dollar_that_means_nothing(endpoints: Endpoints, user_path: Path) -> None:
     write("in.jsonl", *prompts(1))
     name = template(user_path, "shop", "prompt: 'Costs $5: $input'\n")
     result = batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name, code=1)
-    assert "The template shop has a $ that begins no variable: write $$ for it." in result.stderr
+    assert (
+        "The template shop has a $ without a variable name: write $$ for a plain $."
+        in result.stderr
+    )
 
 
 def test_a_template_may_name_what_every_row_has(endpoints: Endpoints, user_path: Path) -> None:
@@ -592,7 +595,7 @@ def test_logs_that_are_no_database(endpoints: Endpoints, user_path: Path) -> Non
         told = batch("in.jsonl", "out", "-m", "gpt-4o", "--log", code=1).stderr
         assert "llm's logs cannot be written: file is not a database" in told
         told = batch("in.jsonl", "out", "-m", "gpt-4o", "--schema", "name", code=1).stderr
-        assert "logs.db cannot be read, which is where llm keeps its schemas" in told
+        assert "llm's schemas in " in told
     assert server.requests == []
 
 
@@ -611,14 +614,14 @@ def test_dry_run_sends_nothing_and_says_what_would_be_sent(
     assert told[:3] == [
         "5 to ask: 4 missing, 1 failed",
         "1 done",
-        "2 cannot be asked: their rows are at fault",
+        "2 invalid rows",
     ]
     cost = of_table("openai", "gpt-4o", input_tokens=4_000)
     at = told.index("gpt-4o, 4 prompts:")
     assert told[at + 1] == "1. openai: gpt-4o, exact"
     assert told[at + 2] == (
         f"Input: about 4,000 tokens (4 characters each), about ${cost:,.4f} at openai."
-        " The answers' tokens come on top."
+        " The tokens of the answers are extra."
     )
     assert "gpt-4o-mini, 1 prompts:" in told
     assert Path("out").read_bytes() == before
@@ -678,7 +681,7 @@ def test_interrupted_it_keeps_what_was_answered_and_says_how_to_go_on(
         server.wait_closed(2)
     assert stderr.splitlines() == [
         "2 answered, 0 failed, 18 tokens: out",
-        "Stopped. The same command again goes on where it was.",
+        "Stopped. Run the same command to resume.",
     ]
     assert sorted(os.listdir()) == ["in.jsonl", "out"]
     before = texts()
@@ -722,7 +725,7 @@ def test_interrupted_before_anything_is_known(endpoints: Endpoints) -> None:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert stderr == "Stopped. The same command again goes on where it was.\n"
+    assert stderr == "Stopped. Run the same command to resume.\n"
     assert os.listdir() == []
 
 

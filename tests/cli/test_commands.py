@@ -154,7 +154,7 @@ def test_route_with_the_embedded_model(real_weights: Path) -> None:
 def test_route_without_anybody(write_config: Callable[[str], Path]) -> None:
     write_config("providers: {embedded: {enabled: false}}")
     assert told(g4f("route", "gpt-4o")) == [
-        "Nobody answers for gpt-4o now.",
+        "No provider available for gpt-4o.",
         OPENAI_LEFT_OUT,
         '-  embedded: disabled in g4f.yaml: "llm g4f enable embedded"',
     ]
@@ -163,7 +163,7 @@ def test_route_without_anybody(write_config: Callable[[str], Path]) -> None:
 def test_route_under_substitutes_false(write_config: Callable[[str], Path]) -> None:
     write_config("substitutes: false")
     lines = told(g4f("route", "gpt-4o"))
-    assert lines[0] == "Nobody answers for gpt-4o now."
+    assert lines[0] == "No provider available for gpt-4o."
     assert lines[2].startswith("-  embedded: smollm2-135m-instruct is a substitute")
 
 

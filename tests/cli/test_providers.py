@@ -44,7 +44,7 @@ def test_add_and_remove(run_llm: Run, user_path: Path) -> None:
         *("g4f", "add", "box", "http://127.0.0.1:8000/v1/"),
         *("--model", "gpt-4o=llama", "--model", "gpt-4o-mini=small"),
     )
-    assert added.stdout == 'box is added. "llm g4f check box" asks it.\n'
+    assert added.stdout == 'box is added. Test it with "llm g4f check box".\n'
     assert (user_path / "g4f.yaml").read_text() == (
         "providers:\n  box:\n    base_url: http://127.0.0.1:8000/v1\n"
         "    models:\n      gpt-4o: llama\n      gpt-4o-mini: small\n"
@@ -53,11 +53,11 @@ def test_add_and_remove(run_llm: Run, user_path: Path) -> None:
     again = run_llm("g4f", "add", "box", "http://127.0.0.1:8000/v1")
     assert (again.returncode, again.stderr) == (
         1,
-        'Error: box is there already: "llm g4f remove box" first, or edit g4f.yaml.\n',
+        'Error: box is already in g4f.yaml: run "llm g4f remove box" first, or edit the file.\n',
     )
     assert run_llm("g4f", "remove", "box").returncode == 0
     assert (user_path / "g4f.yaml").read_text() == ""
-    assert run_llm("g4f", "remove", "box").stderr == "Error: g4f.yaml says nothing of box.\n"
+    assert run_llm("g4f", "remove", "box").stderr == "Error: box is not in g4f.yaml.\n"
 
 
 def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
         (("openai", "https://x.example"), "openai is a built-in provider"),
         (("box", "x.example"), "must start with https:// or http://"),
         (("box", "http://x.example/v1"), "would send prompts unencrypted"),
-        (("box", "https://x.example", "--key", "sk-1234"), "There is no key 'sk-1234' in llm keys"),
-        (("box", "https://x.example", "--model", "gpt-4o"), "--model is REQUESTED=UPSTREAM"),
+        (("box", "https://x.example", "--key", "sk-1234"), "Unknown key 'sk-1234'"),
+        (("box", "https://x.example", "--model", "gpt-4o"), "use REQUESTED=UPSTREAM"),
         (("Box!", "https://x.example"), "a provider's name is lower-case letters"),
     ],
 )

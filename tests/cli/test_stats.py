@@ -445,7 +445,7 @@ def test_since_a_moment(since: str, utc: str, answers: int, log: sqlite3.Connect
 def test_since_refuses_what_is_no_time(since: str, log: sqlite3.Connection) -> None:
     refused = g4f("stats", "--since", since)
     assert refused.exit_code == 2
-    assert f"{since!r} is no time. These are: 2026-11-01, " in refused.stderr
+    assert f"Invalid time {since!r}. Examples: 2026-11-01, " in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -516,9 +516,9 @@ def test_a_chart_where_there_are_no_bars(log: sqlite3.Connection) -> None:
 
 def test_without_answers(log: sqlite3.Connection, user_path: Path) -> None:
     assert ok(g4f("stats", "--chart")) == [
-        f'No answers yet in {user_path / "logs.db"}. "llm -m gpt-4o …" makes some.'
+        f'No answers yet in {user_path / "logs.db"}. Run "llm -m gpt-4o …" first.'
     ]
-    assert ok(g4f("stats", "--since", "1d"))[0].startswith("No answers yet that fit in ")
+    assert ok(g4f("stats", "--since", "1d"))[0].startswith("No answers yet that match in ")
     found = told()
     assert (found["answers"], found["providers"], found["first_utc"]) == (0, [], None)
 
@@ -527,7 +527,7 @@ def test_without_a_database_none_is_made(user_path: Path) -> None:
     path = user_path / "logs.db"
     for args in ((), ("--json",)):
         said = failed(g4f("stats", *args))
-        assert said == f"No answers yet: there is no log database at {path}.\n"
+        assert said == f"No answers yet: {path} does not exist.\n"
     assert not path.exists()
     assert g4f("stats", "-d", str(path)).exit_code == 2
 
@@ -543,12 +543,12 @@ def test_another_database(log: sqlite3.Connection, user_path: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("drop table turns", "is no log database of llm 0.36 or newer (no such table: turns)"),
+        ("drop table turns", "is not a log database of llm 0.36 or newer (no such table: turns)"),
         (
             "alter table turns drop column response_json",
-            "is no log database of llm 0.36 or newer (no such column: response_json)",
+            "is not a log database of llm 0.36 or newer (no such column: response_json)",
         ),
-        ("drop table parts", "is no log database of llm 0.36 or newer (no such table: parts)"),
+        ("drop table parts", "is not a log database of llm 0.36 or newer (no such table: parts)"),
     ],
 )
 def test_a_database_of_another_kind(
@@ -578,7 +578,7 @@ def test_the_logs_are_read_while_they_are_written(
     assert told()["answers"] == 1
     log.rollback()
     log.execute("begin exclusive")
-    monkeypatch.setattr(log_stats, "PATIENCE", 0.05)
+    monkeypatch.setattr(log_stats, "BUSY_TIMEOUT", 0.05)
     assert failed(g4f("stats")) == f"{path} cannot be read: database is locked.\n"
     log.rollback()
     assert told()["answers"] == 1
@@ -605,9 +605,7 @@ def test_a_write_that_broke_off_is_left_to_llm(log: sqlite3.Connection, user_pat
     journal = user_path / "logs.db-journal"
     assert journal.exists()
     said = failed(g4f("stats"))
-    assert (
-        said == f'{path} is as a broken-off write left it: "llm logs -d {path}" takes that back.\n'
-    )
+    assert said == f'{path} has an interrupted write: repair it with "llm logs -d {path}".\n'
     assert journal.exists()
     assert path.read_bytes() == before
     assert CliRunner().invoke(cli, ["logs", "-d", str(path)]).exit_code == 0
@@ -807,8 +805,8 @@ def test_whatever_there_is_can_be_drawn(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a.txt", "says no format that can be drawn: "),
-        ("a", "says no format that can be drawn: "),
+        ("a.txt", "has an unsupported format: "),
+        ("a", "has an unsupported format: "),
         ("no/a.png", "cannot be written: No such file or directory"),
     ],
 )
@@ -821,7 +819,7 @@ def test_where_it_cannot_be_drawn_to(
 
 def test_nothing_is_drawn_without_answers(log: sqlite3.Connection, tmp_path: Path) -> None:
     said = failed(g4f("stats", "--plot", str(tmp_path / "a.png")))
-    assert said == "There is nothing to draw: no answers.\n"
+    assert said == "Nothing to draw: no answers yet.\n"
     assert not (tmp_path / "a.png").exists()
 
 
