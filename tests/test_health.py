@@ -127,7 +127,11 @@ def test_damaged_is_set_aside(
     assert health.cooldown("a") == 0
     assert (tmp_path / f"{FILE}.damaged").read_text() == text
     assert caplog.record_tuples == [
-        ("llm_g4f", logging.WARNING, f"{tmp_path / FILE} was damaged: moved to {FILE}.damaged.")
+        (
+            "llm_g4f",
+            logging.WARNING,
+            f"{tmp_path / FILE} is damaged (invalid content): moved to {FILE}.damaged.",
+        )
     ]
     health.failed("a", InternalServerError("no", status_code=500))
     assert health.cooldown("a") == 5

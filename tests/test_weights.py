@@ -242,15 +242,15 @@ def test_damaged_weights_of_ours_are_set_aside_and_others_are_not(
     ours, other = folder / weights.FILE, tmp_path / weights.FILE
     ours.write_bytes(b"x")
     other.write_bytes(b"x")
-    weights.set_aside(Weights(other, weights.MODEL), "it is no GGUF file")
+    weights.set_damaged_aside(Weights(other, weights.MODEL), "it is no GGUF file")
     assert other.exists()
     assert caplog.records == []
-    weights.set_aside(Weights(ours, weights.MODEL), "it is no GGUF file")
+    weights.set_damaged_aside(Weights(ours, weights.MODEL), "it is no GGUF file")
     assert left_in(folder) == [weights.FILE + ".damaged"]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "is damaged (it is no GGUF file)" in caplog.text
     with pytest.raises(WeightsError, match="cannot be moved"):
-        weights.set_aside(Weights(ours, weights.MODEL), "gone")
+        weights.set_damaged_aside(Weights(ours, weights.MODEL), "gone")
     assert weights.remove() == [folder / (weights.FILE + ".damaged")]
 
 

@@ -28,3 +28,34 @@ def user_file(name: str) -> str:
 def config_path() -> Path:
     """Where g4f.yaml is, or would be."""
     return Path(user_file("g4f.yaml"))
+
+
+def atomic_write(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace the file `path` with one that has `data` and the permissions `mode`.
+
+    A reader, and a crash at any time, finds the old content or the new one. Raises OSError, and
+    leaves the old file then.
+    """
+    import tempfile
+
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file to NAME.damaged, and log a warning with the `reason`. Raises OSError."""
+    import logging
+
+    target = path.with_name(f"{path.name}.damaged")
+    path.replace(target)
+    logging.getLogger("llm_g4f").warning(
+        "%s is damaged (%s): moved to %s.", path, reason, target.name
+    )

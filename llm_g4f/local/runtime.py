@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import clean
-from .weights import Weights, WeightsError, fetch, find, set_aside
+from .weights import Weights, WeightsError, fetch, find, set_damaged_aside
 
 CONTEXT = 4096
 """Tokens of prompt and answer together; more costs memory that this model does not repay."""
@@ -180,5 +180,5 @@ async def ready_weights() -> Weights:
                 f"The embedded model's file {weights.path} cannot be used: {wrong}."
                 ' "llm g4f local use PATH.gguf" chooses another one, "llm g4f local remove" none.'
             )
-        set_aside(weights, wrong)
+        set_damaged_aside(weights, wrong)
         return await fetch()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import logging
 import os
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ..config.files import user_dir
+from ..config.files import atomic_write, set_aside, user_dir
 from ..errors import clean
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def use(path: Path, try_out: Callable[[Weights], None]) -> Weights:
         raise WeightsError(f"{path} cannot be used: {wrong}. The model stays as it was.")
     try_out(weights)
     _make_folder()
-    _place(_choice(), f"{path}\n".encode())
+    atomic_write(_choice(), f"{path}\n".encode())
     return weights
 
 
@@ -145,20 +144,16 @@ def remove() -> list[Path]:
     return removed
 
 
-def set_aside(weights: Weights, wrong: str) -> None:
-    """Move damaged weights of ours out of the way, and say so. Raises `WeightsError`."""
+def set_damaged_aside(weights: Weights, reason: str) -> None:
+    """Rename damaged weights that we fetched, and log a warning. Raises `WeightsError`."""
     if weights.path.parent != folder():
         return
-    target = weights.path.with_name(weights.path.name + ".damaged")
     try:
-        weights.path.replace(target)
+        set_aside(weights.path, reason)
     except OSError as error:
         raise WeightsError(
-            f"{weights.path} is damaged ({wrong}) and cannot be moved: {error.strerror}."
+            f"{weights.path} is damaged ({reason}) and cannot be moved: {error.strerror}."
         ) from None
-    logging.getLogger("llm_g4f").warning(
-        "%s is damaged (%s): moved to %s.", weights.path, wrong, target.name
-    )
 
 
 def _make_folder() -> None:
@@ -168,18 +163,6 @@ def _make_folder() -> None:
         raise WeightsError(
             f"{folder()} cannot be made: {error.strerror}. LLM_USER_PATH chooses another place."
         ) from None
-
-
-def _place(path: Path, content: bytes) -> None:
-    """Write a small file in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
 
 
 def _bar() -> ProgressBar[int]:

@@ -13,18 +13,16 @@ a reason not to answer.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
 
-from ..config.files import user_file
+from ..config.files import atomic_write, set_aside, user_file
 from ..errors import (
     APIConnectionError,
     APIError,
@@ -49,8 +47,6 @@ _YEAR = 366 * 86_400
 
 _LOCK_WAIT = 2.0
 """Seconds to wait for another process that writes; then this one's news are dropped."""
-
-_log = logging.getLogger("llm_g4f")
 
 
 def key_of(provider: str, model: str, scope: str) -> str:
@@ -147,16 +143,9 @@ class Health:
             ArithmeticError,
             RecursionError,
         ):
-            self._set_aside()
+            with suppress(OSError):
+                set_aside(self._path, "invalid content")
             return _State()
-
-    def _set_aside(self) -> None:
-        target = self._path.with_name(self._path.name + ".damaged")
-        try:
-            self._path.replace(target)
-        except OSError:
-            return
-        _log.warning("%s was damaged: moved to %s.", self._path, target.name)
 
     @contextmanager
     def _change(self) -> Iterator[_State]:
@@ -188,16 +177,8 @@ class Health:
             },
             "gone": state.gone,
         }
-        try:
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".g4f-health-")
-        except OSError:
-            return
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(data, file, indent=1)
-            Path(name).replace(self._path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            atomic_write(self._path, json.dumps(data, indent=1).encode())
 
 
 def _parse(data: Any, now: float) -> _State:
