@@ -77,7 +77,7 @@ def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
         (("box", "http://x.example/v1"), "would send prompts unencrypted"),
         (("box", "https://x.example", "--key", "sk-1234"), "There is no key 'sk-1234' in llm keys"),
         (("box", "https://x.example", "--model", "gpt-4o"), "--model is REQUESTED=UPSTREAM"),
-        (("Box!", "https://x.example"), "a provider's name is lower-case letters"),
+        (("Box!", "https://x.example"), "invalid provider name 'Box!'"),
     ],
 )
 def test_add_refuses(run_llm: Run, user_path: Path, args: tuple[str, ...], words: str) -> None:

@@ -1,4 +1,4 @@
-"""Files in llm's user directory."""
+"""Files in llm's user directory: their paths, and safe ways to replace and to set them aside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def user_dir() -> Path:
-    """Llm's user directory, as llm finds it (LLM_USER_PATH, else click's application directory)."""
+    """Llm's user directory: LLM_USER_PATH, else click's application directory, as in llm itself."""
     return Path(_user_dir())
 
 
@@ -21,12 +21,13 @@ def _user_dir() -> str:
 
 
 def user_file(name: str) -> str:
-    """The path of a file in llm's user directory. As text, since every request asks for it."""
+    """The path of a file in llm's user directory; a str, since a Path is slow to make and every
+    request needs two."""
     return f"{_user_dir()}{os.sep}{name}"
 
 
 def config_path() -> Path:
-    """Where g4f.yaml is, or would be."""
+    """The path of g4f.yaml, whether the file exists or not."""
     return Path(user_file("g4f.yaml"))
 
 
