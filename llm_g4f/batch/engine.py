@@ -31,7 +31,7 @@ from ..types import ChatCompletion
 from .moment import CachedRegistry
 from .provider_limits import BatchAdmission
 from .results import Id, Result
-from .rows import invalid_row, to_request
+from .rows import invalid_row, row_to_request
 
 if TYPE_CHECKING:
     import httpx
@@ -72,7 +72,7 @@ class RowProcessor:
         request = None
         try:
             id = id_of(row, number)
-            request = to_request(row, self._defaults, self._settings)
+            request = row_to_request(row, self._defaults, self._settings)
             registry = await self._current()
             completion = await self._answer(request, registry)
         except G4FError as error:

@@ -33,7 +33,7 @@ class ProviderLimit:
         if cooldown > LONGEST:
             self.shut_until = now + cooldown
         else:
-            self.pace.hold(now + cooldown)
+            self.pace.pause(now + cooldown)
 
 
 _Group = tuple[ProviderLimit, ...]
@@ -81,8 +81,8 @@ class Permit:
         )
         if limit and cooldown <= LONGEST:
             wait = error.retry_after if isinstance(error, APIStatusError) else None
-            news = lane.pace.refused(self._began, now, wait)
-            if news and lane.pace.held(now) >= STEP:
+            news = lane.pace.rate_limited(self._began, now, wait)
+            if news and lane.pace.paused_for(now) >= STEP:
                 self._note(error, now)
             self._end()
             return True

@@ -197,7 +197,7 @@ def _run(
             )
             engine = partial(ask, tell=progress.say)
             stopped = asyncio.run(_work(job, engine, rows, waits=size is None))
-            progress.finish(job.tally)
+            progress.finish(job.progress)
             if not stopped:
                 ledger.compact()
         except sqlite3.Error as error:
@@ -211,7 +211,7 @@ async def _work(
     """Give the engine what is to be asked and the job what comes of it; whether Ctrl-C has ended that."""
     from ..batch.readers import read_in_thread
 
-    async with engine(job.selection.of(read_in_thread(rows) if waits else rows)) as results:
+    async with engine(job.selection.choose(read_in_thread(rows) if waits else rows)) as results:
         with _interruptible(results.stop) as stopped:
             async for result in results:
                 job.write(result)
@@ -263,12 +263,12 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
 
 def _conclude(job: Job, target: Path, stopped: bool) -> None:
     """Say what came of it; exits with 1 or 130 where rows have no answer."""
-    tally, twice = job.tally, job.selection.twice
+    tally, twice = job.progress, job.selection.duplicate
     words = [f"{tally.answered:,} answered, {tally.failed:,} failed, {tally.tokens:,} tokens"]
-    if tally.already:
-        words.append(f"{tally.already:,} had an answer before")
-    if tally.left:
-        words.append(f"{tally.left:,} not asked yet")
+    if tally.answered_before:
+        words.append(f"{tally.answered_before:,} had an answer before")
+    if tally.left_out:
+        words.append(f"{tally.left_out:,} not asked yet")
     click.echo(f"{', '.join(words)}: {target}", err=True)
     if stopped:
         click.echo(_STOPPED, err=True)

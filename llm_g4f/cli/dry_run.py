@@ -13,8 +13,8 @@ import click
 from msgspec import Struct, field
 
 from ..batch.job import Progress, Selection
-from ..batch.results_file import IdIndex, State, scan
-from ..batch.rows import to_request
+from ..batch.results_file import IdIndex, RowState, scan
+from ..batch.rows import row_to_request
 from ..decoding.text import text_of
 from ..errors import G4FError, LedgerError
 from ..receipt import Receipt
@@ -37,7 +37,7 @@ class _DryRun(Struct):
     """`prompts` and `letters` (characters) of what would be asked, by model and who is named for it."""
 
     tally: Progress = field(default_factory=Progress)
-    before: Counter[State] = field(default_factory=Counter)
+    before: Counter[RowState] = field(default_factory=Counter)
     prompts: Counter[tuple[str, tuple[str, ...], bool]] = field(default_factory=Counter)
     letters: Counter[tuple[str, tuple[str, ...], bool]] = field(default_factory=Counter)
 
@@ -72,21 +72,23 @@ def forecast(
             retry_failed=retry_failed,
         )
         asyncio.run(
-            _count(found, selection, survey, rows, lambda row: to_request(row, defaults, settings))
+            _count(
+                found, selection, survey, rows, lambda row: row_to_request(row, defaults, settings)
+            )
         )
         tally, before = found.tally, found.before
         click.echo(
-            f"{before.total():,} to ask: {before[State.MISSING]:,} missing, {before[State.FAILED]:,} failed"
+            f"{before.total():,} to ask: {before[RowState.MISSING]:,} missing, {before[RowState.FAILED]:,} failed"
         )
-        click.echo(f"{tally.already:,} done")
+        click.echo(f"{tally.answered_before:,} done")
         if tally.failed:
             click.echo(f"{tally.failed:,} cannot be asked: their rows are at fault")
-        if tally.left:
-            click.echo(f"{tally.left:,} missing, and left so")
-        if selection.twice is not None:
-            lines = selection.twice.lines
+        if tally.left_out:
+            click.echo(f"{tally.left_out:,} missing, and left so")
+        if selection.duplicate is not None:
+            lines = selection.duplicate.lines
             click.echo(
-                f"The id {selection.twice.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: that is where a run ends."
+                f"The id {selection.duplicate.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: that is where a run ends."
             )
     registry = settings.registry()
     for (model, providers, exact), prompts in found.prompts.most_common():
@@ -118,14 +120,14 @@ async def _count(
     rows: Iterator[Row],
     request_of: Callable[[JSON], ChatRequest],
 ) -> None:
-    async for row in selection.of(rows):
+    async for row in selection.choose(rows):
         try:
             request = request_of(row)
         except G4FError:
             found.tally.failed += 1
             continue
         state = survey.state(row["id"])
-        found.before[State.MISSING if state is State.MISSING else State.FAILED] += 1
+        found.before[RowState.MISSING if state is RowState.MISSING else RowState.FAILED] += 1
         whose = (request.model, request.providers, request.exact)
         found.prompts[whose] += 1
         found.letters[whose] += sum(
