@@ -76,7 +76,7 @@ def test_a_prompt_a_line() -> None:
     ("format", "data", "wrong"),
     [
         ("nl", b'{"a": 1}\nno\n{"a": 2}', {2: "not JSON"}),
-        ("nl", b'{"a": 1}\n[1]\n"x"\n{"a": 2}', {2: "not an object", 3: "no object"}),
+        ("nl", b'{"a": 1}\n[1]\n"x"\n{"a": 2}', {2: "not an object", 3: "not an object"}),
         ("nl", b'{"a": 1}\n{"b": "\xff"}\n{"a": 2}', {2: "not UTF-8"}),
         ("nl", b'{"a": 1}\n' + b"[" * 100_000 + b'\n{"a": 2}', {2: "nested too deeply"}),
         ("json", b'[{"a": 1},\n{"b": },\n{"a": 2}]', {2: "not JSON"}),
