@@ -417,7 +417,9 @@ def test_the_file_of_results_is_no_other_file(endpoints: Endpoints) -> None:
         assert "OUT is a file" in batch("in.jsonl", "-", "-m", "4o", code=2).stderr
         assert "is IN and OUT" in batch("in.jsonl", "in.jsonl", "-m", "4o", code=1).stderr
         assert "cannot be read" in batch("none", "out", "-m", "4o", code=1).stderr
-        assert "not a result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr
+        assert (
+            "not a result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr
+        )
         for dry in ((), ("--dry-run",)):
             result = batch("in.jsonl", "o" * 300, "-m", "4o", *dry, code=1)
             assert re.search(r"o cannot be (written|read): File name too long", result.stderr)

@@ -138,7 +138,10 @@ def test_a_failure_is_in_its_result(endpoints: Endpoints) -> None:
         ({"messages": ["a"]}, "messages must be a list"),
         ({"messages": []}, "messages is empty"),
         ({"prompt": "a", "system": 1}, "system must be text"),
-        ({"messages": [{"role": "system", "content": "a"}], "system": "b"}, "a system message in messages"),
+        (
+            {"messages": [{"role": "system", "content": "a"}], "system": "b"},
+            "a system message in messages",
+        ),
         ({"prompt": "a", "n": 2}, "n must be 1"),
         ({"prompt": "a", "timeout": "soon"}, "timeout must be"),
         ({"prompt": "a", "timeout": 0}, "timeout must be"),

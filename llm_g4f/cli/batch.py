@@ -195,7 +195,7 @@ def _run(
                 report=progress.update,
                 **selected,
             )
-            engine = partial(ask, tell=progress.say)
+            engine = partial(ask, on_notice=progress.say)
             stopped = asyncio.run(_work(job, engine, rows, waits=size is None))
             progress.finish(job.progress)
             if not stopped:
