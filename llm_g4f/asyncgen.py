@@ -1,4 +1,4 @@
-"""Async generators inside one another."""
+"""Close nested async generators safely."""
 
 from __future__ import annotations
 
@@ -9,34 +9,33 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-def _leave(_: object) -> None:
-    """What is done for an inner generator that is collected as garbage: nothing, for its outer one is
-    collected with it, and closes it."""
+def _ignore(_: object) -> None:
+    """The finalizer of an inner generator: the outer one is collected with it, and closes it."""
 
 
 class ManagedAsyncGen(Generic[T]):
-    """An async generator that the event loop does not close, since the one around it does.
+    """An async generator that its outer generator closes, and not the event loop.
 
-    At its end asyncio closes all suspended generators at once: an inner one that is still
-    closing then makes its outer one fail with "already running". Any async iterator will do;
-    `aclose` does nothing for one that cannot be closed, or has not begun.
+    At its end, asyncio closes all suspended generators at once. An outer one then fails with
+    "already running" if its inner one is still closing. Wraps any async iterator; `aclose` does
+    nothing for one that has no `aclose` or was not started.
     """
 
     def __init__(self, items: AsyncIterator[T], *, collected: bool = False) -> None:
-        """`collected`: the one around it may not close it, so it is closed as garbage."""
+        """`collected`: the outer generator may not close this one, so garbage collection does."""
         self._items = items
         self._collected = collected
-        self._begun = False
+        self._started = False
 
     def __aiter__(self) -> ManagedAsyncGen[T]:
         return self
 
     def __anext__(self) -> Awaitable[T]:
-        if self._begun:
+        if self._started:
             return self._items.__anext__()
-        self._begun = True
+        self._started = True
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, hooks.finalizer if self._collected else _leave)
+        sys.set_asyncgen_hooks(None, hooks.finalizer if self._collected else _ignore)
         try:
             return self._items.__anext__()
         finally:
@@ -44,5 +43,5 @@ class ManagedAsyncGen(Generic[T]):
 
     async def aclose(self) -> None:
         close = getattr(self._items, "aclose", None)
-        if self._begun and close is not None:
+        if self._started and close is not None:
             await close()

@@ -1,4 +1,4 @@
-"""Who answered, and every attempt before that."""
+"""The receipt of an answer: which provider gave it, and every attempt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 class Attempt(Struct, frozen=True):
-    """One request to one provider. `outcome` is "ok" or the error's class name; times are seconds."""
+    """One request to one provider. `outcome` is "ok" or the class name of the error, `message` the
+    error's. `seconds` is the duration of the attempt; `retry_after`, in seconds, is the provider's."""
 
     provider: str
     model: str
@@ -30,11 +31,12 @@ class Attempt(Struct, frozen=True):
 
 
 class Receipt(Struct):
-    """Who answered, and how it came to that.
+    """Which provider and model answered, and every attempt until then.
 
-    `exact` is False for a substitute and for a successor. `ttft` is the time to the first
-    token and `seconds` the whole time, in seconds; `seconds` is None until the answer has
-    ended. `successor`: a substitute that the model's own maker put in its place. `omitted` names the parameters that the provider does not take and was not sent.
+    `exact` is False for a substitute or a successor; `successor`: the requested model's maker named
+    `model` as its replacement. `ttft` is the time to the first token and `seconds` the whole time,
+    both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
+    that were not sent, since the provider does not accept them.
     """
 
     requested_model: str

@@ -1,7 +1,7 @@
-"""The one loop thread that synchronous calls go through.
+"""The event-loop thread behind every synchronous call.
 
-A thread of its own, since the caller's may already run a loop (Jupyter), and since
-connections that belong to a loop which lives on are there for the next call.
+The caller's own thread may already run a loop (Jupyter), and connections belong to a loop: one that
+lives on keeps them for the next call.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-_AHEAD = 100
-"""Items (batches of chunks) that may wait for the consumer before the producer does."""
+_MAX_QUEUED = 100
+"""Items (lists of chunks) in the queue at which the producer waits for the consumer."""
 
-_GOODBYE = 5.0
-"""Seconds that an abandoned piece of work has to clean up."""
+_CLEANUP_TIMEOUT = 5.0
+"""Seconds that cancelled work has to clean up."""
 
-# A wait without a limit cannot be interrupted by Ctrl-C on Windows.
-_SLICE = 0.2 if os.name == "nt" else None
+# On Windows, Ctrl-C cannot interrupt a wait without a timeout.
+_WAIT = 0.2 if os.name == "nt" else None
 
 
 class ClosableIterator(Protocol[T_co]):
@@ -38,14 +38,14 @@ class ClosableIterator(Protocol[T_co]):
 
 
 class _End:
-    """Behind the last item: how the producer ended."""
+    """Follows the last item in the queue. `error` is what the producer raised."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class LoopThread:
-    """Runs coroutines and async generators on its own loop, for callers who have none."""
+    """Runs coroutines and async generators on its own event loop, for synchronous callers."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -53,7 +53,7 @@ class LoopThread:
         self._loop.set_default_executor(self._executor)
         self._process = os.getpid()
         self._exiting = False
-        self._thread = threading.Thread(target=self._run, name="g4f-portal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="g4f-loop", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -65,25 +65,26 @@ class LoopThread:
             for task in tasks:
                 task.cancel()
             if tasks:
-                self._loop.run_until_complete(asyncio.wait(tasks, timeout=_GOODBYE))
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=_CLEANUP_TIMEOUT))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            # Not the loop's own way, which starts a thread: from Python 3.12 on none starts at exit.
+            # The loop's own shutdown starts a thread, which Python 3.12 and later refuse at exit.
             self._executor.shutdown()
             self._loop.close()
 
     def close(self) -> None:
-        """End all work and the thread. Called when the interpreter exits."""
+        """Cancel all work and end the thread."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
     def close_at_exit(self) -> None:
-        """`close`, and who still waits goes on waiting: daemon threads, which end with the interpreter."""
+        """`close` when the interpreter exits. Threads that still wait are daemon threads: they keep
+        waiting, and end with the interpreter."""
         self._exiting = True
         self.close()
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of `work()`. If the wait is interrupted, the work is cancelled and cleans up."""
+        """The result of `work()`. If the wait is interrupted, cancels the work and lets it clean up."""
 
         async def once() -> AsyncGenerator[T, None]:
             yield await work()
@@ -92,7 +93,7 @@ class LoopThread:
             return next(results)
 
     def stream(self, source: Callable[[], ClosableIterator[T]]) -> Generator[T, None, None]:
-        """The items of `source()`, as they come. Closing the generator closes the source."""
+        """The items of `source()`, as they come. Closing this generator closes the source."""
         items: queue.SimpleQueue[Any] = queue.SimpleQueue()
         room = asyncio.Event()
         done = threading.Event()
@@ -104,10 +105,10 @@ class LoopThread:
                 try:
                     async for item in stream:
                         items.put(item)
-                        if items.qsize() > _AHEAD:
+                        if items.qsize() > _MAX_QUEUED:
                             room.clear()
                             await room.wait()
-                except BaseException as caught:  # noqa: BLE001 (it is raised where the items are taken)
+                except BaseException as caught:  # noqa: BLE001 (raised to the consumer)
                     error = caught
             if not self._exiting:
                 items.put(_End(error))
@@ -124,20 +125,20 @@ class LoopThread:
                     if item.error is not None:
                         raise item.error
                     return
-                if items.qsize() == _AHEAD // 2:
+                if items.qsize() == _MAX_QUEUED // 2:
                     self._loop.call_soon_threadsafe(room.set)
                 yield item
         finally:
             if not done.is_set() and self._process == os.getpid():
-                with contextlib.suppress(RuntimeError):  # the loop is closed: all has ended
-                    self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (no task yet)
-                    done.wait(_GOODBYE)
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (the task may not exist yet)
+                    done.wait(_CLEANUP_TIMEOUT)
 
 
 def _take(items: queue.SimpleQueue[Any]) -> Any:
     while True:
         try:
-            return items.get(timeout=_SLICE)
+            return items.get(timeout=_WAIT)
         except queue.Empty:
             continue
 
@@ -148,7 +149,7 @@ _lock = threading.Lock()
 
 
 def loop_thread() -> LoopThread:
-    """The process's portal, started on first use."""
+    """The loop thread of this process, started on first use."""
     global _loop_thread
     with _lock:
         if _loop_thread is None:
@@ -158,7 +159,7 @@ def loop_thread() -> LoopThread:
 
 
 def _after_fork() -> None:
-    # The loop's thread is not in the child; the loop itself is the parent's to close.
+    # The thread does not exist in the child, and the loop is the parent's: keep it unclosed.
     global _loop_thread, _lock
     if _loop_thread is not None:
         atexit.unregister(_loop_thread.close_at_exit)

@@ -1,4 +1,4 @@
-"""Blocking work as an asynchronous generator: a thread that produces, a queue in the asking loop."""
+"""Run blocking work in a thread, and read what it produces as an async generator."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ T = TypeVar("T")
 _END = object()
 
 
-class Worker(Generic[T]):
-    """Runs `work(put)` in a thread of its own. `put(item)` hands an item over, and is True once
-    nobody wants more: the work is to end then.
+class WorkerThread(Generic[T]):
+    """Runs `work(put)` in a thread of its own. `put(item)` passes an item on; it returns True when the
+    work must end: nothing reads the items any more, or the main thread has ended.
 
-    `daemon` False: the interpreter waits for the thread, which sees the main thread end and stops.
-    Said in both cases, since a thread inherits it from the one that makes it.
+    With `daemon` False, the interpreter waits for the thread at exit. There is no default: a thread
+    would inherit it from the one that starts it.
     """
 
     def __init__(self, work: Callable[[Callable[[T], bool]], None], *, daemon: bool) -> None:
@@ -29,7 +29,7 @@ class Worker(Generic[T]):
         self._thread = threading.Thread(target=self._run, name="g4f-worker", daemon=daemon)
 
     async def items(self) -> AsyncGenerator[T, None]:
-        """What the work puts, as it comes. Raises what it raised."""
+        """The items, as they come. Raises what the work raises."""
         self._thread.start()
         try:
             while (item := await self._queue.get()) is not _END:
@@ -42,8 +42,8 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         try:
             self._work(self._put)
-        except BaseException as error:  # noqa: BLE001 (a thread has nobody else to tell)
-            # One that would end the program ends this work only, and is not to be mistaken for its end.
+        except BaseException as error:  # noqa: BLE001 (raised by items())
+            # SystemExit and its like end this work only; items() raises them as an Exception.
             self._put(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         self._put(_END)
 
@@ -51,6 +51,6 @@ class Worker(Generic[T]):
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
         except RuntimeError:
-            # The loop is closed: nobody is listening any more.
+            # The loop is closed.
             self._stopped.set()
         return self._stopped.is_set() or not self._main.is_alive()

@@ -154,7 +154,7 @@ def test_a_signal_ends_the_command_at_every_stage(stage: str, begun: Start, tmp_
             assert b"xception" not in stderr
             assert process.returncode in ((1, 130) if sign == signal.SIGINT else (-sign, 143))
             all_closed(servers, stage)
-            assert not list(folder.glob(".g4f-health-*")), "half a state file"
+            assert not list(folder.glob(".g4f-health*")), "half a state file"
 
 
 @pytest.mark.parametrize("options", [[], ["--no-stream"], ["--async"]])

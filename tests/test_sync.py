@@ -68,7 +68,7 @@ def test_run_gives_the_result_from_the_portals_thread(mine: LoopThread) -> None:
         await asyncio.sleep(0)
         return threading.current_thread().name
 
-    assert mine.run(work) == "g4f-portal"
+    assert mine.run(work) == "g4f-loop"
 
 
 def test_stream_gives_the_items_in_order(mine: LoopThread) -> None:
@@ -158,7 +158,7 @@ def test_forgetting_a_stream_ends_its_source(mine: LoopThread) -> None:
 def test_a_source_that_will_not_end_does_not_hold_up_close_for_long(
     mine: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(portal_module, "_GOODBYE", 0.05)
+    monkeypatch.setattr(portal_module, "_CLEANUP_TIMEOUT", 0.05)
     release = asyncio.Event()
 
     async def stubborn() -> AsyncGenerator[int, None]:
@@ -184,12 +184,12 @@ def test_a_slow_consumer_holds_the_source_back(mine: LoopThread) -> None:
     source = Registry(10_000)
     items = mine.stream(source)
     assert next(items) == 0
-    assert eventually(lambda: source.given > portal_module._AHEAD)
+    assert eventually(lambda: source.given > portal_module._MAX_QUEUED)
     held = source.given
     # The portal is free: it turns, and the source does not.
     for _ in range(50):
         mine.run(lambda: asyncio.sleep(0))
-    assert source.given == held <= portal_module._AHEAD + 3
+    assert source.given == held <= portal_module._MAX_QUEUED + 3
     assert list(items) == list(range(1, 10_000))
 
 

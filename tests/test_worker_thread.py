@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
-from llm_g4f.worker_thread import Worker
+from llm_g4f.worker_thread import WorkerThread
 
 Put = Callable[[object], bool]
 
 
 async def items_of(work: Callable[[Put], None]) -> list[object]:
-    return [item async for item in Worker(work, daemon=True).items()]
+    return [item async for item in WorkerThread(work, daemon=True).items()]
 
 
 def workers() -> list[threading.Thread]:
@@ -44,7 +44,7 @@ def test_an_item_comes_before_the_next_is_made() -> None:
             assert taken.wait(5)
             put("second")
 
-        items = Worker(work, daemon=True).items()
+        items = WorkerThread(work, daemon=True).items()
         assert await anext(items) == "first"
         taken.set()
         assert await anext(items) == "second"
@@ -67,7 +67,7 @@ def test_what_the_work_raises_comes_behind_its_items() -> None:
         raise LookupError("gone")
 
     async def main() -> None:
-        items = Worker(work, daemon=True).items()
+        items = WorkerThread(work, daemon=True).items()
         assert await anext(items) == 1
         with pytest.raises(LookupError, match="gone"):
             await anext(items)
@@ -81,7 +81,7 @@ def test_work_that_ends_its_thread_ends_the_items_too() -> None:
         raise SystemExit(3)
 
     async def main() -> None:
-        items = Worker(work, daemon=True).items()
+        items = WorkerThread(work, daemon=True).items()
         assert await anext(items) == 1
         with pytest.raises(RuntimeError, match="SystemExit"):
             await asyncio.wait_for(anext(items), 2)
@@ -92,7 +92,7 @@ def test_work_that_ends_its_thread_ends_the_items_too() -> None:
 def test_nothing_runs_before_the_first_item_is_asked_for() -> None:
     async def main() -> None:
         ran = threading.Event()
-        Worker(lambda put: ran.set(), daemon=True).items()
+        WorkerThread(lambda put: ran.set(), daemon=True).items()
         assert not ran.wait(0.05)
 
     asyncio.run(main())
@@ -107,7 +107,7 @@ def test_closing_ends_the_work() -> None:
             pass
 
     async def main() -> None:
-        async with contextlib.aclosing(Worker(work, daemon=False).items()) as items:
+        async with contextlib.aclosing(WorkerThread(work, daemon=False).items()) as items:
             assert await anext(items) == "again"
         assert ended(threads[0])
 
@@ -146,7 +146,7 @@ def test_where_the_loop_is_closed_nobody_wants_more() -> None:
         wanted.append(put("second"))
 
     async def main() -> None:
-        items = Worker(work, daemon=True).items()
+        items = WorkerThread(work, daemon=True).items()
         # Never closed by anybody: its loop is gone, as after a fork.
         kept.append(items)
         assert await anext(items) == "first"
@@ -170,13 +170,13 @@ def test_whether_the_interpreter_waits_is_said_and_not_inherited(daemon: bool) -
 
     for parent in (True, False):
         thread = threading.Thread(
-            target=lambda: asyncio.run(_all(Worker, work, daemon)), daemon=parent
+            target=lambda: asyncio.run(_all(WorkerThread, work, daemon)), daemon=parent
         )
         thread.start()
         thread.join()
     assert found == [daemon, daemon]
 
 
-async def _all(kind: type[Worker[object]], work: Callable[[Put], None], daemon: bool) -> None:
+async def _all(kind: type[WorkerThread[object]], work: Callable[[Put], None], daemon: bool) -> None:
     async for _ in kind(work, daemon=daemon).items():
         pass

@@ -40,7 +40,7 @@ from ..types import (
     ToolCallDelta,
     Usage,
 )
-from ..worker_thread import Worker
+from ..worker_thread import WorkerThread
 from .messages import _attached_types, llm_messages, this_turn, to_tool
 from .models import G4F, AsyncG4F
 
@@ -206,7 +206,7 @@ def _events(response: Any) -> AsyncGenerator[Any, None]:
                 return
 
     # The interpreter does not wait for it: nobody can interrupt what it waits for.
-    return Worker(work, daemon=True).items()
+    return WorkerThread(work, daemon=True).items()
 
 
 def _delta(event: Any) -> ChunkChoice | None:

@@ -1,10 +1,10 @@
-"""The engine of many machines: the rows as Ray Data, over a cluster.
+"""The engine for several machines: the rows go through Ray Data, over a cluster.
 
     async for result in run(rows, model="gpt-4o", concurrency=200, address="auto"):
         ...
 
-Rows go to the workers in blocks, no more of them than the workers need; results come back
-block by block. Ray repeats a block when its worker dies.
+Rows go to the workers in blocks, only as many as the workers need, and results come back block by
+block. Ray repeats a block if its worker dies.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from ..errors import ClusterError, clean
 from ..routing.notices import announce
 from ..settings import DEFAULT_MODEL, Settings
 from .engine import CONCURRENCY, NOTICES, Results, Rows
+from .ray_session import IN_CLUSTER, RaySession, cluster_failure
 from .results import Result
 
 if TYPE_CHECKING:
-    from .ray_actors import Answered, Numbered
+    from .ray_actors import AnsweredBlock, NumberedRow
 
-from .ray_session import _AHEAD, _failed, _Ray
+_BLOCKS_AT_ONCE = 2
+"""Blocks that a worker asks at once, at least. A block has the rows that were read while the last one was
+sent, since each takes Ray Data some hundredths of a second. Larger ones would come back later: with
+their slowest answer."""
 
-_PARTS = 2
-"""A block has the rows that have come up while the last one was on its way, for each costs Ray Data some hundredths
-of a second. But at most this part of what a worker asks at once: none of its answers is written before
-its slowest one."""
-
-_PATIENCE = 3.0
-"""Seconds that the cluster has to give up what is under way."""
+_STOP_TIMEOUT = 3.0
+"""Seconds that the cluster has to stop."""
 
 
 def check(address: str | None) -> None:
-    """Raise `ClusterError` where Ray is not installed, or `address` is one that it cannot be used at."""
+    """Raise `ClusterError` if Ray is not installed, or cannot be used at `address`."""
     if any(find_spec(name) is None for name in ("ray", "pyarrow", "pandas")):
         raise ClusterError(
-            "--engine ray needs Ray: llm install 'llm-g4f[ray]', or pip install 'llm-g4f[ray]' beside llm."
+            "--engine ray needs Ray: llm install 'llm-g4f[ray]', or pip install 'llm-g4f[ray]' in the"
+            " environment of llm."
         )
     if address is not None and address.startswith("ray://"):
         raise ClusterError(
-            f"{clean(address, 100)} is the address of a Ray Client, which Ray Data does not run through."
-            " Run this on a machine of the cluster: there --ray-address auto finds it."
+            f"{clean(address, 100)} is the address of a Ray Client, which Ray Data does not support."
+            " Run this on a machine of the cluster, with --ray-address auto."
         )
 
 
-class _Cluster:
-    """One run over a cluster, as a crew of `Results`."""
+class _RayEngine:
+    """One run over a cluster, as an `Engine`."""
 
     def __init__(
         self,
@@ -64,37 +64,37 @@ class _Cluster:
         settings: Mapping[str, Any],
         concurrency: int,
         address: str | None,
-        tell: Callable[[str], None],
+        on_notice: Callable[[str], None],
     ) -> None:
         self._rows = rows
         self._settings = settings
         self._concurrency = concurrency
         self._address = address
-        self._tell = tell
-        self._told: set[str] = set()
-        self._most = 1
-        self._waiting: list[Numbered] = []
-        self._taken_all = False
-        self._news = asyncio.Event()
-        self._under_way = 0
-        self._room = asyncio.Event()
+        self._on_notice = on_notice
+        self._notices: set[str] = set()
+        self._block_size = 1
+        self._waiting: list[NumberedRow] = []
+        self._all_read = False
+        self._rows_changed = asyncio.Event()
+        self._in_progress = 0
+        self._answers_changed = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._failure: Exception | None = None
-        self._arrived: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
-        self._ray: _Ray | None = None
+        self._error: Exception | None = None
+        self._answered: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._ray: RaySession | None = None
 
     def stop(self) -> None:
-        """Take no more rows, and give up the requests under way."""
+        """Read no more rows, and cancel the requests in progress."""
         self._stopped.set()
 
     def _put(self, block: bytes | Exception | None) -> None:
-        self._loop.call_soon_threadsafe(self._arrived.put_nowait, block)
+        self._loop.call_soon_threadsafe(self._answered.put_nowait, block)
 
     async def results(self) -> AsyncGenerator[Result, None]:
         """The results in order of completion, block by block."""
         self._loop = asyncio.get_running_loop()
-        left = threading.Event()
-        opening = _in_thread(lambda: _Ray(self._address), until=left)
+        ended = threading.Event()
+        opening = _in_thread(lambda: RaySession(self._address), until=ended)
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._or_stopped(opening)
@@ -102,23 +102,23 @@ class _Cluster:
                 return
             self._ray = opening.result()
             workers = await _in_thread(self._begin)
-            self._most = max(1, self._concurrency // workers // _PARTS)
-            parts = (self._take(), self._give(), self._watch())
+            self._block_size = max(1, self._concurrency // workers // _BLOCKS_AT_ONCE)
+            parts = (self._read_rows(), self._send_blocks(), self._watch_stop())
             tasks = [asyncio.create_task(part) for part in parts]
-            async for answered in self._answers():
-                for result in answered:
+            async for results in self._answers():
+                for result in results:
                     yield result
-            if self._failure is not None and not self._stopped.is_set():
-                raise self._failure
+            if self._error is not None and not self._stopped.is_set():
+                raise self._error
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # What hangs there is left to the end of the process.
-            await asyncio.wait({opening}, timeout=_PATIENCE)
+            # A thread that hangs is left to the end of the process.
+            await asyncio.wait({opening}, timeout=_STOP_TIMEOUT)
             if opening.done() and opening.exception() is None:
-                await asyncio.wait({_in_thread(opening.result().close)}, timeout=2 * _PATIENCE)
-            left.set()
+                await asyncio.wait({_in_thread(opening.result().close)}, timeout=2 * _STOP_TIMEOUT)
+            ended.set()
 
     def _begin(self) -> int:
         assert self._ray is not None
@@ -133,58 +133,59 @@ class _Cluster:
 
     async def _answers(self) -> AsyncIterator[list[Result]]:
         assert self._ray is not None
-        while (block := await self._arrived.get()) is not None:
+        while (block := await self._answered.get()) is not None:
             if isinstance(block, Exception):
                 if self._stopped.is_set():
                     return
-                raise _failed(block) from None
-            if (answered := self._ray.answered(block)) is not None:
-                yield self._taken(*answered)
+                raise cluster_failure(block) from None
+            if (unpacked := self._ray.unpack(block)) is not None:
+                yield self._results_of(*unpacked)
 
-    def _taken(self, answered: Answered, count: int) -> list[Result]:
-        if answered.refusal is not None:
-            raise answered.refusal
+    def _results_of(self, answered: AnsweredBlock, rows: int) -> list[Result]:
+        if answered.error is not None:
+            raise answered.error
         for notice in answered.notices:
-            if notice not in self._told and len(self._told) < NOTICES:
-                self._told.add(notice)
-                self._tell(notice)
-        self._under_way -= count
-        self._room.set()
+            if notice not in self._notices and len(self._notices) < NOTICES:
+                self._notices.add(notice)
+                self._on_notice(notice)
+        self._in_progress -= rows
+        self._answers_changed.set()
         return answered.results
 
-    async def _watch(self) -> None:
-        """End the run when it is to stop: gently, and then without the cluster."""
+    async def _watch_stop(self) -> None:
+        """End the run after `stop`, without the cluster if it takes too long."""
         assert self._ray is not None
         await self._stopped.wait()
         self._ray.stop()
-        await asyncio.sleep(_PATIENCE)
-        self._arrived.put_nowait(None)
+        await asyncio.sleep(_STOP_TIMEOUT)
+        self._answered.put_nowait(None)
 
-    async def _take(self) -> None:
-        """Take rows as there is room for them."""
+    async def _read_rows(self) -> None:
+        """Read rows as the cluster has room for them."""
         try:
-            async for row in _each(self._rows):
-                self._under_way += 1
+            async for row in _numbered(self._rows):
+                self._in_progress += 1
                 self._waiting.append(row)
-                self._news.set()
-                while self._under_way >= _AHEAD * self._concurrency:
-                    self._room.clear()
-                    await self._room.wait()
-        except Exception as error:  # noqa: BLE001 (whatever the rows raise comes behind the results)
-            self._failure = error
-        self._taken_all = True
-        self._news.set()
+                self._rows_changed.set()
+                while self._in_progress >= IN_CLUSTER * self._concurrency:
+                    self._answers_changed.clear()
+                    await self._answers_changed.wait()
+        except Exception as error:  # noqa: BLE001 (raised after the results)
+            self._error = error
+        self._all_read = True
+        self._rows_changed.set()
 
-    async def _give(self) -> None:
-        """Give the desk what waits, block by block."""
+    async def _send_blocks(self) -> None:
+        """Send the rows read to the cluster, block by block."""
         assert self._ray is not None
-        while self._waiting or not self._taken_all:
-            self._news.clear()
+        while self._waiting or not self._all_read:
+            self._rows_changed.clear()
             if self._waiting:
-                block, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                await self._ray.give(block)
+                size = self._block_size
+                block, self._waiting = self._waiting[:size], self._waiting[size:]
+                await self._ray.put(block)
             else:
-                await self._news.wait()
+                await self._rows_changed.wait()
         await self._ray.end()
 
 
@@ -192,9 +193,9 @@ T = TypeVar("T")
 
 
 def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> asyncio.Future[T]:
-    """`work` in a thread that no end of the process waits for: Ray may hang for minutes.
+    """Run `work` in a daemon thread, since Ray may hang for minutes.
 
-    The thread stays `until` then: on Linux what it has started ends with it.
+    The thread waits for `until` at its end: on Linux, the processes that it started end with it.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -213,9 +214,9 @@ def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> a
         failure: Exception | None = None
         try:
             value = work()
-        except Exception as error:  # noqa: BLE001 (it is raised where the future is awaited)
+        except Exception as error:  # noqa: BLE001 (raised by the future)
             failure = error
-        with contextlib.suppress(RuntimeError):  # nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(settle, value, failure)
         if until is not None:
             until.wait()
@@ -224,7 +225,7 @@ def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> a
     return future
 
 
-async def _each(rows: Rows) -> AsyncGenerator[Numbered, None]:
+async def _numbered(rows: Rows) -> AsyncGenerator[NumberedRow, None]:
     number = 0
     if isinstance(rows, AsyncIterable):
         async for row in rows:
@@ -243,21 +244,22 @@ def run(
     concurrency: int = CONCURRENCY,
     address: str | None = None,
     key: str | None = None,
-    tell: Callable[[str], None] = announce,
+    on_notice: Callable[[str], None] = announce,
     **defaults: Any,
 ) -> Results:
-    """Ask for many completions as `local.run` does, over a Ray cluster.
+    """Answer many prompts as `llm_g4f.batch.run` does, over a Ray cluster.
 
-    `address` is that of a running cluster ("auto", "host:port"); without it this machine is one for the
-    time of the run, unless Ray runs already. `concurrency` is for the whole cluster: each worker, of
-    which there is one for each CPU, has its share. No key travels: workers read g4f.yaml, `llm keys` and the environment where
-    they run, and `key` is a name in `llm keys` there. Raises `ClusterError`, while it is iterated over too.
+    `address` is that of a running cluster ("auto", "host:port"); without it, this machine is a cluster
+    for the time of the run, unless Ray runs already. `concurrency` is for the whole cluster and
+    divided among its workers, one for each CPU. Keys are never sent: the workers read g4f.yaml, `llm
+    keys` and the environment of their own machine, and `key` is a name in `llm keys` there. Raises
+    `ClusterError`, also during iteration.
     """
     if concurrency < 1:
-        raise ValueError("concurrency has to be 1 or more")
+        raise ValueError("concurrency must be 1 or more")
     check(address)
     provider = defaults.pop("provider", None)
-    # What contradicts itself is said here, and not by every worker.
+    # Raises here, and not in every worker, for arguments that contradict each other.
     Settings(provider, key, None, None, None, None)
     settings = {"provider": provider, "key": key, "defaults": {"model": model, **defaults}}
-    return Results(_Cluster(rows, settings, concurrency, address, tell))
+    return Results(_RayEngine(rows, settings, concurrency, address, on_notice))

@@ -26,7 +26,7 @@ from ..settings import DEFAULT_MODEL, Proxies, Settings
 from ..types import ChatCompletion
 from .provider_limits import BatchAdmission
 from .results import Id, Result
-from .rows import invalid_row, to_request
+from .rows import invalid_row, row_to_request
 
 if TYPE_CHECKING:
     import httpx
@@ -48,13 +48,13 @@ class RowProcessor:
         settings: Settings,
         defaults: Mapping[str, Any],
         admission: BatchAdmission,
-        tell: Callable[[str], None],
+        on_notice: Callable[[str], None],
     ) -> None:
         self._admission = admission
         self._settings = settings
         self._defaults = defaults
         self._prices_loaded = False
-        self._tell = tell
+        self._on_notice = on_notice
         self._told: set[str] = set()
 
     async def ask(self, row: Mapping[str, Any], number: int) -> Result:
@@ -63,7 +63,7 @@ class RowProcessor:
         request = None
         try:
             id = id_of(row, number)
-            request = to_request(row, self._defaults, self._settings)
+            request = row_to_request(row, self._defaults, self._settings)
             registry = self._settings.registry()
             await self._load_prices()
             completion = await self._answer(request, registry)
@@ -101,7 +101,7 @@ class RowProcessor:
             and len(self._told) < NOTICES
         ):
             self._told.add(notice)
-            self._tell(notice)
+            self._on_notice(notice)
 
 
 def _price(completion: ChatCompletion, registry: Registry) -> float | None:
@@ -260,7 +260,7 @@ def run(
     base_url: str | None = None,
     proxies: Proxies = None,
     http_client: httpx.AsyncClient | None = None,
-    tell: Callable[[str], None] = announce,
+    on_notice: Callable[[str], None] = announce,
     **defaults: Any,
 ) -> Results:
     """Ask for many completions, at most `concurrency` at once; call it where an event loop runs. How many
@@ -269,8 +269,8 @@ def run(
     Each row is {"prompt": "…"} or {"messages": […]}, and may have an "id" (else it is the row's
     number, from 1), "system", "model" and every parameter of `create`. `defaults` are for what a
     row does not say: system, temperature, provider, exact, timeout (seconds), … `api_key`,
-    `base_url`, `proxies` and `http_client` are those of `AsyncClient`. `tell` is given the line
-    that says who answers, where that is not who was asked, once for each different line.
+    `base_url`, `proxies` and `http_client` are those of `AsyncClient`. `on_notice` is called with the
+    notice of an answer by another model or provider, once for each different notice.
 
     What goes wrong with a row is its result's `error`. What iterating over `rows` raises is
     raised behind the results that were under way. Raises `llm_g4f.errors.NoProviderError` for
@@ -281,5 +281,7 @@ def run(
     # Who was named for all rows is whom api_key is for.
     named = defaults.pop("provider", None)
     settings = Settings(named, api_key, base_url, proxies, None, http_client)
-    asker = RowProcessor(settings, {"model": model, **defaults}, BatchAdmission(concurrency), tell)
+    asker = RowProcessor(
+        settings, {"model": model, **defaults}, BatchAdmission(concurrency), on_notice
+    )
     return Results(_LocalEngine(rows, asker, concurrency))

@@ -1,4 +1,4 @@
-"""From a file of rows to the file of results: which rows are asked, and what is written of them."""
+"""One batch run between two files: choose the rows to ask, and write their results."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from ..types import JSON
 from .engine import id_of
 from .readers import Row
 from .results import Id, Result
-from .results_file import IdIndex, ResultsFile, State
+from .results_file import IdIndex, ResultsFile, RowState
+from .rows import invalid_row
 
-_PAUSE = 500
-"""Rows that may be passed over at a stretch: then the loop sees to its other business."""
+_ROWS_WITHOUT_YIELD = 500
+"""Rows that may be skipped before other tasks of the event loop get a turn."""
 
 
 class Progress(Struct):
-    """How far a run is. `read` are the bytes of the rows' file that were needed so far, for `taken` rows;
-    `already` had an answer, `left` were not to be asked this time."""
+    """The counts of a run so far. `answered_before` are the rows that had an answer in the file, and
+    `left_out` those that `retry_failed` excludes; `bytes_read` are those of the first `rows_read`
+    rows of the input."""
 
     answered: int = 0
     failed: int = 0
-    already: int = 0
-    left: int = 0
+    answered_before: int = 0
+    left_out: int = 0
     tokens: int = 0
-    taken: int = 0
-    read: int = 0
+    rows_read: int = 0
+    bytes_read: int = 0
 
     @property
-    def behind(self) -> int:
-        """About the bytes of the file that are done with: some rows are under way."""
-        done = self.answered + self.failed + self.already + self.left
-        return self.read * done // max(self.taken, 1)
+    def bytes_done(self) -> int:
+        """The bytes of the input that are done: an estimate, since some rows are in progress."""
+        rows_done = self.answered + self.failed + self.answered_before + self.left_out
+        return self.bytes_read * rows_done // max(self.rows_read, 1)
 
 
 class DuplicateId(Struct, frozen=True):
@@ -45,34 +47,36 @@ class DuplicateId(Struct, frozen=True):
 
 
 class Selection:
-    """Which rows are to be asked.
+    """Chooses the rows to ask.
 
-    `prepare` makes of a row what is asked; a `BadRequestError` of its own, as whatever else is
-    wrong with the row itself, goes to `refuse` with the row's id and line. At most `limit` rows are
-    chosen; with `retry_failed` only those that the file of results has as failed.
+    `prepare` turns a row into the one to ask. Invalid rows, also those for which it raises
+    `BadRequestError`, go to `refuse` with their id and line. At most `limit` rows are chosen; with
+    `retry_failed` only those that have failed in the results file.
+
+    Stops at the first id that occurs twice, which is `duplicate` then.
     """
 
     def __init__(
         self,
-        survey: IdIndex,
-        tally: Progress,
+        index: IdIndex,
+        progress: Progress,
         *,
         prepare: Callable[[JSON], JSON],
         refuse: Callable[[Id, int, BadRequestError], None],
         limit: int | None = None,
         retry_failed: bool = False,
     ) -> None:
-        self._survey = survey
-        self._tally = tally
+        self._index = index
+        self._progress = progress
         self._prepare = prepare
         self._refuse = refuse
-        self._room = limit
+        self._remaining = limit
         self._retry_failed = retry_failed
-        self._mended = survey.has(State.INVALID)
-        self.twice: DuplicateId | None = None
+        self._has_invalid = index.has(RowState.INVALID)
+        self.duplicate: DuplicateId | None = None
 
-    async def of(self, rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[JSON, None]:
-        """Those of `rows` that are to be asked, up to the first id that occurs twice."""
+    async def choose(self, rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[JSON, None]:
+        """Those of `rows` that are to be asked."""
         if isinstance(rows, AsyncIterable):
             async for row in rows:
                 if (chosen := self._choose(row)) is not None:
@@ -80,77 +84,74 @@ class Selection:
                 if self._ended:
                     return
             return
-        passed = 0
+        skipped = 0
         for row in rows:
-            passed += 1
+            skipped += 1
             if (chosen := self._choose(row)) is not None:
-                passed = 0
+                skipped = 0
                 yield chosen
             if self._ended:
                 return
-            if passed == _PAUSE:
-                passed = 0
+            if skipped == _ROWS_WITHOUT_YIELD:
+                skipped = 0
                 await asyncio.sleep(0)
 
     @property
     def _ended(self) -> bool:
-        return self.twice is not None or self._room == 0
+        return self.duplicate is not None or self._remaining == 0
 
     def _choose(self, row: Row) -> JSON | None:
-        self._tally.read = row.end
-        self._tally.taken += 1
-        # Elements of an array may share a line.
-        unread = f"line {row.line}" if row.alone else f"row {row.number}"
-        data = row.data
-        id: Id = unread
-        wrong: BadRequestError | None = None
-        if data is None:
-            wrong = _wrong(row.wrong or "")
-        else:
-            try:
-                id = id_of(data, row.number)
-            except BadRequestError as error:
-                wrong = error
-            else:
-                if self._mended and self._survey.state(unread) is State.INVALID:
-                    self._survey.forget(unread)
-        earlier = self._survey.see(id, row.line)
+        self._progress.bytes_read = row.end
+        self._progress.rows_read += 1
+        id, error = self._identify(row)
+        earlier = self._index.add_row(id, row.line)
         if earlier is not None:
-            self.twice = DuplicateId(id, (earlier, row.line))
+            self.duplicate = DuplicateId(id, (earlier, row.line))
             return None
-        state = self._survey.state(id)
-        if state is State.ANSWERED:
-            self._tally.already += 1
+        state = self._index.state(id)
+        if state is RowState.ANSWERED:
+            self._progress.answered_before += 1
             return None
-        if self._retry_failed and state is State.MISSING:
-            self._tally.left += 1
+        if self._retry_failed and state is RowState.MISSING:
+            self._progress.left_out += 1
             return None
         try:
-            if wrong is not None:
-                raise wrong
-            chosen = {**self._prepare(data or {}), "id": id}
-        except BadRequestError as error:
-            self._tally.failed += 1
-            self._refuse(id, row.line, error)
+            if error is not None:
+                raise error
+            chosen = {**self._prepare(row.data or {}), "id": id}
+        except BadRequestError as invalid:
+            self._progress.failed += 1
+            self._refuse(id, row.line, invalid)
             return None
-        if self._room is not None:
-            self._room -= 1
+        if self._remaining is not None:
+            self._remaining -= 1
         return chosen
 
-
-def _wrong(words: str) -> BadRequestError:
-    return BadRequestError(f"The row cannot be read: {words}.")
+    def _identify(self, row: Row) -> tuple[Id, BadRequestError | None]:
+        """The id of a row. For an invalid one, its place in the file, and the error."""
+        # Elements of an array may share a line.
+        place = f"line {row.line}" if row.own_line else f"row {row.number}"
+        if row.data is None:
+            return place, invalid_row(row.error or "")
+        try:
+            id = id_of(row.data, row.number)
+        except BadRequestError as error:
+            return place, error
+        if self._has_invalid and self._index.state(place) is RowState.INVALID:
+            self._index.forget(place)
+        return id, None
 
 
 class Job:
-    """One run between two files: `selection` says which rows to ask, `write` takes what becomes of them.
+    """One batch run between two files: `selection` chooses the rows to ask, and `write` takes the
+    results.
 
-    `log` is told every answer that was written, `report` that the tally has changed.
+    `log` is called with every answer that was written, `report` with the `progress` after each result.
     """
 
     def __init__(
         self,
-        ledger: ResultsFile,
+        results_file: ResultsFile,
         *,
         prepare: Callable[[JSON], JSON],
         limit: int | None = None,
@@ -158,13 +159,13 @@ class Job:
         log: Callable[[Result], None] | None = None,
         report: Callable[[Progress], None] | None = None,
     ) -> None:
-        self._ledger = ledger
+        self._results_file = results_file
         self._log = log
         self._report = report
-        self.tally = Progress()
+        self.progress = Progress()
         self.selection = Selection(
-            ledger.survey,
-            self.tally,
+            results_file.index,
+            self.progress,
             prepare=prepare,
             refuse=self._refuse,
             limit=limit,
@@ -175,24 +176,24 @@ class Job:
         self._append(Result(id=id, error=error), line)
 
     def write(self, result: Result) -> None:
-        """Write a result to the file, the logs and the tally."""
-        tally = self.tally
-        self._append(result, self._ledger.survey.line(result.id))
+        """Add a result to the file, to the logs and to the progress."""
+        progress = self.progress
+        self._append(result, self._results_file.index.line(result.id))
         if result.error is not None:
-            tally.failed += 1
+            progress.failed += 1
         else:
-            tally.answered += 1
-            tally.tokens += result.usage.total_tokens if result.usage else 0
+            progress.answered += 1
+            progress.tokens += result.usage.total_tokens if result.usage else 0
             if self._log is not None:
                 self._log(result)
         if self._report is not None:
-            self._report(tally)
+            self._report(progress)
 
     def _append(self, result: Result, line: int | None) -> None:
         data = result.to_dict()
         if result.error is not None and result.request is None:
-            # The row is at fault: this is where to look. Once is enough.
+            # The row is invalid: its line is where to look. A second run does not write it again.
             data["error"]["line"] = line
-            if self._ledger.is_current(data):
+            if self._results_file.is_current(data):
                 return
-        self._ledger.append(data)
+        self._results_file.append(data)

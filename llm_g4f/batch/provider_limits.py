@@ -38,7 +38,7 @@ class ProviderLimit:
         if cooldown > LONGEST_COOLDOWN:
             self.closed_until = now + cooldown
         else:
-            self.rate.hold(now + cooldown)
+            self.rate.pause(now + cooldown)
 
 
 _Group = tuple[ProviderLimit, ...]
@@ -84,8 +84,8 @@ class BatchPermit:
         )
         if limited and cooldown <= LONGEST_COOLDOWN:
             wait = error.retry_after if isinstance(error, APIStatusError) else None
-            news = limit.rate.refused(self._began, now, wait)
-            if news and limit.rate.held(now) >= COOLDOWN_STEP:
+            news = limit.rate.rate_limited(self._began, now, wait)
+            if news and limit.rate.paused_for(now) >= COOLDOWN_STEP:
                 self._note(error, now)
             self._end()
             return True

@@ -1,7 +1,7 @@
-"""What runs inside a Ray cluster: the desk where blocks of rows wait, and the workers that ask them.
+"""The actors that run inside a Ray cluster: a queue of blocks of rows, and the workers that ask them.
 
-A block is the pickled bytes of some rows; a worker makes of it the pickled bytes of an `Answered`. To Ray
-Data each is a table of one cell, for it splits and joins tables by their size.
+A block is the pickled bytes of some rows, and a worker's answer those of an `AnsweredBlock`. To Ray
+Data, each is a table of one cell, since Ray Data splits and joins tables by their size.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .engine import RowProcessor
 from .provider_limits import BatchAdmission
 from .results import Result
 
-Numbered = tuple[Mapping[str, Any], int]
-"""A row and its number."""
+NumberedRow = tuple[Mapping[str, Any], int]
+"""A row, and its number from 1."""
 
 _COLUMN = "block"
 
-_RESTARTS = 3
-"""How often every worker may die before one block has been answered: Ray would restart them for ever."""
+_MAX_RESTARTS = 3
+"""How often each worker may be restarted until a block is answered. Ray would restart them for ever."""
 
 
 def pack(blocks: Iterable[bytes]) -> pyarrow.Table:
@@ -45,105 +45,106 @@ def pack(blocks: Iterable[bytes]) -> pyarrow.Table:
 
 def unpack(table: pyarrow.Table) -> list[bytes]:
     """The blocks in a table."""
-    found: list[bytes] = table.column(_COLUMN).to_pylist()
-    return found
+    blocks: list[bytes] = table.column(_COLUMN).to_pylist()
+    return blocks
 
 
-class Answered(Struct, frozen=True):
-    """What became of block `number`: a result for each row, but for those that were given up.
+class AnsweredBlock(Struct, frozen=True):
+    """The results of block `number`, one for each row that was not cancelled.
 
-    `notices` say who answers; `refusal` is why this worker cannot ask anybody.
+    `notices` are lines for the user, as for a single prompt. `error` is set if this worker cannot
+    send any request.
     """
 
     number: int
     results: list[Result]
     notices: list[str]
-    refusal: G4FError | None = None
+    error: G4FError | None = None
 
 
 class BlockQueue:
-    """An actor of one run: the driver gives it blocks, and it has them until they are answered.
+    """The actor that holds the blocks of one run from the driver's `put` until they are answered.
 
-    Blocks go by their numbers, so that Ray can repeat what read them and get the same again.
+    Blocks have numbers, so that Ray can repeat a read and get the same block.
     """
 
     def __init__(self, concurrency: int, workers: int) -> None:
         self._concurrency = concurrency
         self._workers = workers
-        self._places: dict[str, int] = {}
+        self._ranks: dict[str, int] = {}
         self._restarts = 0
         self._blocks: dict[int, bytes] = {}
-        self._given = self._wanted = 0
+        self._count = self._wanted = 0
         self._ended = False
-        self._news = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._stop = asyncio.Event()
 
     async def register(self, worker: str) -> int:
-        """How many rows `worker` asks at once: all of them together as many as the run may.
+        """The number of rows that `worker` may ask at once: its share of the run's concurrency.
 
-        One that was restarted has its old share; 0 where they are restarted and nothing comes of it.
+        A restarted worker has its old share. 0 means that workers are restarted in vain.
         """
-        self._restarts += worker in self._places
-        if self._restarts > _RESTARTS * self._workers:
+        self._restarts += worker in self._ranks
+        if self._restarts > _MAX_RESTARTS * self._workers:
             return 0
-        place = self._places.setdefault(worker, len(self._places))
-        share, more = divmod(self._concurrency, self._workers)
-        return share + (place < more)
+        rank = self._ranks.setdefault(worker, len(self._ranks))
+        share, remainder = divmod(self._concurrency, self._workers)
+        return share + (rank < remainder)
 
-    async def give(self, block: bytes) -> None:
-        """Take the next block; returns when Ray wants one more behind it."""
-        async with self._news:
-            number = self._given
+    async def put(self, block: bytes) -> None:
+        """Add the next block. Returns when Ray wants another one."""
+        async with self._changed:
+            number = self._count
             self._blocks[number] = block
-            self._given += 1
-            self._news.notify_all()
-            await self._news.wait_for(lambda: self._wanted > number or self._ended)
+            self._count += 1
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._wanted > number or self._ended)
 
     async def end(self) -> None:
-        """No block will come any more."""
-        async with self._news:
+        """Add no more blocks."""
+        async with self._changed:
             self._ended = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
-    async def take(self, number: int) -> bytes | None:
-        """Block `number`, when it is there; b"" if it has been answered, None behind the last one."""
-        async with self._news:
+    async def get(self, number: int) -> bytes | None:
+        """Wait for block `number`; b"" if it has been answered, None after the last one."""
+        async with self._changed:
             self._wanted = number
-            self._news.notify_all()
-            await self._news.wait_for(lambda: number < self._given or self._ended)
-        return self._blocks.get(number, b"") if number < self._given else None
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: number < self._count or self._ended)
+        return self._blocks.get(number, b"") if number < self._count else None
 
     async def forget(self, number: int) -> None:
-        """Block `number` has been answered."""
+        """Remove block `number`, which has been answered."""
         self._blocks.pop(number, None)
         self._restarts = 0
 
     async def stop(self) -> None:
-        """Give up what is under way."""
+        """Cancel the requests in progress, and add no more blocks."""
         self._stop.set()
         await self.end()
 
     async def stopped(self) -> None:
-        """Wait until the run is to be given up."""
+        """Wait for `stop`."""
         await self._stop.wait()
 
 
-class Blocks(Datasource):  # type: ignore[misc]
-    """The blocks of a desk as what Ray Data reads, one after the other as they come."""
+class BlockSource(Datasource):  # type: ignore[misc]
+    """The blocks of a `BlockQueue` as a source of Ray Data, one by one as they come."""
 
-    def __init__(self, desk: Any) -> None:
-        self._desk = desk
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
 
     def estimate_inmemory_data_size(self) -> int | None:
         return None
 
     def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
-        """One: order and bound are the desk's."""
-        desk = self._desk
+        """A single task: the queue has the order and the limit."""
+        queue = self._queue
 
         def read() -> Iterator[pyarrow.Table]:
             number = 0
-            while (block := ray.get(desk.take.remote(number))) is not None:
+            while (block := ray.get(queue.get.remote(number))) is not None:
                 yield pack([block])
                 number += 1
 
@@ -151,81 +152,80 @@ class Blocks(Datasource):  # type: ignore[misc]
         return [ReadTask(read, unknown)]
 
 
-class Worker:
-    """An actor that asks: one event loop, one set of connections, its share of the rows at once.
-
-    `key` is a name in `llm keys` on the machine where the worker runs.
+class RayWorker:
+    """The actor that sends requests: one event loop, one set of connections, and its share of the
+    run's concurrency. `key` is a name in `llm keys` on the worker's machine.
     """
 
-    def __init__(self, desk: Any, defaults: JSON, provider: Any, key: str | None) -> None:
-        self._desk = desk
-        share = ray.get(desk.register.remote(ray.get_runtime_context().get_actor_id()))
-        self._room = asyncio.Semaphore(share)
+    def __init__(self, queue: Any, defaults: JSON, provider: Any, key: str | None) -> None:
+        self._queue = queue
+        share = ray.get(queue.register.remote(ray.get_runtime_context().get_actor_id()))
+        self._share = asyncio.Semaphore(share)
         self._notices: list[str] = []
-        self._refusal: G4FError | None = None
-        found: Secret | None = None
+        self._error: G4FError | None = None
+        secret: Secret | None = None
         try:
             if share == 0:
                 raise G4FError(
-                    "The workers of the Ray cluster die again and again; its logs say why."
+                    "The workers of the Ray cluster end again and again: see the cluster's logs."
                 )
-            found = _stored(key) if key else None
+            secret = _stored_key(key) if key else None
         except G4FError as error:
-            self._refusal = error
-        settings = Settings(provider, found, None, None, None, None)
-        self._asker = RowProcessor(
+            self._error = error
+        settings = Settings(provider, secret, None, None, None, None)
+        self._processor = RowProcessor(
             settings, defaults, BatchAdmission(max(1, share)), self._notices.append
         )
-        self._asking: set[asyncio.Task[Result]] = set()
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Result]] = set()
+        self._watcher: asyncio.Task[None] | None = None
         self._stopped = False
 
     async def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """The answers to a table of blocks."""
-        if self._watch is None:
-            self._watch = asyncio.create_task(self._watch_stop())
-        return pack([await self._answered(block) for block in unpack(table)])
+        """The answers to the blocks in a table, as a table."""
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch_stop())
+        return pack([await self._answer(block) for block in unpack(table)])
 
     async def _watch_stop(self) -> None:
-        # A desk that is no more has stopped as well.
+        # If the queue has died, the run has ended too.
         with contextlib.suppress(ray.exceptions.RayError):
-            await self._desk.stopped.remote()
+            await self._queue.stopped.remote()
         self._stopped = True
-        for task in self._asking:
+        for task in self._tasks:
             task.cancel()
 
-    async def _answered(self, block: bytes) -> bytes:
+    async def _answer(self, block: bytes) -> bytes:
         if not block:
             return block
         number, rows = cloudpickle.loads(block)
-        results = [] if self._refusal else await self._results(rows)
+        results = [] if self._error else await self._results(rows)
         notices, self._notices[:] = list(self._notices), []
-        answered = Answered(number, results, notices, self._refusal)
+        answered = AnsweredBlock(number, results, notices, self._error)
         packed: bytes = cloudpickle.dumps(answered)
         return packed
 
-    async def _results(self, rows: list[Numbered]) -> list[Result]:
+    async def _results(self, rows: list[NumberedRow]) -> list[Result]:
         if self._stopped:
             return []
         tasks = [asyncio.create_task(self._ask(*row)) for row in rows]
-        self._asking.update(tasks)
+        self._tasks.update(tasks)
         await asyncio.wait(tasks)
-        self._asking.difference_update(tasks)
+        self._tasks.difference_update(tasks)
         return [task.result() for task in tasks if not task.cancelled()]
 
     async def _ask(self, row: Mapping[str, Any], number: int) -> Result:
-        async with self._room:
-            result = await self._asker.ask(row, number)
+        async with self._share:
+            result = await self._processor.ask(row, number)
         if result.request is None:
             return result
-        # A key stays where it is.
+        # A key never leaves its machine.
         return replace(result, request=replace(result.request, key=None))
 
 
-def _stored(key: str) -> Secret:
-    found = find_key((key,), ())
-    if found is None:
+def _stored_key(name: str) -> Secret:
+    key = find_key((name,), ())
+    if key is None:
         raise NoProviderError(
-            f'{socket.gethostname()} has no key {key} in its "llm keys": set it there.'
+            f'{socket.gethostname()} has no key {name} in "llm keys": run "llm keys set {name}" there.'
         )
-    return found
+    return key

@@ -1,4 +1,4 @@
-"""Ray as one run uses it: connected, fed, closed."""
+"""The connection of one batch run to Ray."""
 
 from __future__ import annotations
 
@@ -20,188 +20,207 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ClusterError, clean
 
 if TYPE_CHECKING:
-    from .ray_actors import Answered, Numbered
+    from .ray_actors import AnsweredBlock, NumberedRow
 
 
-_AHEAD = 4
-"""How many times the rows that are asked at once may be in the cluster: a block is on its way for some tenths of a
-second, and comes back when its slowest row has its answer. Meanwhile nobody shall be idle."""
+IN_CLUSTER = 4
+"""Rows in the cluster, as a multiple of the concurrency. A block travels for some tenths of a second, and
+comes back with its slowest answer: the others keep the workers busy meanwhile."""
 
-_CALLS = 128
-"""Blocks at a worker at most: Ray has a thread for each."""
+_MAX_BLOCKS = 128
+"""The most blocks at one worker: Ray starts a thread for each."""
 
 
-class _Ray:
-    """Ray as one run uses it, connected when it is made; `close` leaves it. All of it blocks but `give`, `end` and `stop`."""
+class RaySession:
+    """The connection of one run to Ray, from its construction to `close`.
+
+    Every method blocks but `put`, `end` and `stop`. Raises `ClusterError` if Ray cannot be used.
+    """
 
     def __init__(self, address: str | None) -> None:
-        # Ray reports how it is used to its makers unless this is said before its import.
+        # Ray sends usage statistics home unless this is set before its import.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        self._held = contextlib.ExitStack()
+        self._resources = contextlib.ExitStack()
         if address is None:
-            _set_token(self._held)
+            _set_token(self._resources)
+        import ray
+
+        self._queue: Any = None
+        self._rows: dict[int, int] = {}
+        self._blocks = 0
+        if ray.is_initialized():
+            self._resources.close()
+        else:
+            self._connect(address)
+
+    def _connect(self, address: str | None) -> None:
         import ray
         import ray.data
 
-        self._desk: Any = None
-        self._rows: dict[int, int] = {}
-        self._given = 0
-        if ray.is_initialized():
-            self._held.close()
-            return
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         options: dict[str, Any] = {"address": address}
         if address is None:
-            # Sockets have short names, so not where macOS has its temporary files.
-            place = "/tmp" if os.name == "posix" else None  # noqa: S108
+            # The path of a socket must be short, and macOS has long ones for temporary files.
+            parent = "/tmp" if os.name == "posix" else None  # noqa: S108
             folder = tempfile.TemporaryDirectory(
-                prefix="g4f-ray-", dir=place, ignore_cleanup_errors=True
+                prefix="g4f-ray-", dir=parent, ignore_cleanup_errors=True
             )
             options = {
                 "address": "local",
                 "include_dashboard": False,
-                # Ray opens its folder to everybody: this one is inside of one that is ours, and
-                # what is logged and spilled there goes with the run.
-                "_temp_dir": f"{self._held.enter_context(folder)}/ray",
+                # Ray makes its directory readable by all users: so it is inside a private one, which
+                # is deleted after the run, with Ray's logs and spilled data.
+                "_temp_dir": f"{self._resources.enter_context(folder)}/ray",
             }
         try:
             if address is not None:
-                _knock(address)
-            self._held.callback(ray.shutdown)
-            with _hushed():
+                _check_port(address)
+            self._resources.callback(ray.shutdown)
+            with _silenced_stderr():
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL + 1)
         except Exception as error:  # noqa: BLE001 (Ray raises all kinds)
-            self._held.close()
-            words = f"Ray cannot be used on this machine: {clean(str(error))}"
-            if address is not None:
-                words = (
-                    f"There is no Ray cluster at {clean(address, 100)}: {clean(str(error))}\nIs it"
-                    ' running ("ray status"), and is this one of its machines?'
-                )
-                if "InvalidAuthToken" in str(error.__cause__):
-                    words = (
-                        f"The Ray cluster at {clean(address, 100)} wants a token: set RAY_AUTH_MODE=token,"
-                        " and RAY_AUTH_TOKEN_PATH to the file with the one that it was started with."
-                    )
-            raise ClusterError(words) from None
+            self._resources.close()
+            raise _connection_error(address, error) from None
 
     def begin(
         self, concurrency: int, settings: Mapping[str, Any], put: Callable[[Any], None]
     ) -> int:
-        """Begin, with so many workers. `put` gets each block of answers, then None, or what went wrong."""
+        """Start the workers, and return their number. `put` is called, in a thread, with each answered
+        block, and at the end with None or with the error."""
         import ray
         from ray.data import ActorPoolStrategy
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        from .ray_actors import BlockQueue, Blocks, Worker
+        from .ray_actors import BlockQueue, BlockSource, RayWorker
 
         workers = max(1, min(concurrency, int(ray.cluster_resources().get("CPU", 1))))
-        # It shall not outlive us, nor die before.
+        # On this node, so that it lives as long as this process.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        desk = ray.remote(BlockQueue).options(num_cpus=0, scheduling_strategy=here)
-        self._desk = desk.remote(concurrency, workers)
-        calls = min(math.ceil(_AHEAD * concurrency / workers), _CALLS)
-        dataset = ray.data.read_datasource(Blocks(self._desk), override_num_blocks=1, num_cpus=0)
-        dataset = dataset.map_batches(
-            Worker,
-            fn_constructor_kwargs={"desk": self._desk, **settings},
+        queue = ray.remote(BlockQueue).options(num_cpus=0, scheduling_strategy=here)
+        self._queue = queue.remote(concurrency, workers)
+        blocks = min(math.ceil(IN_CLUSTER * concurrency / workers), _MAX_BLOCKS)
+        source = BlockSource(self._queue)
+        dataset = ray.data.read_datasource(source, override_num_blocks=1, num_cpus=0).map_batches(
+            RayWorker,
+            fn_constructor_kwargs={"queue": self._queue, **settings},
             batch_size=None,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 size=workers,
-                max_tasks_in_flight_per_actor=calls,
-                max_concurrent_calls_per_actor=calls,
+                max_tasks_in_flight_per_actor=blocks,
+                max_concurrent_calls_per_actor=blocks,
             ),
             num_cpus=1,
         )
         context = dataset.context
         context.enable_progress_bars = False
-        # A pipe may be silent for hours, and so may a provider whose quota is used up.
+        # A pipe may be silent for hours, and so may a provider whose quota is exhausted.
         context.execution_no_progress_timeout_s = -1
-        # So a block stays one.
+        # So Ray Data neither splits nor joins blocks.
         context.target_max_block_size = 1
-        threading.Thread(target=_pump, args=(dataset, put), daemon=True).start()
+        threading.Thread(target=_read_answers, args=(dataset, put), daemon=True).start()
         return workers
 
-    async def give(self, rows: list[Numbered]) -> None:
+    async def put(self, rows: list[NumberedRow]) -> None:
+        """Send a block of rows. Returns when the cluster wants another one."""
         from ray import cloudpickle
 
-        number, self._given = self._given, self._given + 1
+        number, self._blocks = self._blocks, self._blocks + 1
         self._rows[number] = len(rows)
-        await self._desk.give.remote(cloudpickle.dumps((number, rows)))
+        await self._queue.put.remote(cloudpickle.dumps((number, rows)))
 
     async def end(self) -> None:
-        await self._desk.end.remote()
+        """Send no more blocks."""
+        await self._queue.end.remote()
 
-    def answered(self, block: bytes) -> tuple[Answered, int] | None:
-        """A block of answers, and how many rows it was for. None for one that has been there."""
+    def unpack(self, block: bytes) -> tuple[AnsweredBlock, int] | None:
+        """An answered block, and the number of rows sent in it. None if it came before."""
         from ray import cloudpickle
 
-        answered: Answered | None = cloudpickle.loads(block) if block else None
+        answered: AnsweredBlock | None = cloudpickle.loads(block) if block else None
         if answered is None or answered.number not in self._rows:
             return None
-        self._desk.forget.remote(answered.number)
+        self._queue.forget.remote(answered.number)
         return answered, self._rows.pop(answered.number)
 
     def stop(self) -> None:
-        self._desk.stop.remote()
+        """Cancel the requests in progress."""
+        self._queue.stop.remote()
 
     def close(self) -> None:
-        self._held.close()
+        """Disconnect, and end the cluster if it was started here."""
+        self._resources.close()
 
 
-def _set_token(held: contextlib.ExitStack) -> None:
-    """Let nobody but us use the cluster of this run: who may use one may run programs on it.
+def _connection_error(address: str | None, error: Exception) -> ClusterError:
+    reason = clean(str(error))
+    if address is None:
+        return ClusterError(f"Ray cannot be used on this machine: {reason}")
+    shown = clean(address, 100)
+    if "InvalidAuthToken" in str(error.__cause__):
+        return ClusterError(
+            f"The Ray cluster at {shown} needs a token: set RAY_AUTH_MODE=token, and"
+            " RAY_AUTH_TOKEN_PATH to the file with the token that it was started with."
+        )
+    return ClusterError(
+        f"There is no Ray cluster at {shown}: {reason}\nIs it running"
+        ' ("ray status"), and is this one of its machines?'
+    )
 
-    Ray by itself keeps one token for ever, in a file that other users can often read.
+
+def _set_token(resources: contextlib.ExitStack) -> None:
+    """Protect this run's cluster with a token of its own, since its users can run programs on it.
+
+    Ray's own token is never changed, and in a file that other users can often read.
     """
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        held.callback(lambda: [os.environ.pop(name, None) for name in ours])
-        os.environ.update(ours)
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        resources.callback(lambda: [os.environ.pop(name, None) for name in token])
+        os.environ.update(token)
 
 
-def _knock(address: str) -> None:
-    """Raise OSError where nobody listens: Ray itself would try for minutes."""
+def _check_port(address: str) -> None:
+    """Raise OSError if the port is closed. Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 @contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep Ray's native code from stderr: all it says there later, and that it was told so."""
+def _silenced_stderr() -> Iterator[None]:
+    """Keep Ray's native code from writing to stderr: all of it now, and by its log level later."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
-def _pump(dataset: Any, put: Callable[[Any], None]) -> None:
+def _read_answers(dataset: Any, put: Callable[[Any], None]) -> None:
     from .ray_actors import unpack
 
-    with contextlib.suppress(RuntimeError):  # nobody listens any more
+    with contextlib.suppress(RuntimeError):  # the event loop is closed
         try:
             for table in dataset.iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             ):
                 for block in unpack(table):
                     put(block)
-        except Exception as error:  # noqa: BLE001 (the run's thread says what it means)
+        except Exception as error:  # noqa: BLE001 (raised to the run)
             put(error)
         else:
             put(None)
 
 
-def _failed(error: Exception) -> ClusterError:
+def cluster_failure(error: Exception) -> ClusterError:
+    """The error for a cluster that failed during the run."""
     return ClusterError(
-        f"The Ray cluster has failed: {clean(str(error))}\nEvery machine of it needs llm-g4f[ray] in"
-        " this version. The same command again goes on where it was."
+        f"The Ray cluster has failed: {clean(str(error))}\nEvery machine of it needs this version of"
+        " llm-g4f[ray]. Run the same command to resume."
     )

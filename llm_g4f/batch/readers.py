@@ -1,7 +1,7 @@
-"""Rows out of a file: JSON Lines, a JSON array, CSV, TSV, or a prompt a line.
+"""Read rows from a file: JSON Lines, a JSON array, CSV, TSV, or one prompt per line.
 
-A file is read as its rows are needed, and no more of it is held than the row at hand. Whatever
-bytes it has, each row comes as an object or as what is wrong with it; nothing is raised but OSError.
+A file is read as its rows are needed, and only the current row is in memory. For any bytes, a row
+is an object or the reason why it is invalid; nothing but OSError is raised.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from msgspec import Struct
 
 from ..errors import clean
 from ..types import JSON
-from ..worker_thread import Worker
+from ..worker_thread import WorkerThread
 
 Format = Literal["json", "csv", "tsv", "nl", "lines"]
-"""`nl` is newline-delimited JSON, as llm calls it."""
+"""The name `nl` (newline-delimited JSON) is llm's."""
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-LARGEST = 32 << 20
-"""Bytes of a row: beyond that a file is not what it is taken for."""
+MAX_ROW_SIZE = 32 << 20
+"""The most bytes a row may have. Beyond that, the format of the file was probably mistaken."""
 
-_AHEAD = 64
-"""Rows that are read before they are needed, where reading may have to wait."""
+_READ_AHEAD = 64
+"""Rows that `read_in_thread` reads before they are needed."""
 
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 
-_ENDINGS: dict[str, Format] = {
+_FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".jsonl": "nl",
     ".ndjson": "nl",
     ".nl": "nl",
@@ -45,30 +45,30 @@ _ENDINGS: dict[str, Format] = {
 
 
 class Row(Struct, frozen=True):
-    """One row: `data`, or what is `wrong` with it.
+    """One row: either `data` or `error`, the reason why it is invalid, is set.
 
-    `number` counts from 1 (the lines of JSON Lines and plain lines, else the rows); `line` is where
-    it begins in the file, and `end` the bytes of the file up to its end.
+    `number` counts from 1: lines for JSON Lines and plain lines, else rows. `line` is where the row
+    begins in the file, and `end` the number of bytes up to its end. `own_line`: no other row can
+    begin in its line.
     """
 
     number: int
     line: int
     end: int
     data: JSON | None = None
-    wrong: str | None = None
-    alone: bool = True
-    """Whether no other row can begin in its line."""
+    error: str | None = None
+    own_line: bool = True
 
 
 def detect(name: str, head: bytes) -> Format:
-    """The format of a file, by its name's ending, else by the first bytes of it."""
-    ending = name[name.rfind(".") :].lower() if "." in name else ""
-    if ending in _ENDINGS:
-        return _ENDINGS[ending]
+    """The format of a file, by the suffix of its name, else by its first bytes."""
+    suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    if suffix in _FORMAT_OF_SUFFIX:
+        return _FORMAT_OF_SUFFIX[suffix]
     first = head.removeprefix(_BOM).lstrip(_BLANK)
     if first.startswith(b"{"):
         return "nl"
-    if ending == ".json" or re.match(rb"\[\s*(\{|\]|$)", first):
+    if suffix == ".json" or re.match(rb"\[\s*(\{|\]|$)", first):
         return "json"
     titles = first.split(b"\n", 1)[0].decode("utf-8", "replace")
     for format, separator in (("csv", ","), ("tsv", "\t")):
@@ -79,21 +79,19 @@ def detect(name: str, head: bytes) -> Format:
 
 
 def read(blocks: Iterable[bytes], format: Format) -> Iterator[Row]:
-    """The rows in `blocks`, the pieces of a file in their order."""
-    blocks = _without_mark(blocks)
+    """The rows in `blocks`, the consecutive parts of a file."""
+    blocks = _without_bom(blocks)
     if format == "json":
-        return _Array(blocks).rows()
+        return _JsonArray(blocks).rows()
     lines = _Lines(blocks)
     if format == "nl":
         return _json_rows(lines)
     if format == "lines":
         return _plain_rows(lines)
-    # An empty cell is None.
     return _table_rows(lines, "," if format == "csv" else "\t")
 
 
-def _without_mark(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The file without its byte order mark."""
+def _without_bom(blocks: Iterable[bytes]) -> Iterator[bytes]:
     blocks, head = iter(blocks), b""
     for block in blocks:
         head += block
@@ -106,27 +104,28 @@ def _without_mark(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def read_in_thread(rows: Iterator[Row]) -> AsyncGenerator[Row, None]:
-    """`rows`, read in a thread: a pipe may keep its reader waiting."""
-    room = threading.Semaphore(_AHEAD)
+    """The same rows, read in a thread, since reading a pipe may block."""
+    free = threading.Semaphore(_READ_AHEAD)
 
     def work(put: Callable[[Row], bool]) -> None:
         for row in rows:
-            room.acquire()
+            free.acquire()
             if put(row):
                 return
 
-    read_ahead = Worker(work, daemon=True).items()
+    read_ahead = WorkerThread(work, daemon=True).items()
     try:
         async for row in read_ahead:
-            room.release()
+            free.release()
             yield row
     finally:
-        room.release()
+        free.release()
         await read_ahead.aclose()
 
 
 class _Lines:
-    """The lines of a file, without their ends; None for one that is too long."""
+    """The lines of a file, without their ends; None for a line that is too long. `number` and `end`
+    are those of the last line."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = blocks
@@ -134,189 +133,191 @@ class _Lines:
         self.end = 0
 
     def __iter__(self) -> Iterator[bytes | None]:
-        kept: list[bytes] = []
+        parts: list[bytes] = []
         size = 0
         for block in self._blocks:
-            *whole, rest = block.split(b"\n")
-            for part in whole:
-                kept.append(part)
-                yield self._line(kept, size + len(part) + 1)
-                kept, size = [], 0
+            *ends, rest = block.split(b"\n")
+            for end in ends:
+                parts.append(end)
+                yield self._line(parts, size + len(end) + 1)
+                parts, size = [], 0
             size += len(rest)
-            if size <= LARGEST:
-                kept.append(rest)
+            if size <= MAX_ROW_SIZE:
+                parts.append(rest)
             else:
-                kept.clear()
+                parts.clear()
         if size:
-            yield self._line(kept, size)
+            yield self._line(parts, size)
 
     def _line(self, parts: list[bytes], size: int) -> bytes | None:
         self.number += 1
         self.end += size
-        if size > LARGEST:
+        if size > MAX_ROW_SIZE:
             return None
         return b"".join(parts).removesuffix(b"\r")
 
 
-_TOO_LONG = f"it is longer than {LARGEST >> 20} MiB"
-_NO_TEXT = "it is not UTF-8 text"
-_NO_ARRAY = "the file is no JSON array"
-_BEHIND = "it stands behind the array"
+_TOO_LONG = f"it is longer than {MAX_ROW_SIZE >> 20} MiB"
+_NOT_UTF8 = "it is not UTF-8 text"
+_NOT_AN_ARRAY = "the file is not a JSON array"
+_AFTER_THE_ARRAY = "unexpected data after the array"
 
 
-def _object(text: bytes) -> JSON | str:
-    """The object that `text` is, or what is wrong with it."""
+def _parse_object(text: bytes) -> JSON | str:
+    """The JSON object in `text`, or the reason why there is none."""
     try:
         data = json.loads(text.decode())
     except UnicodeDecodeError:
-        return _NO_TEXT
+        return _NOT_UTF8
     except RecursionError:
         return "it is nested too deeply"
     except ValueError as error:
-        said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        return f"it is not JSON ({clean(said, 80)})"
-    return data if isinstance(data, dict) else "it is JSON, but no object"
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        return f"it is not JSON ({clean(reason, 80)})"
+    return data if isinstance(data, dict) else "it is JSON, but not an object"
 
 
 def _json_rows(lines: _Lines) -> Iterator[Row]:
     for line in lines:
         if line is not None and not line.strip():
             continue
-        found = _TOO_LONG if line is None else _object(line)
-        yield _row(lines.number, lines.number, lines.end, found)
+        content = _TOO_LONG if line is None else _parse_object(line)
+        yield _row(lines.number, lines.number, lines.end, content)
 
 
 def _plain_rows(lines: _Lines) -> Iterator[Row]:
     for line in lines:
         if line is not None and not line.strip():
             continue
-        found: JSON | str = _TOO_LONG
+        content: JSON | str = _TOO_LONG
         if line is not None:
             try:
-                found = {"prompt": line.decode()}
+                content = {"prompt": line.decode()}
             except UnicodeDecodeError:
-                found = _NO_TEXT
-        yield _row(lines.number, lines.number, lines.end, found)
+                content = _NOT_UTF8
+        yield _row(lines.number, lines.number, lines.end, content)
 
 
-def _row(number: int, line: int, end: int, found: JSON | str, *, alone: bool = True) -> Row:
-    if isinstance(found, str):
-        return Row(number, line, end, wrong=found, alone=alone)
-    return Row(number, line, end, found, alone=alone)
+def _row(number: int, line: int, end: int, content: JSON | str, *, own_line: bool = True) -> Row:
+    """The row with `content`: its data, or the reason why it is invalid."""
+    if isinstance(content, str):
+        return Row(number, line, end, error=content, own_line=own_line)
+    return Row(number, line, end, content, own_line=own_line)
 
 
-_MARK = re.compile(rb'["\\\[\]{},\n]')
+_SYNTAX = re.compile(rb'["\\\[\]{},\n]')
 
 
-class _Array:
-    """The elements of a JSON array, cut out one by one: a broken one spoils no other."""
+class _JsonArray:
+    """Splits a JSON array into its elements without parsing them: an invalid one affects no other."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = blocks
-        self._kept: list[bytes] = []
+        self._parts: list[bytes] = []
         self._size = 0
-        self._line = self._begun = 1
+        self._line = self._first_line = 1
         self._end = 0
 
     def rows(self) -> Iterator[Row]:
-        """See `read`."""
-        for number, (line, found) in enumerate(self._elements(), 1):
-            element = found if isinstance(found, str) else _object(found)
-            yield _row(number, line, self._end, element, alone=False)
+        """The elements as rows."""
+        for number, (line, element) in enumerate(self._elements(), 1):
+            content = element if isinstance(element, str) else _parse_object(element)
+            yield _row(number, line, self._end, content, own_line=False)
 
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size <= LARGEST:
-            self._kept.append(piece)
+    def _add(self, part: bytes) -> None:
+        """Add a part to the current element."""
+        self._size += len(part)
+        if self._size <= MAX_ROW_SIZE:
+            self._parts.append(part)
 
-    def _cut(self) -> tuple[int, bytes | str]:
-        """What is kept, as an element: the line where it begins, and its text."""
-        text, size = b"".join(self._kept), self._size
+    def _take(self) -> tuple[int, bytes | str]:
+        """End the current element: the line where it begins, and its text or why it is invalid."""
+        text, size = b"".join(self._parts), self._size
         blank = text[: len(text) - len(text.lstrip(_BLANK))]
-        line = self._begun + blank.count(b"\n")
-        self._kept, self._size, self._begun = [], 0, self._line
-        return line, _TOO_LONG if size > LARGEST else text.strip(_BLANK)
+        line = self._first_line + blank.count(b"\n")
+        self._parts, self._size, self._first_line = [], 0, self._line
+        return line, _TOO_LONG if size > MAX_ROW_SIZE else text.strip(_BLANK)
 
     def _elements(self) -> Iterator[tuple[int, bytes | str]]:
         depth, quoted, escaped, past, closed = 0, False, -1, 0, False
         for block in self._blocks:
             begin = 0
-            for found in _MARK.finditer(block):
-                at, mark = found.start(), found[0]
-                if mark == b"\n":
+            for match in _SYNTAX.finditer(block):
+                at, char = match.start(), match[0]
+                if char == b"\n":
                     self._line += 1
                 elif past + at == escaped:
                     continue
                 elif quoted:
-                    escaped = past + at + 1 if mark == b"\\" else -1
-                    quoted = mark != b'"'
-                elif mark == b'"':
+                    escaped = past + at + 1 if char == b"\\" else -1
+                    quoted = char != b'"'
+                elif char == b'"':
                     quoted = True
-                elif mark in b"[{":
+                elif char in b"[{":
                     depth += 1
                     if depth == 1:
-                        self._keep(block[begin:at])
-                        line, head = self._cut()
-                        if mark == b"{" or head or closed:
-                            yield line, _BEHIND if closed else _NO_ARRAY
+                        self._add(block[begin:at])
+                        line, head = self._take()
+                        if char == b"{" or head or closed:
+                            yield line, _AFTER_THE_ARRAY if closed else _NOT_AN_ARRAY
                             return
                         begin = at + 1
-                elif mark == b",":
+                elif char == b",":
                     if depth == 1:
-                        self._keep(block[begin:at])
+                        self._add(block[begin:at])
                         begin = at + 1
                         self._end = past + begin
-                        yield self._cut()
+                        yield self._take()
                 else:
                     depth -= 1
                     if depth <= 0:
                         closed = depth == 0
-                        self._keep(block[begin:at])
+                        self._add(block[begin:at])
                         begin = at + 1
                         self._end = past + begin
-                        line, last = self._cut()
-                        # Nothing stands in an empty array, or behind a last comma.
+                        line, last = self._take()
+                        # Empty in an empty array, and after a trailing comma.
                         if last:
                             yield line, last
                         if depth < 0:
-                            yield line, _NO_ARRAY
+                            yield line, _NOT_AN_ARRAY
                             return
-            self._keep(block[begin:])
+            self._add(block[begin:])
             past += len(block)
         self._end = past
-        line, rest = self._cut()
+        line, rest = self._take()
         if depth > 0:
-            yield line, "the file ends before the array does"
+            yield line, "the file ends inside the array"
         elif rest:
-            yield line, _BEHIND if closed else _NO_ARRAY
+            yield line, _AFTER_THE_ARRAY if closed else _NOT_AN_ARRAY
 
 
 def _table_rows(lines: _Lines, separator: str) -> Iterator[Row]:
-    broken = False
+    too_long = False
 
     def texts() -> Iterator[str]:
-        nonlocal broken
+        nonlocal too_long
         for line in lines:
             if line is None:
-                broken = True
+                too_long = True
             yield (line or b"").decode("utf-8", "surrogateescape") + "\n"
 
-    csv.field_size_limit(LARGEST)
+    csv.field_size_limit(MAX_ROW_SIZE)
     reader = csv.reader(texts(), delimiter=separator, strict=True)
     titles: list[str] | None = None
     number = 0
     while True:
-        broken, begun = False, reader.line_num + 1
-        found: JSON | str
+        too_long, line = False, reader.line_num + 1
+        content: JSON | str
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            ended = str(error) == "unexpected end of data"
-            found = f"it is not CSV ({'a quote is never closed' if ended else error})"
+            unclosed = str(error) == "unexpected end of data"
+            content = f"it is not CSV ({'a quote is never closed' if unclosed else error})"
         else:
-            if not broken and not any(cells):
+            if not too_long and not any(cells):
                 continue
             if titles is None:
                 titles = [cell.strip() for cell in cells]
@@ -324,19 +325,19 @@ def _table_rows(lines: _Lines, separator: str) -> Iterator[Row]:
                 if len(set(named)) == len(named):
                     continue
                 number += 1
-                yield _row(number, begun, lines.end, "two columns have the same name")
+                yield _row(number, line, lines.end, "two columns have the same name")
                 return
-            found = _TOO_LONG if broken else _record(titles, cells)
+            content = _TOO_LONG if too_long else _record(titles, cells)
         number += 1
-        yield _row(number, begun, lines.end, found)
+        yield _row(number, line, lines.end, content)
 
 
 def _record(titles: list[str], cells: list[str]) -> JSON | str:
+    """The row with `cells`, or the reason why it is invalid. An empty cell is None."""
     if len(cells) > len(titles):
-        return f"it has {len(cells)} cells, and there are {len(titles)} columns"
+        return f"it has {len(cells)} cells for {len(titles)} columns"
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
-        return _NO_TEXT
-    found = zip_longest(titles, cells)
-    return {title: cell or None for title, cell in found if title}
+        return _NOT_UTF8
+    return {title: cell or None for title, cell in zip_longest(titles, cells) if title}

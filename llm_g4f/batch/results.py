@@ -1,4 +1,4 @@
-"""What becomes of a row: an answer, or an error in its place."""
+"""The result of a row: its answer, or the error in its place."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..request import ChatRequest
 from ..types import JSON, ChatCompletion, ChatCompletionMessage, Usage
 
 Id = str | int
-"""A row's name: its own, else its number."""
+"""The id of a row: its own, else its number, from 1."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The answer to a row (`completion`), or what went wrong instead (`error`).
+    """The result of one row: either `completion` or `error` is set.
 
-    `request` is what was asked; None for a row that asks nothing. `price_usd` is what the
-    answer cost in US dollars, where that is known.
+    `request` is the chat request, None for an invalid row. `price_usd` is the price of the answer
+    in US dollars, None if it is unknown.
     """
 
     id: Id
@@ -34,7 +34,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """What the model said, be it a refusal; "" where it said nothing or there is no answer."""
+        """The answer's text, or the model's refusal; "" if there is neither."""
         message = self.message
         return (message.content or message.refusal or "") if message else ""
 
@@ -45,31 +45,30 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def provider(self) -> str | None:
-        """Who answered."""
+        """The provider that answered."""
         return self.completion.provider if self.completion else None
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens as the provider counted them."""
+        """The tokens, as counted by the provider."""
         return self.completion.usage if self.completion else None
 
     @property
     def receipt(self) -> Receipt | None:
-        """How it came to that; None where nobody was asked."""
+        """The receipt of the answer or of the error; None if no provider was asked."""
         if self.completion is not None:
             return self.completion.receipt
         return self.error.receipt if self.error else None
 
     def to_dict(self) -> JSON:
-        """A line of the file of results.
+        """A line of the results file.
 
-        {"id", "text", "model", "provider", "usage", "receipt"}, and where they are
-        reasoning, tool_calls, refusal, finish_reason, price_usd; or {"id", "error", "receipt"}.
+        {"id", "text", "model", "provider", "usage", "receipt"}, with reasoning, tool_calls, refusal,
+        finish_reason and price_usd where present; or {"id", "error", "receipt"}.
         """
-        receipt = self.receipt
-        shown = receipt.to_dict() if receipt else None
+        receipt = self.receipt.to_dict() if self.receipt else None
         if self.error is not None:
-            return {"id": self.id, "error": _said(self.error), "receipt": shown}
+            return {"id": self.id, "error": _error_to_dict(self.error), "receipt": receipt}
         message, usage = self.message, self.usage
         data: JSON = {
             "id": self.id,
@@ -79,19 +78,19 @@ class Result(Struct, frozen=True, kw_only=True):
             "usage": usage.to_dict() if usage else None,
         }
         if message is not None:
-            said = message.to_dict()
+            fields = message.to_dict()
             for name in ("reasoning", "tool_calls", "refusal"):
-                if said.get(name):
-                    data[name] = said[name]
+                if fields.get(name):
+                    data[name] = fields[name]
         if self.completion and self.completion.choices:
             data["finish_reason"] = self.completion.choices[0].finish_reason
         if self.price_usd is not None:
             data["price_usd"] = self.price_usd
-        data["receipt"] = shown
+        data["receipt"] = receipt
         return data
 
 
-def _said(error: G4FError) -> JSON:
+def _error_to_dict(error: G4FError) -> JSON:
     data: JSON = {"type": type(error).__name__, "message": error.message}
     if error.provider:
         data["provider"] = error.provider

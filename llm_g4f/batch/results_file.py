@@ -1,8 +1,8 @@
-"""The file of results: JSON Lines that only grow, and from which a later run goes on.
+"""The results file: JSON Lines that are only appended to, and from which a later run resumes.
 
-Each result is one write behind the last one. So whatever ends a run leaves whole lines and at most
-one torn one, which the next run takes away. A failure that a later line of the same id makes
-up for is taken out by writing the file anew beside it and renaming: there is always one whole file.
+Each result is one write at the end. So an interrupted run leaves complete lines and at most one
+incomplete line, which the next run removes. Lines that a later line of the same id replaces are
+removed by writing a new file beside it and renaming that: there is always one complete file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ..types import JSON
 from .results import Id
 
 
-class State(IntEnum):
-    """What the file says of an id. UNASKABLE: the row itself is at fault, and is not asked."""
+class RowState(IntEnum):
+    """The state of an id in the results file. INVALID: its row is invalid, so no provider was asked."""
 
     MISSING = 0
     INVALID = 1
@@ -36,11 +36,12 @@ class State(IntEnum):
 
 
 class _Error(Struct):
+    # Errors of invalid rows have it.
     line: int | UnsetType = UNSET
 
 
-class _Head(Struct):
-    """What has to be known of a line."""
+class _ResultHeader(Struct):
+    """The part of a line that tells the state of its id."""
 
     id: Id
     error: _Error | UnsetType = UNSET
@@ -51,68 +52,53 @@ class _Head(Struct):
             raise ValueError("neither an answer nor an error")
 
     @property
-    def state(self) -> State:
+    def state(self) -> RowState:
         if self.error is UNSET:
-            return State.ANSWERED
-        return State.FAILED if self.error.line is UNSET else State.INVALID
+            return RowState.ANSWERED
+        return RowState.FAILED if self.error.line is UNSET else RowState.INVALID
 
 
-_head = msgspec.json.Decoder(_Head)
-_BEGIN = b'{"id":'
+_header = msgspec.json.Decoder(_ResultHeader)
+_LINE_START = b'{"id":'
 
 
 def _key(id: Id) -> str:
-    """Text that differs where ids differ: 1 is not "1"."""
+    """The id as text; 1 and "1" differ."""
     return f"={id}" if isinstance(id, str) else str(id)
 
 
 class IdIndex:
-    """The ids of a file of results and of the rows seen, on disk: there may be millions of them."""
+    """The ids in a results file and in the rows read, on disk, since there may be millions of them.
+
+    `stale`: some id has more than one line in the file.
+    """
 
     def __init__(self) -> None:
-        # SQLite's private database: in memory while it is small, else in a file that nobody sees.
+        # A private database of SQLite: in memory while it is small, else in an unnamed file.
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(
             "pragma journal_mode=off; pragma synchronous=off; pragma temp_store=file;"
             "create table ids (id text primary key, state int not null default 0,"
-            " at int, line int) without rowid;"
+            " offset int, line int) without rowid;"
             "begin"
         )
         self.stale = False
-        """Whether some id has more than one line."""
 
     def close(self) -> None:
         self._database.close()
 
-    def add(self, id: Id, state: State, at: int) -> None:
-        """Note the line of a result that begins at byte `at`. An answer is not undone by a failure."""
-        key = _key(id)
-        before = self._database.execute("select at from ids where id=?", (key,)).fetchone()
-        self.stale |= before is not None and before[0] is not None
+    def add_result(self, id: Id, state: RowState, offset: int) -> None:
+        """Add the result whose line begins at byte `offset`. A failure does not replace an answer."""
+        self.stale |= self.offset(id) is not None
         self._database.execute(
-            "insert into ids (id, state, at) values (?, ?, ?) on conflict do update"
-            " set at=iif(state > 2 and excluded.state < 3, at, excluded.at),"
+            "insert into ids (id, state, offset) values (?, ?, ?) on conflict do update"
+            " set offset=iif(state > 2 and excluded.state < 3, offset, excluded.offset),"
             " state=iif(state > 2, state, excluded.state)",
-            (key, state, at),
+            (_key(id), state, offset),
         )
 
-    def state(self, id: Id) -> State:
-        """What the file says of `id`."""
-        found = self._database.execute("select state from ids where id=?", (_key(id),)).fetchone()
-        return State(found[0]) if found else State.MISSING
-
-    def place(self, id: Id) -> int | None:
-        """Where the line that counts for `id` begins."""
-        found = self._database.execute("select at from ids where id=?", (_key(id),)).fetchone()
-        return found[0] if found else None
-
-    def line(self, id: Id) -> int | None:
-        """The line of the row with `id`, if it was seen."""
-        found = self._database.execute("select line from ids where id=?", (_key(id),)).fetchone()
-        return found[0] if found else None
-
-    def see(self, id: Id, line: int) -> int | None:
-        """Note the line of a row; the one where its id was seen before, if it was."""
+    def add_row(self, id: Id, line: int) -> int | None:
+        """Add the row at `line`. Returns the line of an earlier row with this id, if there is one."""
         earlier = self.line(id)
         if earlier is None:
             self._database.execute(
@@ -121,80 +107,100 @@ class IdIndex:
             )
         return earlier
 
+    def state(self, id: Id) -> RowState:
+        """The state of `id` in the file."""
+        return RowState(self._value("state", id) or RowState.MISSING)
+
+    def offset(self, id: Id) -> int | None:
+        """The byte where the current line of `id` begins in the file."""
+        return self._value("offset", id)
+
+    def line(self, id: Id) -> int | None:
+        """The line of the row with `id`, if it has been read."""
+        return self._value("line", id)
+
+    def _value(self, column: str, id: Id) -> int | None:
+        row = self._database.execute(
+            f"select {column} from ids where id=?",  # noqa: S608 (the columns above)
+            (_key(id),),
+        ).fetchone()
+        return row[0] if row else None
+
     def forget(self, id: Id) -> None:
-        """The line of `id` stands for nothing any more."""
+        """Remove `id`: its line is out of date."""
         self.stale = True
         self._database.execute("delete from ids where id=?", (_key(id),))
 
-    def has(self, state: State) -> bool:
+    def has(self, state: RowState) -> bool:
         """Whether any id is in `state`."""
-        found = self._database.execute("select 1 from ids where state=? limit 1", (int(state),))
-        return found.fetchone() is not None
+        rows = self._database.execute("select 1 from ids where state=? limit 1", (int(state),))
+        return rows.fetchone() is not None
 
 
-def scan(file: BinaryIO, path: Path, survey: IdIndex) -> tuple[int, bool]:
-    """Note every result of a file. The bytes up to the end of its last whole result, and whether a
-    line's end stands there.
+def scan(file: BinaryIO, path: Path, index: IdIndex) -> tuple[int, bool]:
+    """Add every result in `file` to `index`. Returns the bytes up to the end of the last complete
+    result, and whether a line end follows it. `path` is only named in errors.
 
-    Raises `LedgerError` for a line that is no result: such a file is not ours to write to.
+    Raises `LedgerError` for a line that is not a result: the file is not one of ours.
     """
     end, line = 0, b"\n"
-    # What is no file of results may be one endless line.
+    # A file of another kind may be one endless line.
     lines = file if file.read(1) in (b"", b"{") else [b""]
     file.seek(0)
     for number, line in enumerate(lines, 1):
         try:
-            head = _head.decode(line)
+            header = _header.decode(line)
         except msgspec.MsgspecError as error:
-            torn = not isinstance(error, msgspec.ValidationError)
-            if torn and line and not line.endswith(b"\n") and line.startswith(_BEGIN[: len(line)]):
+            incomplete = not isinstance(error, msgspec.ValidationError) and not line.endswith(b"\n")
+            if incomplete and line and line.startswith(_LINE_START[: len(line)]):
                 return end, True
             raise LedgerError(
-                f"{path}, line {number}: this is no result of a batch, so the file is left as it is."
-                " Name another file for the results."
+                f"{path}, line {number}: not a result of a batch, so the file is left unchanged. Name"
+                " another file for the results."
             ) from None
-        survey.add(head.id, head.state, end)
+        index.add_result(header.id, header.state, end)
         end += len(line)
     return end, line.endswith(b"\n")
 
 
 class ResultsFile:
-    """The file of results at `path`, open for one run; its ids are in `survey`.
+    """The results file at `path`, locked and open for one run. `index` has its ids.
 
-    Raises `LedgerError`, also where another run has the file.
+    Raises `LedgerError`, also if another run has the file open.
     """
 
     def __init__(self, path: Path) -> None:
-        self._shown = path
-        # A link stays one when the file behind it is replaced.
+        self._name = path
+        # A symbolic link must stay one when its target is replaced.
         self._path = Path(os.path.realpath(path))
         self._temporary = self._path.with_name(f".{self._path.name}.new")
-        self.survey = IdIndex()
+        self.index = IdIndex()
         self._file = -1
         self._end = 0
         with contextlib.ExitStack() as stack:
-            stack.callback(self.survey.close)
-            with self._said():
+            stack.callback(self.index.close)
+            with self._write_errors():
                 self._lock(stack)
                 stack.callback(self._close)
                 self._open()
-                if self.survey.stale:
-                    self._renew()
-            self._held = stack.pop_all()
+                if self.index.stale:
+                    self._rewrite()
+            self._resources = stack.pop_all()
 
     @contextlib.contextmanager
-    def _said(self) -> Iterator[None]:
+    def _write_errors(self) -> Iterator[None]:
+        """Turn OSError into `LedgerError`."""
         try:
             yield
         except OSError as error:
-            raise LedgerError(f"{self._shown} cannot be written: {error.strerror}.") from None
+            raise LedgerError(f"{self._name} cannot be written: {error.strerror}.") from None
 
     def _lock(self, stack: contextlib.ExitStack) -> None:
         import filelock
 
-        # The lock would make folders, and lie beside a device.
+        # Locking would create missing directories, and a file beside a device.
         if self._path.exists() and not self._path.is_file():
-            raise LedgerError(f"{self._shown} is no file: results are appended to a file.")
+            raise LedgerError(f"{self._name} is not a regular file, which the results need.")
         self._path.parent.stat()
         path = self._path.with_name(f".{self._path.name}.lock")
         lock = filelock.FileLock(path, timeout=0.1, thread_local=False)
@@ -202,77 +208,77 @@ class ResultsFile:
             lock.acquire()
         except filelock.Timeout:
             raise LedgerError(
-                f"{self._shown} is being written by another run. Wait for it, or name another file."
+                f"{self._name} is being written by another run. Wait for it, or name another file."
             ) from None
         stack.callback(lock.release)
-        # While it is held: whoever waits for it sees that this is the file's lock no more.
+        # Deleted while the lock is held: a run that waits for it then sees that it is no longer valid.
         stack.enter_context(contextlib.suppress(OSError))
         stack.callback(path.unlink, missing_ok=True)
 
     def _open(self) -> None:
         self._temporary.unlink(missing_ok=True)
-        self._file = self._opened()
+        self._file = self._open_for_append()
         with self._path.open("rb") as file:
-            self._end, ended = scan(file, self._shown, self.survey)
+            self._end, has_line_end = scan(file, self._name, self.index)
         if self._end != os.fstat(self._file).st_size:
             os.ftruncate(self._file, self._end)
-        if not ended:
+        if not has_line_end:
             self._end += os.write(self._file, b"\n")
 
-    def _opened(self) -> int:
+    def _open_for_append(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         return os.open(self._path, flags, 0o666)
 
     def is_current(self, result: JSON) -> bool:
-        """Whether this very result is what counts for its id."""
-        place = self.survey.place(result["id"])
-        if place is None:
+        """Whether the current line of the result's id is this result."""
+        offset = self.index.offset(result["id"])
+        if offset is None:
             return False
-        line = _encoded(result) + b"\n"
-        with self._said(), self._path.open("rb") as file:
-            file.seek(place)
+        line = _encode(result) + b"\n"
+        with self._write_errors(), self._path.open("rb") as file:
+            file.seek(offset)
             return file.read(len(line)) == line
 
     def append(self, result: JSON) -> None:
-        """Write a result, in one piece. Raises `LedgerError`, and nothing is written then."""
-        line = _encoded(result) + b"\n"
-        with self._said():
+        """Append a result in one write. Raises `LedgerError`, and writes nothing then."""
+        line = _encode(result) + b"\n"
+        with self._write_errors():
             written = os.write(self._file, line)
             if written != len(line):
                 os.ftruncate(self._file, self._end)
-                raise LedgerError(f"{self._shown} cannot be written: the disk is full.")
-        self.survey.add(result["id"], _head.decode(line).state, self._end)
+                raise LedgerError(f"{self._name} cannot be written: the disk is full.")
+        self.index.add_result(result["id"], _header.decode(line).state, self._end)
         self._end += len(line)
 
     def compact(self) -> None:
-        """Take out what later lines have made up for."""
-        if self.survey.stale:
-            with self._said():
-                self._renew()
+        """Remove the lines that later ones have replaced."""
+        if self.index.stale:
+            with self._write_errors():
+                self._rewrite()
 
-    def _renew(self) -> None:
+    def _rewrite(self) -> None:
         try:
             with self._path.open("rb") as old, self._temporary.open("wb") as new:
-                at = 0
+                offset = 0
                 for line in old:
-                    head = _head.decode(line)
-                    if head.state is State.ANSWERED or self.survey.place(head.id) == at:
+                    header = _header.decode(line)
+                    if header.state is RowState.ANSWERED or self.index.offset(header.id) == offset:
                         new.write(line)
-                    at += len(line)
+                    offset += len(line)
                 new.flush()
                 os.fsync(new.fileno())
                 end = new.tell()
             shutil.copymode(self._path, self._temporary)
-            self._close()  # Windows replaces no file that is open.
+            self._close()  # Windows cannot replace an open file.
             try:
                 self._temporary.replace(self._path)
                 self._end = end
             finally:
-                self._file = self._opened()
+                self._file = self._open_for_append()
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise
-        self.survey.stale = False
+        self.index.stale = False
 
     def _close(self) -> None:
         if self._file >= 0:
@@ -280,12 +286,12 @@ class ResultsFile:
             self._file = -1
 
     def close(self) -> None:
-        """Let another run have the file."""
-        self._held.close()
+        """Close and unlock the file."""
+        self._resources.close()
 
 
-def _encoded(result: JSON) -> bytes:
-    """JSON in UTF-8, and U+FFFD for what that cannot say."""
+def _encode(result: JSON) -> bytes:
+    """The result as JSON in UTF-8, with U+FFFD for lone surrogates."""
     try:
         return msgspec.json.encode(result)
     except UnicodeEncodeError:

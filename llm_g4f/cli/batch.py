@@ -200,9 +200,9 @@ def _run(
                 report=progress.update,
                 **selected,
             )
-            engine = partial(ask, tell=progress.say)
+            engine = partial(ask, on_notice=progress.say)
             stopped = asyncio.run(_work(job, engine, rows, is_pipe=size is None))
-            progress.finish(job.tally)
+            progress.finish(job.progress)
             if not stopped:
                 results_file.compact()
         except sqlite3.Error as error:
@@ -216,7 +216,7 @@ async def _work(
     """Pass rows from the job to the engine and results back. Returns whether Ctrl-C stopped it."""
     from ..batch.readers import read_in_thread
 
-    async with engine(job.selection.of(read_in_thread(rows) if is_pipe else rows)) as results:
+    async with engine(job.selection.choose(read_in_thread(rows) if is_pipe else rows)) as results:
         with _interruptible(results.stop) as stopped:
             async for result in results:
                 job.write(result)
@@ -271,23 +271,25 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
 
 def _conclude(job: Job, target: Path, stopped: bool) -> None:
     """Print a summary. Exits with 130 after Ctrl-C, with 1 if a row has failed or an id is not unique."""
-    tally, twice = job.tally, job.selection.twice
-    parts = [f"{tally.answered:,} answered, {tally.failed:,} failed, {tally.tokens:,} tokens"]
-    if tally.already:
-        parts.append(f"{tally.already:,} had an answer before")
-    if tally.left:
-        parts.append(f"{tally.left:,} not asked yet")
+    progress, duplicate = job.progress, job.selection.duplicate
+    parts = [
+        f"{progress.answered:,} answered, {progress.failed:,} failed, {progress.tokens:,} tokens"
+    ]
+    if progress.answered_before:
+        parts.append(f"{progress.answered_before:,} had an answer before")
+    if progress.left_out:
+        parts.append(f"{progress.left_out:,} not asked yet")
     click.echo(f"{', '.join(parts)}: {target}", err=True)
     if stopped:
         click.echo(_STOPPED, err=True)
         raise click.exceptions.Exit(130)
-    if twice is not None:
+    if duplicate is not None:
         raise click.ClickException(
-            f"The id {twice.id!r} occurs twice, in line {twice.lines[0]:,} and in line"
-            f" {twice.lines[1]:,}. Rows from there on were not asked. Change one of the ids and run"
+            f"The id {duplicate.id!r} occurs duplicate, in line {duplicate.lines[0]:,} and in line"
+            f" {duplicate.lines[1]:,}. Rows from there on were not asked. Change one of the ids and run"
             " the same command to resume."
         )
-    if tally.failed:
+    if progress.failed:
         click.echo(
             f'The errors are in {target} ("error"). Run the same command to ask the failed rows again;'
             " with --retry-failed, only those.",

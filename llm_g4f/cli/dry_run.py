@@ -13,8 +13,8 @@ import click
 from msgspec import Struct, field
 
 from ..batch.job import Progress, Selection
-from ..batch.results_file import IdIndex, State, scan
-from ..batch.rows import to_request
+from ..batch.results_file import IdIndex, RowState, scan
+from ..batch.rows import row_to_request
 from ..decoding.text import text_of
 from ..errors import G4FError, LedgerError
 from ..receipt import Receipt
@@ -41,7 +41,7 @@ class _DryRun(Struct):
     `characters` of the rows to ask."""
 
     tally: Progress = field(default_factory=Progress)
-    states: Counter[State] = field(default_factory=Counter)
+    states: Counter[RowState] = field(default_factory=Counter)
     prompts: Counter[_Group] = field(default_factory=Counter)
     characters: Counter[_Group] = field(default_factory=Counter)
 
@@ -80,22 +80,26 @@ def print_forecast(
         )
         asyncio.run(
             _count(
-                forecast, selection, index, rows, lambda row: to_request(row, defaults, settings)
+                forecast,
+                selection,
+                index,
+                rows,
+                lambda row: row_to_request(row, defaults, settings),
             )
         )
         tally, states = forecast.tally, forecast.states
         click.echo(
-            f"{states.total():,} to ask: {states[State.MISSING]:,} missing, {states[State.FAILED]:,} failed"
+            f"{states.total():,} to ask: {states[RowState.MISSING]:,} missing, {states[RowState.FAILED]:,} failed"
         )
-        click.echo(f"{tally.already:,} done")
+        click.echo(f"{tally.answered_before:,} done")
         if tally.failed:
             click.echo(f"{tally.failed:,} invalid rows")
-        if tally.left:
-            click.echo(f"{tally.left:,} missing, not asked with --retry-failed")
-        if selection.twice is not None:
-            lines = selection.twice.lines
+        if tally.left_out:
+            click.echo(f"{tally.left_out:,} missing, not asked with --retry-failed")
+        if selection.duplicate is not None:
+            lines = selection.duplicate.lines
             click.echo(
-                f"The id {selection.twice.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: a run stops there."
+                f"The id {selection.duplicate.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: a run stops there."
             )
     registry = settings.registry()
     for (model, providers, exact), prompts in forecast.prompts.most_common():
@@ -127,14 +131,14 @@ async def _count(
     rows: Iterator[Row],
     request_of: Callable[[JSON], ChatRequest],
 ) -> None:
-    async for row in selection.of(rows):
+    async for row in selection.choose(rows):
         try:
             request = request_of(row)
         except G4FError:
             forecast.tally.failed += 1
             continue
         state = index.state(row["id"])
-        forecast.states[State.MISSING if state is State.MISSING else State.FAILED] += 1
+        forecast.states[RowState.MISSING if state is RowState.MISSING else RowState.FAILED] += 1
         group = (request.model, request.providers, request.exact)
         forecast.prompts[group] += 1
         forecast.characters[group] += sum(

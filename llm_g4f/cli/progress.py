@@ -69,7 +69,7 @@ class ProgressBar:
             self._draw(tally, time.monotonic())
 
     def _draw(self, tally: Progress, now: float) -> None:
-        steps = max(0, tally.behind - self._drawn)
+        steps = max(0, tally.bytes_done - self._drawn)
         self._bar.update(steps, self._counts(tally, now))
         self._drawn += steps
 
@@ -90,10 +90,10 @@ class ProgressBar:
         )
 
     def _time_left(self, tally: Progress, now: float) -> str:
-        if not self._size or not tally.behind:
+        if not self._size or not tally.bytes_done:
             return ""
-        seconds = (now - self._began) * (self._size / tally.behind - 1)
-        return f", {tally.behind / self._size:.0%}, {_clock(seconds)} left"
+        seconds = (now - self._began) * (self._size / tally.bytes_done - 1)
+        return f", {tally.bytes_done / self._size:.0%}, {_clock(seconds)} left"
 
 
 def _clock(seconds: float) -> str:

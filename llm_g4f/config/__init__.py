@@ -1,4 +1,4 @@
-"""g4f.yaml and keys: what the user decided."""
+"""g4f.yaml, API keys and the other files in llm's user directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Files in llm's user directory, and the environment that says where it is."""
+"""Files in llm's user directory: their paths, and safe ways to replace and to set them aside.
+
+The environment says where the directory is; it is compared as a whole, since every request asks.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _known: tuple[Any, str] = (None, "")
 
 
 def user_dir() -> Path:
-    """Llm's user directory, as llm finds it (LLM_USER_PATH, else click's application directory)."""
+    """Llm's user directory: LLM_USER_PATH, else click's application directory, as in llm itself."""
     return Path(_user_dir())
 
 
@@ -39,7 +42,8 @@ def _user_dir() -> str:
 
 
 def user_file(name: str) -> str:
-    """The path of a file in llm's user directory. As text, since every request asks for it."""
+    """The path of a file in llm's user directory; a str, since a Path is slow to make and every
+    request needs two."""
     global _known
     environment, directory = _known
     if environment != _environ:
@@ -49,7 +53,7 @@ def user_file(name: str) -> str:
 
 
 def config_path() -> Path:
-    """Where g4f.yaml is, or would be."""
+    """The path of g4f.yaml, whether the file exists or not."""
     return Path(user_file("g4f.yaml"))
 
 

@@ -14,14 +14,15 @@ from .files import user_dir
 
 
 def clean_key(value: str, origin: str) -> Secret:
-    """`value` as a key. Raises `NoProviderError` naming `origin`, never the key.
+    """The key in `value`, without the white space around it.
 
-    An HTTP library that is given a bad header value prints it.
+    Raises `NoProviderError` for one that HTTP would reject. The message names `origin` and never
+    the key: an HTTP library would print it.
     """
     stripped = value.strip()
     if not stripped or not stripped.isascii() or not stripped.isprintable() or " " in stripped:
         raise NoProviderError(
-            f"The key from {origin} is empty or contains characters that no key has"
+            f"The key from {origin} is empty or contains invalid characters"
             " (spaces, line ends, non-ASCII): set it again."
         )
     from ..request import Secret
@@ -32,33 +33,35 @@ def clean_key(value: str, origin: str) -> Secret:
 def _stored_keys() -> dict[str, Any]:
     if not (user_dir() / "keys.json").exists():
         return {}
-    # llm owns the file; its import costs 190 ms, so only where there is one.
+    # llm owns the file, and importing llm takes 190 ms.
     import llm
 
     try:
         stored = llm.load_keys()
     except (ValueError, OSError) as error:
         raise NoProviderError(
-            f"{user_dir() / 'keys.json'} cannot be read ({type(error).__name__}): mend it, or"
+            f"{user_dir() / 'keys.json'} cannot be read ({type(error).__name__}): fix it, or"
             ' remove it and run "llm keys set openai" again.'
         ) from None
     return stored if isinstance(stored, dict) else {}
 
 
-def find_key(aliases: tuple[str, ...], variables: tuple[str, ...]) -> Secret | None:
-    """The first of `aliases` in `llm keys`, else the first of `variables` in the environment."""
+def find_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | None:
+    """The first key found: by one of `aliases` in `llm keys`, else in one of the environment
+    variables `env_vars`. Raises `NoProviderError` for an invalid key or an unreadable keys.json."""
     if aliases:
         stored = _stored_keys()
         for alias in aliases:
             if isinstance(value := stored.get(alias), str) and value.strip():
                 return clean_key(value, f'"llm keys" ({alias})')
-    for variable in variables:
-        if value := os.environ.get(variable, "").strip():
-            return clean_key(value, f"the environment variable {variable}")
+    for env_var in env_vars:
+        if value := os.environ.get(env_var, "").strip():
+            return clean_key(value, f"the environment variable {env_var}")
     return None
 
 
 def named_key(given: str) -> Secret:
-    """What a person gave as a key: the name of one in `llm keys`, or the key itself."""
+    """The key for --key: `given` is a name in `llm keys`, else the key itself. Raises
+    `NoProviderError`."""
     stored = _stored_keys().get(given)
     return clean_key(stored if isinstance(stored, str) else given, "--key")

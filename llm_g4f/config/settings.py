@@ -1,4 +1,4 @@
-"""What g4f.yaml says, as data."""
+"""The contents of g4f.yaml, as data."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Names = str | Iterable[str] | None
-_NONE: Mapping[str, Any] = MappingProxyType({})
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
-# Named tuples, since they are made in a fifth of a data class's time: llm imports this module
-# at every start if there is a g4f.yaml.
+# Named tuples: defining one takes a fifth of a data class's time, and llm imports this module at
+# every start if g4f.yaml exists.
 
 
 class ModelEntry(NamedTuple):
-    """What a provider serves a requested model with. `exact` None: judged by the id."""
+    """The upstream model that serves a requested model. `exact` None: decided by comparing the ids."""
 
     id: str
     exact: bool | None = None
 
 
 class ProviderConfig(NamedTuple):
-    """One entry of `providers:`. None where the user said nothing."""
+    """One entry of `providers:`, `line` being its line in the file. None: not set. `context` is in
+    tokens, `timeout` in seconds."""
 
     name: str
     line: int = 0
@@ -31,14 +32,14 @@ class ProviderConfig(NamedTuple):
     base_url: str | None = None
     key: str | None = None
     key_env: str | None = None
-    models: Mapping[str, ModelEntry] = _NONE
+    models: Mapping[str, ModelEntry] = _EMPTY
     vision: bool | None = None
     audio: bool | None = None
     supports_tools: bool | None = None
     supports_schema: bool | None = None
     context: int | None = None
-    headers: Mapping[str, str] = _NONE
-    extra_body: Mapping[str, Any] = _NONE
+    headers: Mapping[str, str] = _EMPTY
+    extra_body: Mapping[str, Any] = _EMPTY
     quirks: tuple[str, ...] = ()
     timeout: float | None = None
     plain_http: bool = False
@@ -46,26 +47,28 @@ class ProviderConfig(NamedTuple):
 
 
 class Config(NamedTuple):
-    """g4f.yaml; without the file, its defaults."""
+    """g4f.yaml, or the defaults if the file does not exist. `route_lines`: each route's line in it."""
 
     path: Path
     takeover: bool = True
     substitutes: bool = True
     notice: bool = True
-    providers: Mapping[str, ProviderConfig] = _NONE
-    routes: Mapping[str, tuple[str, ...]] = _NONE
-    route_lines: Mapping[str, int] = _NONE
+    providers: Mapping[str, ProviderConfig] = _EMPTY
+    routes: Mapping[str, tuple[str, ...]] = _EMPTY
+    route_lines: Mapping[str, int] = _EMPTY
 
     def models(self) -> list[str]:
-        """The requested models that the file names, in routes and in what providers serve."""
+        """The requested models that the file names, in `routes:` and in `models:` of providers."""
         served = [name for provider in self.providers.values() for name in provider.models]
         return list(dict.fromkeys([*self.routes, *served]))
 
 
 def provider_names(provider: Names) -> tuple[str, ...]:
-    """A name, names separated by spaces or commas, or a list of them, as names in their order.
+    """The names in `provider`, in order: one name, several separated by spaces or commas, or an
+    iterable of these. () stands for the default route, as "any" does.
 
-    "any" stands for the usual route.
+    >>> provider_names("openai, groq")
+    ('openai', 'groq')
     """
     if provider is None:
         return ()

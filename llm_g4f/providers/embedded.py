@@ -16,7 +16,7 @@ from ..local.runtime import CONTEXT, NOT_INSTALLED, is_installed, load, ready_we
 from ..local.weights import MODEL, Weights, WeightsError, find
 from ..request import SAMPLING, ChatRequest
 from ..types import JSON, ChatCompletionChunk
-from ..worker_thread import Worker
+from ..worker_thread import WorkerThread
 from .base import Ineligible, Kind, Scope, Serving
 
 _PARAMETERS = frozenset(
@@ -88,7 +88,7 @@ class Embedded:
 
             server.handle_chat_completions(body, take)
 
-        pieces = ManagedAsyncGen(Worker[JSON](generate, daemon=False).items())
+        pieces = ManagedAsyncGen(WorkerThread[JSON](generate, daemon=False).items())
         try:
             async for piece in pieces:
                 if "error" in piece:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_g4f.batch.adaptive_rate import BEGIN, LONGEST_PAUSE, AdaptiveRate
+from llm_g4f.batch.adaptive_rate import FIRST_WINDOW, MAX_PAUSE, AdaptiveRate
 from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config.settings import Config
 from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, status_error
@@ -83,7 +83,7 @@ def simulated(bucket: Bucket, told: str, takes: float, at_once: int, prompts: in
             pace.answered(began)
             answered += 1
         else:
-            pace.refused(began, now, told_wait)
+            pace.rate_limited(began, now, told_wait)
             run.refused += 1
             left += 1
     run.seconds = now
@@ -137,7 +137,7 @@ def test_the_window_doubles_until_something_is_refused_and_then_grows_by_steps()
         begun.append(full(pace, now))
         for _ in range(begun[-1]):
             pace.answered(now)
-    assert begun == [BEGIN, 8, 16, 32, 40]
+    assert begun == [FIRST_WINDOW, 8, 16, 32, 40]
     full(pace, 5)
     pace.timed_out(5, 6)
     assert pace.window == 20
@@ -156,18 +156,18 @@ def test_the_window_falls_to_what_is_carried_but_at_most_by_half() -> None:
         for _ in range(full(pace, 0.0)):
             pace.answered(0.0)
         assert full(pace, 1.0) == 8
-        assert [pace.refused(1.0, 2.0, 1.0) for _ in range(refused)].count(True) == 1
+        assert [pace.rate_limited(1.0, 2.0, 1.0) for _ in range(refused)].count(True) == 1
         assert pace.window == window
 
 
 def test_nobody_begins_before_the_time_that_was_named() -> None:
     pace = AdaptiveRate(8, 0.0)
     full(pace, 0.0)
-    pace.refused(0.0, 1.0, 7.0)
-    pace.refused(0.0, 2.0, 9.0)
+    pace.rate_limited(0.0, 1.0, 7.0)
+    pace.rate_limited(0.0, 2.0, 9.0)
     pace.answered(0.0)
     assert [pace.delay(now) for now in (2.0, 10.5)] == [9.0, 0.5]
-    assert pace.held(3.0) == 8.0
+    assert pace.paused_for(3.0) == 8.0
     assert pace.delay(11.0) == 0
 
 
@@ -175,17 +175,17 @@ def test_a_pause_that_nobody_named_doubles_while_nothing_is_answered() -> None:
     pace, now, pauses = AdaptiveRate(8, 0.0), 0.0, []
     for _ in range(9):
         pace.begin(now)
-        pace.refused(now, now, None)
-        pauses.append(pace.held(now))
+        pace.rate_limited(now, now, None)
+        pauses.append(pace.paused_for(now))
         now += pauses[-1]
         assert pace.delay(now) == 0
-    assert pauses == [1, 2, 4, 8, 16, 32, 64, LONGEST_PAUSE, LONGEST_PAUSE]
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, MAX_PAUSE, MAX_PAUSE]
     pace.begin(now)
     pace.answered(now)
     now += 1.0
     pace.begin(now)
-    pace.refused(now, now, None)
-    assert pace.held(now) == 1
+    pace.rate_limited(now, now, None)
+    assert pace.paused_for(now) == 1
 
 
 @settings(deadline=None)
@@ -217,7 +217,7 @@ def test_whatever_happens_there_is_room_sooner_or_later(
             if what == "answered":
                 pace.answered(began)
             elif what == "refused":
-                pace.refused(began, now, wait)
+                pace.rate_limited(began, now, wait)
             elif what == "timed_out":
                 pace.timed_out(began, now)
             else:
@@ -228,12 +228,12 @@ def test_whatever_happens_there_is_room_sooner_or_later(
         pace.answered(flying.pop())
     later = pace.delay(now)
     assert later is not None, "nobody is there whose end could make room"
-    assert later <= LONGEST_PAUSE
+    assert later <= MAX_PAUSE
     now += later
     again = pace.delay(now)
     if again:
         # What was held back is let go at a pace, and be it a slow one.
-        assert again <= LONGEST_PAUSE
+        assert again <= MAX_PAUSE
         now += again * 1.001
     assert pace.delay(now) == 0
 
@@ -385,10 +385,10 @@ Make = Callable[..., Hosts]
 def test_load_is_shared_only_by_what_is_too_much_for_the_first(hosts: Make) -> None:
     a, b, c = Host("a"), Host("b"), Host("c", exact=False)
     source = hosts(a, c, b)
-    assert all(one.error is None for one in rows(source, BEGIN))
-    assert (len(a.asked), len(b.asked)) == (BEGIN, 0)
+    assert all(one.error is None for one in rows(source, FIRST_WINDOW))
+    assert (len(a.asked), len(b.asked)) == (FIRST_WINDOW, 0)
     found = rows(source, 7)
-    assert (len(a.asked), len(b.asked), len(c.asked)) == (2 * BEGIN, 7 - BEGIN, 0)
+    assert (len(a.asked), len(b.asked), len(c.asked)) == (2 * FIRST_WINDOW, 7 - FIRST_WINDOW, 0)
     assert {one.seconds for one in found} == {1.0}
 
 
@@ -450,7 +450,7 @@ def test_for_a_limit_that_lasts_another_is_asked_at_once(name: str, hosts: Make)
     source = hosts(a, b)
     found = rows(source, 40)
     assert {one.receipt.provider for one in found if one.receipt} == {"b"}
-    assert len(a.asked) == BEGIN, "asked again although it said when"
+    assert len(a.asked) == FIRST_WINDOW, "asked again although it said when"
     assert all(one.seconds < 30 for one in found)
 
     alone = Host("a", fails=[LONG[name]() for _ in range(99)])
@@ -458,7 +458,7 @@ def test_for_a_limit_that_lasts_another_is_asked_at_once(name: str, hosts: Make)
     found = rows(hosts(alone), 40)
     assert {type(one.error) for one in found} == {type(LONG[name]())}
     assert all(one.error and one.error.receipt is one.receipt for one in found)
-    assert len(alone.asked) == BEGIN
+    assert len(alone.asked) == FIRST_WINDOW
     assert tmp.exists()
 
 
@@ -467,7 +467,7 @@ def test_what_is_no_limit_leads_to_the_next_as_ever(hosts: Make) -> None:
     b = Host("b", exact=False)
     found = rows(hosts(a, b), 20)
     assert {one.receipt.provider for one in found if one.receipt} == {"b"}
-    assert len(a.asked) == BEGIN, "who has just failed is asked last"
+    assert len(a.asked) == FIRST_WINDOW, "who has just failed is asked last"
     assert found[0].attempts == [("a", "InternalServerError"), ("b", "ok")]
     assert found[-1].attempts == [("b", "ok")]
 
@@ -512,11 +512,11 @@ def test_who_is_refused_for_ever_is_told_so(hosts: Make) -> None:
 
 
 def test_time_outs_halve_what_is_asked_at_once(hosts: Make) -> None:
-    a = Host("a", fails=[1e9] * BEGIN, timeout=10.0)
-    found = rows(hosts(a), BEGIN)
+    a = Host("a", fails=[1e9] * FIRST_WINDOW, timeout=10.0)
+    found = rows(hosts(a), FIRST_WINDOW)
     assert {one.attempts[0] for one in found} == {("a", "APITimeoutError")}
     retried = [asked for asked in a.asked if asked]
-    assert max(Counter(round(asked) for asked in retried).values()) <= BEGIN // 2
+    assert max(Counter(round(asked) for asked in retried).values()) <= FIRST_WINDOW // 2
 
 
 @pytest.mark.parametrize("when", [0.5, 1.5, 2.5])
@@ -563,7 +563,7 @@ def test_the_embedded_model_is_asked_one_at_a_time(hosts: Make) -> None:
     embedded, local = Host("e", kind="embedded"), Host("l", kind="local")
     rows(hosts(embedded), 5)
     rows(hosts(local), 5)
-    assert (embedded.most, local.most) == (1, BEGIN)
+    assert (embedded.most, local.most) == (1, FIRST_WINDOW)
 
 
 def test_other_processes_learn_of_what_lasts_and_once(
@@ -580,7 +580,7 @@ def test_other_processes_learn_of_what_lasts_and_once(
     short = Host("short", bucket=Bucket(20, 5), takes=0.1)
     rows(hosts(short), 300)
     assert written == []
-    long = Host("long", fails=[refusal("long", 60.0) for _ in range(BEGIN)])
+    long = Host("long", fails=[refusal("long", 60.0) for _ in range(FIRST_WINDOW)])
     source = hosts(long)
     rows(source, 20)
     assert written == ["long"]

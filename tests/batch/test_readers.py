@@ -40,7 +40,7 @@ def rows(data: bytes, format: Format, size: int = 1 << 16) -> list[Row]:
 
 def told(data: bytes, format: Format, size: int = 1 << 16) -> list[tuple[int, int, Any]]:
     """(number, line, the object or what is wrong) of each row."""
-    return [(row.number, row.line, row.data or row.wrong) for row in rows(data, format, size)]
+    return [(row.number, row.line, row.data or row.error) for row in rows(data, format, size)]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -59,7 +59,7 @@ def test_every_format_has_the_same_rows(
 ) -> None:
     found = rows(mark + data, format, size)
     assert [(row.data or {}).get("prompt") for row in found] == ["a", "b\n", "é"]
-    assert [row.wrong for row in found] == [None] * 3
+    assert [row.error for row in found] == [None] * 3
 
 
 def test_a_prompt_a_line() -> None:
@@ -75,17 +75,17 @@ def test_a_prompt_a_line() -> None:
     ("format", "data", "wrong"),
     [
         ("nl", b'{"a": 1}\nno\n{"a": 2}', {2: "not JSON"}),
-        ("nl", b'{"a": 1}\n[1]\n"x"\n{"a": 2}', {2: "no object", 3: "no object"}),
+        ("nl", b'{"a": 1}\n[1]\n"x"\n{"a": 2}', {2: "not an object", 3: "not an object"}),
         ("nl", b'{"a": 1}\n{"b": "\xff"}\n{"a": 2}', {2: "not UTF-8"}),
         ("nl", b'{"a": 1}\n' + b"[" * 100_000 + b'\n{"a": 2}', {2: "nested too deeply"}),
         ("json", b'[{"a": 1},\n{"b": },\n{"a": 2}]', {2: "not JSON"}),
-        ("json", b'[{"a": 1},\n7,\n,{"a": 2}]', {2: "no object", 3: "not JSON"}),
-        ("json", b'[{"a": 1},\n{"a": 2}\n', {2: "ends before the array"}),
-        ("json", b'[{"a": 1},{"a": 2}]\nx', {2: "behind the array"}),
-        ("json", b'[{"a": 1},{"a": 2}]\n[{"a": 3}]', {2: "behind the array"}),
-        ("json", b'\n{"a": 1}', {2: "no JSON array"}),
-        ("json", b"]", {1: "no JSON array"}),
-        ("json", b"x", {1: "no JSON array"}),
+        ("json", b'[{"a": 1},\n7,\n,{"a": 2}]', {2: "not an object", 3: "not JSON"}),
+        ("json", b'[{"a": 1},\n{"a": 2}\n', {2: "ends inside the array"}),
+        ("json", b'[{"a": 1},{"a": 2}]\nx', {2: "unexpected data after the array"}),
+        ("json", b'[{"a": 1},{"a": 2}]\n[{"a": 3}]', {2: "unexpected data after the array"}),
+        ("json", b'\n{"a": 1}', {2: "not a JSON array"}),
+        ("json", b"]", {1: "not a JSON array"}),
+        ("json", b"x", {1: "not a JSON array"}),
         ("csv", b"a,b\n1,\n2,3,4\n2,\n", {3: "3 cells"}),
         ("csv", b'a\n1\n"x"y\n2\n', {3: "not CSV"}),
         ("csv", b'a\n1\n"x\n2\n', {3: "never closed"}),
@@ -96,7 +96,7 @@ def test_a_prompt_a_line() -> None:
 def test_a_bad_row_is_said_with_its_line(
     format: Format, data: bytes, wrong: dict[int, str], size: int
 ) -> None:
-    found = {row.line: row.wrong for row in rows(data, format, size) if row.wrong}
+    found = {row.line: row.error for row in rows(data, format, size) if row.error}
     assert found.keys() == wrong.keys()
     for line, words in wrong.items():
         assert words in (found[line] or "")
@@ -106,7 +106,7 @@ def test_a_bad_row_is_said_with_its_line(
 def test_a_row_that_is_too_long_spoils_no_other(
     format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "LARGEST", 1_000)
+    monkeypatch.setattr(readers, "MAX_ROW_SIZE", 1_000)
     long = "x" * 2_000
     good = {"prompt": "good"}
     data = {
@@ -118,7 +118,7 @@ def test_a_row_that_is_too_long_spoils_no_other(
     for size in (100, 1 << 16):
         found = rows(data, format, size)
         assert [row.data for row in found] == [good, None, good]
-        assert "longer than" in (found[1].wrong or "")
+        assert "longer than" in (found[1].error or "")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -156,11 +156,11 @@ NOISE = st.lists(
 def test_any_bytes_give_rows_or_what_is_wrong(data: bytes, format: Format, size: int) -> None:
     found = rows(data, format, size)
     for row in found:
-        assert (row.data is None) != (row.wrong is None)
+        assert (row.data is None) != (row.error is None)
         assert row.line >= 1
         assert 0 <= row.end <= len(data) + 1
-    assert [(row.data, row.wrong) for row in found] == [
-        (row.data, row.wrong) for row in rows(data, format)
+    assert [(row.data, row.error) for row in found] == [
+        (row.data, row.error) for row in rows(data, format)
     ]
     assert detect("", data) in FORMATS
 
@@ -233,7 +233,7 @@ def test_a_pipe_is_read_no_further_than_needed() -> None:
         return found
 
     assert asyncio.run(few()) == list(range(1, 11))
-    assert 10 <= asked <= 10 + readers._AHEAD + 1
+    assert 10 <= asked <= 10 + readers._READ_AHEAD + 1
 
 
 def test_what_reading_raises_is_raised_where_the_rows_are_taken() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llm_g4f.batch.results_file import ResultsFile, State
+from llm_g4f.batch.results_file import ResultsFile, RowState
 from llm_g4f.errors import LedgerError
 
 ANSWER = {"id": "a", "text": "yes"}
@@ -51,17 +51,17 @@ def test_a_result_is_in_the_file_once_it_is_written(path: Path) -> None:
 @pytest.mark.parametrize(
     ("id", "state"),
     [
-        ("a", State.ANSWERED),
-        ("b", State.FAILED),
-        ("line 3", State.INVALID),
-        (1, State.ANSWERED),
-        ("1", State.MISSING),
+        ("a", RowState.ANSWERED),
+        ("b", RowState.FAILED),
+        ("line 3", RowState.INVALID),
+        (1, RowState.ANSWERED),
+        ("1", RowState.MISSING),
     ],
 )
-def test_the_file_says_what_became_of_an_id(path: Path, id: str | int, state: State) -> None:
+def test_the_file_says_what_became_of_an_id(path: Path, id: str | int, state: RowState) -> None:
     path.write_bytes(written(ANSWER, FAILURE, INVALID, {"id": 1, "text": ""}))
     with opened(path) as ledger:
-        assert ledger.survey.state(id) is state
+        assert ledger.index.state(id) is state
 
 
 def test_a_torn_line_is_taken_away_wherever_it_is_torn(path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_torn_line_is_taken_away_wherever_it_is_torn(path: Path) -> None:
 def test_an_answer_that_lacks_its_lines_end_is_kept(path: Path) -> None:
     path.write_bytes(written(FAILURE, ANSWER)[:-1])
     with opened(path) as ledger:
-        assert ledger.survey.state("a") is State.ANSWERED
+        assert ledger.index.state("a") is RowState.ANSWERED
         ledger.append({"id": "c", "text": ""})
     assert [one["id"] for one in results(path)] == ["b", "a", "c"]
 
@@ -100,7 +100,7 @@ def test_an_answer_that_lacks_its_lines_end_is_kept(path: Path) -> None:
 )
 def test_a_file_that_is_something_else_is_left_as_it_is(path: Path, other: bytes) -> None:
     path.write_bytes(other)
-    with pytest.raises(LedgerError, match=r"out\.jsonl, line \d: this is no result of a batch"):
+    with pytest.raises(LedgerError, match=r"out\.jsonl, line \d: not a result of a batch"):
         ResultsFile(path)
     assert path.read_bytes() == other
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
@@ -139,7 +139,7 @@ def test_what_the_run_before_had_no_time_to_take_out_is_taken_out(path: Path) ->
 def test_a_failure_undoes_no_answer(path: Path) -> None:
     path.write_bytes(written(ANSWER, {"id": "a", "error": {"type": "RateLimitError"}}))
     with opened(path) as ledger:
-        assert ledger.survey.state("a") is State.ANSWERED
+        assert ledger.index.state("a") is RowState.ANSWERED
     assert results(path) == [ANSWER]
 
 
@@ -170,7 +170,7 @@ def test_a_link_stays_a_link(path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(path: Path) -> None:
-    with pytest.raises(LedgerError, match="is no file"):
+    with pytest.raises(LedgerError, match="is not a regular file"):
         ResultsFile(Path(os.devnull))
     with pytest.raises(LedgerError, match="cannot be written: No such file"):
         ResultsFile(path.parent / "nowhere" / "out")
@@ -229,6 +229,6 @@ def test_seen_ids_are_known_with_their_lines(path: Path) -> None:
     path.write_bytes(written(ANSWER))
     ids: list[str | int] = ["a", 1, "1", "a", 1]
     with opened(path) as ledger:
-        earlier = [ledger.survey.see(id, line) for line, id in enumerate(ids, 1)]
+        earlier = [ledger.index.add_row(id, line) for line, id in enumerate(ids, 1)]
         assert earlier == [None, None, None, 1, 2]
-        assert ledger.survey.state("a") is State.ANSWERED
+        assert ledger.index.state("a") is RowState.ANSWERED

@@ -236,9 +236,9 @@ def test_a_row_that_a_template_cannot_take_fails_alone(
         batch("in.jsonl", "out", "-t", template(user_path, "greet", TEMPLATE), code=1)
     said = {id: one["error"]["message"] for id, one in read().items() if "error" in one}
     assert said == {
-        1: "The row cannot be asked: the template needs prompt ($input).",
-        2: "The row cannot be asked: Missing variables: name.",
-        3: "The row cannot be asked: a template needs prompt, not messages.",
+        1: "Invalid row: the template needs prompt ($input).",
+        2: "Invalid row: Missing variables: name.",
+        3: "Invalid row: a template needs prompt, not messages.",
     }
     assert asked(server) == ["Greet Bob. a"]
 
@@ -267,7 +267,7 @@ def test_columns_of_one_name_make_no_row(endpoints: Endpoints) -> None:
         batch("in.csv", "out", "-m", "gpt-4o", code=1)
     (error,) = (one["error"] for one in read().values())
     assert (error["message"], error["line"]) == (
-        "The row cannot be read: two columns have the same name.",
+        "Invalid row: two columns have the same name.",
         1,
     )
     assert server.requests == []
@@ -301,7 +301,7 @@ def test_cells_have_the_type_of_their_parameter(endpoints: Endpoints) -> None:
     assert body["tools"][0]["function"]["name"] == "f"
     assert read()[2]["error"] == {
         "type": "BadRequestError",
-        "message": "The row cannot be asked: seed cannot be 'seven'.",
+        "message": "Invalid row: seed cannot be 'seven'.",
         "line": 3,
     }
 
@@ -348,7 +348,7 @@ def test_an_error_is_the_one_that_the_row_has_now(endpoints: Endpoints) -> None:
         write("in.jsonl", {"id": "k", "prompt": "k"}, {"id": "s", "prompt": "x", "n": 2})
         batch("in.jsonl", "out", "-m", "4o", code=1)
     error = read()["s"]["error"]
-    assert ("n has to be 1" in error["message"], error["line"]) == (True, 2)
+    assert ("n must be 1" in error["message"], error["line"]) == (True, 2)
 
 
 def test_an_id_that_occurs_twice_ends_the_reading(endpoints: Endpoints) -> None:
@@ -416,7 +416,9 @@ def test_the_file_of_results_is_no_other_file(endpoints: Endpoints) -> None:
         assert "OUT is a file" in batch("in.jsonl", "-", "-m", "4o", code=2).stderr
         assert "is both IN and OUT" in batch("in.jsonl", "in.jsonl", "-m", "4o", code=1).stderr
         assert "cannot be read" in batch("none", "out", "-m", "4o", code=1).stderr
-        assert "no result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr
+        assert (
+            "not a result" in batch("in.jsonl", write("notes", "mine"), "-m", "4o", code=1).stderr
+        )
         for dry in ((), ("--dry-run",)):
             result = batch("in.jsonl", "o" * 300, "-m", "4o", *dry, code=1)
             assert re.search(r"o cannot be (written|read): File name too long", result.stderr)

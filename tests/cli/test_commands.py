@@ -250,7 +250,7 @@ def test_status_of_whole_weights(real_weights: Path) -> None:
     ("content", "wrong"),
     [
         (b"GGUF", "it has 4 bytes instead of 98,362,432"),
-        (b"<html>", "it is no GGUF file"),
+        (b"<html>", "it is not a GGUF file"),
     ],
 )
 def test_status_of_damaged_weights(user_path: Path, content: bytes, wrong: str) -> None:
@@ -319,9 +319,9 @@ def test_a_relative_path_is_remembered_as_an_absolute_one(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "There is no file"),
-        (b"", "it is no GGUF file"),
-        (b"<html>" * 10, "it is no GGUF file"),
+        (None, "File not found"),
+        (b"", "it is not a GGUF file"),
+        (b"<html>" * 10, "it is not a GGUF file"),
         (b"GGUF" + bytes(100), "llama.cpp cannot load"),
     ],
 )

@@ -76,7 +76,7 @@ def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
         (("box", "http://x.example/v1"), "would send prompts unencrypted"),
         (("box", "https://x.example", "--key", "sk-1234"), "Unknown key 'sk-1234'"),
         (("box", "https://x.example", "--model", "gpt-4o"), "use REQUESTED=UPSTREAM"),
-        (("Box!", "https://x.example"), "a provider's name is lower-case letters"),
+        (("Box!", "https://x.example"), "invalid provider name 'Box!'"),
     ],
 )
 def test_add_refuses(run_llm: Run, user_path: Path, args: tuple[str, ...], words: str) -> None:

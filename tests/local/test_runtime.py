@@ -260,7 +260,7 @@ def test_an_own_file_answers_under_its_own_name(tmp_path: Path, real_weights: Pa
     assert text_of(answer)
     assert Client().models.list() == ["embedded/mine"]
     weights.remove()
-    with pytest.raises(WeightsError, match=r"No such file|There is no"):
+    with pytest.raises(WeightsError, match=r"No such file|File not found"):
         weights.use(own, runtime.try_out)
 
 
@@ -283,7 +283,7 @@ def test_a_chosen_file_that_went_bad_is_a_clear_error(tmp_path: Path, real_weigh
         ask()
     assert str(own) in str(caught.value)
     own.write_bytes(b"")
-    with pytest.raises(errors.APIConnectionError, match="it is no GGUF file"):
+    with pytest.raises(errors.APIConnectionError, match="it is not a GGUF file"):
         ask()
 
 

