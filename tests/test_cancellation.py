@@ -20,7 +20,7 @@ import pytest
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.routing import fallback
-from tests.cli.test_llm import START
+from tests.support.commands import INTERRUPTIBLE
 from tests.support.forked import Fork, Forks
 from tests.support.server import (
     HANG,
@@ -34,6 +34,7 @@ from tests.support.server import (
     http,
     stream,
 )
+from tests.support.waiting import wait_until
 
 HEL = framed(event(chunk("Hel")))
 BUSY = http(503, {"error": {"message": "No."}})
@@ -58,13 +59,6 @@ def reached(stage: str, servers: tuple[Server, Server]) -> bool:
     if stage == "in the pause before a second try":
         return len(servers[0].requests) == 1
     return servers[STAGES[stage][2]].hanging == 1
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.005)
 
 
 def all_closed(servers: tuple[Server, Server], stage: str) -> None:
@@ -99,7 +93,7 @@ def _begun(
     (folder / "g4f.yaml").write_text(
         f"providers:\n  a: {{base_url: '{a.url}'}}\n  b: {{base_url: '{b.url}'}}\n"
     )
-    program, args = LONG_PAUSES + START, ("-m", "gpt-4o", "hi", *args)
+    program, args = LONG_PAUSES + INTERRUPTIBLE, ("-m", "gpt-4o", "hi", *args)
     environment = {**os.environ, "LLM_USER_PATH": str(folder)}
     process: subprocess.Popen[bytes] | Fork
     if forks:
@@ -142,7 +136,7 @@ def test_a_signal_ends_the_command_at_every_stage(stage: str, begun: Start, tmp_
             process = stack.enter_context(begun(folder, a, b, *arguments))
             runs.append((sign, process, (a, b), folder))
         for sign, process, servers, folder in runs:
-            eventually(partial(reached, stage, servers))
+            wait_until(partial(reached, stage, servers))
             assert process.stdout is not None
             assert process.stdout.read(len(said)) == said
             process.send_signal(sign)
@@ -197,7 +191,7 @@ def test_a_task_is_cancelled_at_every_stage(
 
         async def main() -> None:
             task = asyncio.create_task(ask())
-            await asyncio.to_thread(eventually, partial(reached, stage, (a, b)))
+            await asyncio.to_thread(wait_until, partial(reached, stage, (a, b)))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -347,7 +341,7 @@ def finished(server: Server, code: str, *, interrupt: bool = False) -> list[str]
             if interrupt:
                 assert process.stdout is not None
                 first = process.stdout.readline()
-                eventually(lambda: server.hanging > 0)
+                wait_until(lambda: server.hanging > 0)
                 process.send_signal(signal.SIGINT)
             stdout, stderr = process.communicate(timeout=30)
         finally:

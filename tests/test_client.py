@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.config.settings import provider_names
 from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
+from tests.support.commands import run_python
 from tests.support.server import (
     HANG,
     SSE_HEAD,
@@ -787,16 +786,6 @@ def test_cancelling_closes_the_connection_and_asks_nobody_else(endpoints: Endpoi
         asyncio.run(main())
         first.wait_closed()
         assert second.requests == []
-
-
-def run_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *options, "-c", code],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 ASYNC_PROGRAM = """

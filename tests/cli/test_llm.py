@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from llm.cli import cli
 
-from tests.conftest import Run
+from tests.support.commands import INTERRUPTIBLE, Run
 from tests.support.server import (
     CLOSE,
     HANG,
@@ -251,17 +251,10 @@ def test_an_error_after_text_keeps_the_text(endpoints: Callable[..., Path], run_
     assert len(server.requests) == 1
 
 
-# The signal is set anew: where tests run in the background it is ignored, and that is inherited.
-START = (
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    " runpy.run_module('llm', run_name='__main__', alter_sys=True)"
-)
-
-
 def Popen(*args: str) -> subprocess.Popen[bytes]:  # noqa: N802
     """Start the real `llm` command."""
     return subprocess.Popen(
-        [sys.executable, "-c", START, *args],
+        [sys.executable, "-c", INTERRUPTIBLE, *args],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -304,10 +297,7 @@ def test_ctrl_c_ends_the_wait_for_the_first_word(endpoints: Callable[..., Path])
     with Server([HANG]) as server:
         endpoints(mybox=server)
         with Popen("-m", "gpt-4o", "hi") as process:
-            limit = time.monotonic() + 30
-            while not server.requests:
-                assert time.monotonic() < limit
-                time.sleep(0.01)
+            server.wait_requests(seconds=30)
             assert interrupted(process, 0).strip() in ("", "Aborted!")
         server.wait_closed()
     assert len(server.requests) == 1

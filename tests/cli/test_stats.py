@@ -26,8 +26,7 @@ from llm.cli import cli
 
 from llm_g4f.cli import chart, log_stats
 from llm_g4f.cli.plot import COLOURS, OTHERS, figure
-from tests.cli.test_commands import failed, g4f, ok
-from tests.conftest import Run
+from tests.support.commands import Run, failed, g4f, ok
 from tests.support.scenarios import empty_log
 from tests.support.server import END as BODY_END
 from tests.support.server import SSE_HEAD, Script, Server, chunk, event, framed, http, whole

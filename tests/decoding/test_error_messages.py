@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from llm_g4f.errors import (
 )
 from llm_g4f.http.connect import Network
 from tests.support.server import Server, http, stream
+from tests.support.tls import server_tls
 
 PLACE = ErrorContext("a", "m", "https://a.example", 'set it with "llm keys set a"')
 
@@ -386,19 +386,8 @@ def test_a_connection_that_is_reset() -> None:
     assert "without a response" in str(error)
 
 
-def tls(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 def test_an_unknown_authority_is_never_accepted(authority: trustme.CA) -> None:
-    with Server(stream("Hello"), tls=tls(authority, "127.0.0.1")) as server:
+    with Server(stream("Hello"), tls=server_tls(authority)) as server:
         error = failure(server.url)
         assert not server.requests
     assert type(error) is APIConnectionError
@@ -412,7 +401,7 @@ def test_a_certificate_for_another_host_is_never_accepted(
 ) -> None:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    with Server(stream("Hello"), tls=tls(authority, "other.example")) as server:
+    with Server(stream("Hello"), tls=server_tls(authority, "other.example")) as server:
         error = failure(server.url)
         assert not server.requests
     assert type(error) is APIConnectionError

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,71 +15,13 @@ from llm_g4f.errors import APIConnectionError, ConfigError
 from llm_g4f.http import connect as ways
 from llm_g4f.http.connect import Network
 from llm_g4f.http.types import target
+from tests.support.proxy import Proxy
 from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
+from tests.support.tls import server_tls
 
 pytestmark = pytest.mark.usefixtures("transport")
 
 Write = Callable[[str], Path]
-
-
-class Proxy:
-    """A real HTTP proxy on loopback: absolute requests and CONNECT; `seen` are its request lines.
-    `port`: where on loopback it goes, whatever address it is asked for."""
-
-    def __init__(self, refuse: bool = False, port: int | None = None) -> None:
-        self.refuse = refuse
-        self.port = port
-        self.seen: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(65536)
-            line = head.split(b"\r\n", 1)[0].decode()
-            self.seen.append(line)
-            if self.refuse:
-                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
-                return
-            method, target, _ = line.split(" ")
-            address = target if method == "CONNECT" else target.split("/")[2]
-            host, port = ("127.0.0.1", self.port) if self.port else address.rsplit(":", 1)
-            with socket.create_connection((host, int(port))) as upstream:
-                if method == "CONNECT":
-                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                else:
-                    upstream.sendall(head)
-                back = threading.Thread(target=pipe, args=(upstream, client), daemon=True)
-                back.start()
-                pipe(client, upstream)
-                back.join()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
-def pipe(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 @pytest.fixture
@@ -89,28 +29,6 @@ def proxy() -> Iterator[Proxy]:
     running = Proxy()
     yield running
     running.close()
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
-
-
-def tls(authority: trustme.CA, *names: str, expired: bool = False) -> ssl.SSLContext:
-    import datetime as dt
-
-    end = dt.datetime(2020, 1, 2, tzinfo=dt.UTC) if expired else None
-    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC) if expired else None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names, not_before=begin, not_after=end).configure_cert(context)
-    return context
 
 
 def ask(url: str) -> str | None:
@@ -145,7 +63,7 @@ def test_https_proxy(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    with Server(whole("tunnelled"), tls=tls(authority, "127.0.0.1")) as server:
+    with Server(whole("tunnelled"), tls=server_tls(authority)) as server:
         assert asyncio.run(one(server.url)) == "tunnelled"
     assert proxy.seen == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"]
 
@@ -164,7 +82,7 @@ def test_a_proxy_that_refuses_is_named(
     proxy = Proxy(refuse=True)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     with (
-        Server(whole(), tls=tls(authority, "127.0.0.1")) as server,
+        Server(whole(), tls=server_tls(authority)) as server,
         pytest.raises(APIConnectionError, match=r"The proxy refused to reach custom .*HTTPS_PROXY"),
     ):
         asyncio.run(one(server.url))
@@ -177,12 +95,12 @@ def test_ssl_cert_file(
     authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    with Server(whole("trusted"), tls=tls(authority, "127.0.0.1")) as server:
+    with Server(whole("trusted"), tls=server_tls(authority)) as server:
         assert asyncio.run(one(server.url)) == "trusted"
 
 
 def test_ca_file(authority: trustme.CA, ca_file: Path, write_config: Write) -> None:
-    with Server(whole("trusted"), tls=tls(authority, "127.0.0.1")) as server:
+    with Server(whole("trusted"), tls=server_tls(authority)) as server:
         write_config(f"providers: {{box: {{base_url: '{server.url}', ca_file: '{ca_file}'}}}}")
         answer = Client().chat.completions.create("hi")
         assert answer.choices[0].message.content == "trusted"
@@ -195,7 +113,7 @@ def test_bad_certificates_are_never_accepted(
     if case != "unknown authority":
         monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
     name = "example.org" if case == "wrong host" else "127.0.0.1"
-    context = tls(authority, name, expired=case == "expired")
+    context = server_tls(authority, name, end=-1 if case == "expired" else 1, begin=-2)
     with (
         Server(whole(), tls=context) as server,
         pytest.raises(APIConnectionError, match="no trustworthy TLS connection") as caught,
@@ -306,7 +224,7 @@ def test_http_1_is_agreed_on(
 ) -> None:
     """An offer of HTTP/2 would be taken by many servers, and not be understood here."""
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    context = tls(authority, "127.0.0.1")
+    context = server_tls(authority)
     context.set_alpn_protocols(["h2", "http/1.1"])
     made: list[ssl.SSLObject] = []
     context.sni_callback = lambda tls, name, context: made.append(tls)

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import math
-import time
 import tracemalloc
 from contextlib import aclosing
 from typing import Any
@@ -39,6 +38,7 @@ from llm_g4f.providers.endpoint import Endpoint, is_same_model
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.types import ChatCompletion
 from llm_g4f.version import __version__
+from tests.support.answers import text_of
 from tests.support.server import (
     CLOSE,
     END,
@@ -103,10 +103,6 @@ def failing(
     assert caught.value.provider == "a"
     assert KEY not in repr(caught.value)
     return caught.value, partial[0]
-
-
-def text_of(made: ChatCompletion) -> str | None:
-    return made.choices[0].message.content
 
 
 HELLO = [chunk("Hel"), chunk("lo"), chunk(finish="stop")]
@@ -713,20 +709,13 @@ def test_giving_up_closes_the_connection() -> None:
         asyncio.run(run())
 
 
-def arrived(server: Server) -> None:
-    limit = time.monotonic() + 5
-    while not server.requests:
-        assert time.monotonic() < limit
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("script", [[HANG], [SSE_HEAD, HANG]], ids=["before", "behind the head"])
 def test_cancelling_closes_the_connection(script: Script) -> None:
     with Server(script) as server:
 
         async def run() -> None:
             task = asyncio.create_task(answer(endpoint(server), request(), []))
-            await asyncio.to_thread(arrived, server)
+            await asyncio.to_thread(server.wait_requests)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -37,6 +37,7 @@ from llm_g4f.errors import (
 )
 from llm_g4f.routing import fallback
 from llm_g4f.types import ChatCompletion
+from tests.support.answers import outcomes, streamed, text_of
 from tests.support.server import (
     CLOSE,
     END,
@@ -71,32 +72,6 @@ def ask(provider: str | None = "a,b", **params: Any) -> ChatCompletion:
         return answer
 
     return asyncio.run(run())
-
-
-def streamed(provider: str | None = "a,b", **params: Any) -> tuple[str, G4FError | None]:
-    """The text that a stream gave, and the error it ended in."""
-
-    async def run() -> tuple[str, G4FError | None]:
-        text = ""
-        try:
-            async for one in AsyncClient(provider).chat.completions.stream("hi", **params):
-                for choice in one.choices:
-                    text += choice.delta.content or ""
-        except G4FError as error:
-            return text, error
-        return text, None
-
-    return asyncio.run(run())
-
-
-def text_of(made: ChatCompletion) -> str | None:
-    return made.choices[0].message.content
-
-
-def outcomes(answer: ChatCompletion | G4FError | None) -> list[tuple[str, str]]:
-    assert answer is not None
-    assert answer.receipt is not None
-    return [(one.provider, one.outcome) for one in answer.receipt.attempts]
 
 
 def broken(*texts: str) -> Script:
@@ -560,13 +535,6 @@ def test_the_usual_limits() -> None:
     assert fallback.FIRST_TOKEN == 120
 
 
-def arrived(server: Server) -> None:
-    limit = time.monotonic() + 5
-    while not server.requests:
-        assert time.monotonic() < limit
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize(
     "script",
     [[HANG], [SSE_HEAD, HANG], [SSE_HEAD, framed(event(chunk("Hel"))), HANG]],
@@ -583,7 +551,7 @@ def test_cancelling_closes_the_connection_and_asks_nobody_else(
 
         async def run() -> None:
             task = asyncio.create_task(ask_whole())
-            await asyncio.to_thread(arrived, a)
+            await asyncio.to_thread(a.wait_requests)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

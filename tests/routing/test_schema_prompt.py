@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from llm_g4f.client import AsyncClient, Client
 from llm_g4f.errors import APITimeoutError, BadRequestError, G4FError, InvalidResponseError
 from llm_g4f.types import ChatCompletion
-from tests.adapter.test_models import Ask, ask
-from tests.conftest import Run
-from tests.routing.test_fallback import outcomes
+from tests.support.answers import outcomes, text_of
+from tests.support.commands import Run, run_python
+from tests.support.prompts import Ask
 from tests.support.server import (
     END,
     HANG,
@@ -36,9 +36,6 @@ from tests.support.server import (
     stream,
     whole,
 )
-from tests.test_client import run_python
-
-__all__ = ["ask"]
 
 Unknowing = Callable[..., Path]
 
@@ -87,13 +84,6 @@ def streamed(provider: str = "a", **params: Any) -> tuple[str, G4FError | None]:
     except G4FError as error:
         return text, error
     return text, None
-
-
-def text_of(answer: ChatCompletion) -> str | None:
-    return answer.choices[0].message.content
-
-
-# What is asked.
 
 
 def test_the_schema_is_asked_for_in_the_system_prompt(unknowing: Unknowing) -> None:
