@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -86,8 +86,7 @@ class Fault:
     are more fields of `Observed`. `failed` are the attempts before an answer, `requests` how many
     requests the server sees, where that does not follow from the policy. `kept`: the connection is
     used again. `before` answers a request before this one, on the same connection. `yaml` and
-    `behind` are settings of the first and the second provider. `leave`: the caller is cancelled, or
-    closes the stream, once the server has begun to hang. `after_finish`: the seconds
+    `behind` are settings of the first and the second provider. `after_finish`: the seconds
     that the stream of a complete answer may go on. `httpx` is False where httpx is too trusting: it takes
     the bytes behind an answer for the next one, and one length of two.
     """
@@ -108,7 +107,6 @@ class Fault:
     behind: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
-    leave: str = ""
     after_finish: float = 2.0
     httpx: bool = True
 
@@ -166,7 +164,7 @@ class Observed:
 
 def expected(fault: Fault, way: Way) -> dict[str, Any]:
     """What has to come of a fault, as fields of `Observed`."""
-    error = fault.error.__name__ if fault.error else fault.leave
+    error = fault.error.__name__ if fault.error else ""
     failed = [("a", *one) for one in fault.failed] or [("a", error, fault.status)]
     if fault.policy is Policy.A:
         tried = [("a", *one) for one in fault.failed]
@@ -186,11 +184,9 @@ def expected(fault: Fault, way: Way) -> dict[str, Any]:
         again = fault.policy is Policy.S and not fault.failed
         attempts = failed * 2 if again else failed
         found = {"outcome": error, "text": fault.text, "attempts": attempts, **fault.made}
-        if fault.leave:
-            found |= {"attempts": [], "text": fault.text if way.streamed else ""}
         if again:
             found.pop("cooldown", None)
-    requests = len([one for one in found["attempts"] if one[0] == "a"]) or int(bool(fault.leave))
+    requests = len([one for one in found["attempts"] if one[0] == "a"])
     if fault.requests is not None:
         requests = fault.requests
     found |= {"a": requests, "b": int(found["text"] == OTHER and found["outcome"] == "ok")}
@@ -201,15 +197,14 @@ def expected(fault: Fault, way: Way) -> dict[str, Any]:
 
 async def outcomes(fault: Fault, folder: Path) -> dict[Way, Observed]:
     """What comes of a fault in every way, all at once. TimeoutError if one does not end."""
-    ways = [way for way in WAYS if fault.leave != "closed" or way.streamed]
-    folders = [folder / str(number) for number in range(len(ways))]
+    folders = [folder / str(number) for number in range(len(WAYS))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(response, "_AFTER_FINISH", fault.after_finish)
         async with asyncio.timeout(4 * WITHIN):
             observed = await asyncio.gather(
-                *(_try(fault, way, path) for way, path in zip(ways, folders, strict=True))
+                *(_try(fault, way, path) for way, path in zip(WAYS, folders, strict=True))
             )
-    return dict(zip(ways, observed, strict=True))
+    return dict(zip(WAYS, observed, strict=True))
 
 
 async def _try(fault: Fault, way: Way, folder: Path) -> Observed:
@@ -270,22 +265,11 @@ class _Trial:
         began = time.monotonic()
         try:
             pending = self._ask("a,b" if self._way.followed else "a", **fault.params)
-            if fault.leave:
-                await self._left(pending)
-            else:
-                await self._consume(pending)
+            await self._consume(pending)
         except G4FError as error:
             self._note_error(error, observed)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not fault.leave or (task and task.cancelling()):
-                raise
-            observed.outcome, observed.text = "cancelled", self._text
         else:
-            if fault.leave:
-                observed.outcome, observed.text = "closed", self._text
-            else:
-                self._note_answer(observed)
+            self._note_answer(observed)
         observed.seconds = time.monotonic() - began
         observed.cooldown = math.ceil(Health(self._folder / "g4f-health.json").cooldown("a"))
         observed.a, observed.b = (
@@ -295,21 +279,6 @@ class _Trial:
         if server and observed.a:
             await self._note_connection(server, observed)
         return observed
-
-    async def _left(self, pending: Any) -> None:
-        server = self._place.server
-        assert server is not None
-        if self._fault.leave == "closed":
-            async with aclosing(aiter(pending)) as chunks:
-                async for chunk in chunks:
-                    self._add(chunk)
-                    if self._text:
-                        return
-        task = asyncio.ensure_future(self._consume(pending))
-        while not server.hanging or self._text != (self._fault.text if self._way.streamed else ""):  # noqa: ASYNC110 (the server has a thread of its own)
-            await asyncio.sleep(0.002)
-        task.cancel()
-        await task
 
     def _note_error(self, error: G4FError, observed: Observed) -> None:
         observed.outcome, observed.message = type(error).__name__, error.message

@@ -235,10 +235,15 @@ HEAD = [
     Fault("204", N, InvalidResponseError, [b"HTTP/1.1 204 No Content\r\n\r\n"], kept=EITHER),
     Fault("a completion, streamed or not", A, None, whole(), "Hello", made={"usage": USAGE, "finish": "stop"}),
     Fault("a stream, asked for or not", A, None, stream("Hel", "lo"), "Hello", made={"usage": USAGE, "finish": "stop"}),
-    Fault("a stream under application/json", A, None, http(200, GOOD), "Hello"),
-    Fault("a stream under text/plain", A, None, http(200, GOOD, kind="text/plain"), "Hello"),
+    *(
+        Fault(f"a stream under {kind}", A, None, http(200, GOOD, kind=kind), "Hello")
+        for kind in ("application/json", "text/plain", "text/html")
+    ),
     Fault("a stream under no type", A, None, answered(length(GOOD), body=GOOD), "Hello"),
-    Fault("a completion under text/event-stream", A, None, http(200, WHOLE, kind="text/event-stream"), "Hello"),
+    *(
+        Fault(f"a completion under {kind}", A, None, http(200, WHOLE, kind=kind), "Hello")
+        for kind in ("text/event-stream", "text/plain", "text/html")
+    ),
     Fault("a stream packed by gzip", A, None, http(200, gzip.compress(GOOD), [("Content-Encoding", "gzip")]), "Hello"),
     Fault("a completion packed by gzip", A, None, http(200, gzip.compress(WHOLE), [("Content-Encoding", "gzip")]), "Hello"),
     Fault("a completion packed by deflate", A, None, http(200, zlib.compress(WHOLE), [("Content-Encoding", "deflate")]), "Hello"),
@@ -284,6 +289,8 @@ FRAMING = [
     Fault("data of several lines", A, None, sent(b"data: {\"choices\":\ndata: [{\"delta\":{\"content\":\"Hello\"}}]}\n\n" + b"".join(map(event, HELLO[2:]))), "Hello"),
     Fault("a BOM", A, None, sent(b"\xef\xbb\xbf" + GOOD), "Hello"),
     Fault("a BOM before a whole completion", A, None, http(200, b"\xef\xbb\xbf" + WHOLE), "Hello"),
+    Fault("blank lines before a stream", A, None, sent(b"\n\r\n\n" + GOOD), "Hello"),
+    Fault("blank lines before a completion", A, None, http(200, b"\n \r\n" + WHOLE), "Hello"),
     Fault("a BOM byte by byte", A, None, [SSE_HEAD, *map(framed, split(b"\xef\xbb\xbf" + GOOD[:9], 1)), framed(GOOD[9:]), END], "Hello"),
     Fault("NUL in a text", A, None, events(chunk("a\0b"), *HELLO[2:]), "a\0b"),
     Fault("NUL between events", A, None, sent(GOOD.replace(b"\n\n", b"\n\n\0\n\n", 1)), "Hello"),
@@ -319,6 +326,7 @@ ENDS = [
     Fault("usage alone", N, InvalidResponseError, events(chunk(usage=USAGE), "[DONE]"), kept=EITHER),
     Fault("no [DONE]", A, None, events(*HELLO[:4]), "Hello"),
     Fault("no [DONE], left open", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), HANG], "Hello", kept=False, after_finish=0.3),
+    Fault("no [DONE], left open behind the usage", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:4]), HANG], "Hello", kept=False, made={"usage": USAGE}, after_finish=0.3),
     Fault("no [DONE], left open with comments", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), Endless(PING, 0.05)], "Hello", kept=False, after_finish=0.3),
     Fault("no [DONE], cut", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), 0.05, RESET], "Hello", kept=False),
     Fault("no finish_reason", A, None, events(*HELLO[:2], "[DONE]"), "Hello"),
@@ -335,6 +343,7 @@ ENDS = [
     Fault("an error with code 429 before a word", N, RateLimitError, opened(framed(event({"error": {"message": "No.", "code": 429}})), END), status=429, kept=EITHER),
     Fault("an error with code 400 before a word", R, BadRequestError, opened(framed(event({"error": {"message": "No.", "code": 400}})), END), status=400, kept=EITHER),
     Fault("an error behind a word", K, StreamError, begun(framed(event({"error": {"message": "No."}})), END), "Hel", kept=EITHER),
+    Fault("an error with code 429 behind a word", K, StreamError, begun(framed(event({"error": {"message": "No.", "code": 429}})), END), "Hel", kept=EITHER),
     Fault("an error with code 400 behind a word", K, StreamError, begun(framed(event({"error": {"message": "No.", "code": 400}})), END), "Hel", kept=EITHER),
     Fault("an error beside choices before a word", S, InternalServerError, events(chunk("x") | {"error": {"message": "No."}}), status=500, kept=EITHER),
     Fault("an error beside choices behind a word", K, StreamError, begun(framed(event(chunk("x") | {"error": {"message": "No."}})), END), "Hel", kept=EITHER),
@@ -348,7 +357,7 @@ ENDS = [
     Fault("a byte at a time before a word", S, APITimeoutError, [SSE_HEAD, *drip(event(chunk("Hel")), 0.02), HANG], yaml=SHORT),
     Fault("a byte at a time behind a word", K, APITimeoutError, begun(*drip(event(chunk("lo")), 0.02), HANG), "Hel", yaml=SHORT),
     Fault("a byte at a time, with the head", S, APITimeoutError, [*(step for byte in split(SSE_HEAD, 1) for step in (byte, 0.02)), HANG], yaml=SHORT),
-    Fault("slow, and never silent", A, None, [SSE_HEAD, *(step for one in HELLO for step in (framed(event(one)), 0.1)), END], "Hello", yaml=SHORT),
+    Fault("slow, and never silent", A, None, [SSE_HEAD, *(step for one in HELLO for step in (framed(event(one)), 0.1)), END], "Hello", made={"usage": USAGE}, yaml=SHORT),
     Fault("an endless answer, and a time limit", K, APITimeoutError, begun(HANG), "Hel", params={"timeout": 0.6}),
     Fault("no answer, and a time limit", R, APITimeoutError, [HANG], params={"timeout": 0.6}),
 ]  # fmt: skip
@@ -370,10 +379,14 @@ CONTENT = [
         Fault(f"finish_reason {said}", A, None, events(*HELLO[:2], chunk(finish=said), "[DONE]"), "Hello", made={"finish": finish})
         for said, finish in (("length", "length"), ("content_filter", "content_filter"), ("eos", "stop"), ("SAFETY", "content_filter"))
     ),
-    Fault("finish_reason length without a word", A, None, events(chunk(finish="length"), "[DONE]"), made={"finish": "length"}),
+    *(
+        Fault(f"finish_reason {reason} without a word", A, None, events(chunk(finish=reason), "[DONE]"), made={"finish": reason})
+        for reason in ("length", "content_filter")
+    ),
     Fault("finish_reason error before a word", S, StreamError, events(chunk("", finish="error"), "[DONE]"), kept=EITHER),
     Fault("finish_reason error behind a word", K, StreamError, begun(framed(event(chunk(finish="error"))), END), "Hel", kept=EITHER),
     Fault("a refusal", A, None, events(chunk(refusal="I can"), chunk(refusal="not."), *HELLO[2:]), made={"refusal": "I cannot."}),
+    Fault("a refusal, then closed", K, TruncatedStreamError, [SSE_HEAD, framed(event(chunk(refusal="No."))), 0.02, CLOSE]),
     Fault("a bad chunk before a word", N, InvalidResponseError, events("{", *HELLO), kept=EITHER),
     Fault("a bad chunk behind a word", K, StreamError, begun(framed(event("{")), END), "Hel", kept=EITHER),
     Fault("another JSON behind a word", K, StreamError, begun(framed(event({"hello": "world"})), END), "Hel", kept=EITHER),
@@ -408,12 +421,6 @@ TOOLS = [
 SURROGATES = [{"role": "user", "content": "\ud83d"}]
 
 CLIENT = [
-    Fault("cancelled before the head", R, None, [HANG], leave="cancelled"),
-    Fault("cancelled behind the head", R, None, [SSE_HEAD, HANG], leave="cancelled"),
-    Fault("cancelled before a word", R, None, opened(HANG), leave="cancelled"),
-    Fault("cancelled behind a word", R, None, begun(HANG), "Hel", leave="cancelled"),
-    Fault("closed behind a word by the caller", R, None, begun(HANG), "Hel", leave="closed"),
-    Fault("closed by the caller in an endless stream", R, None, begun(Endless(EVENT)), "Hel", leave="closed"),
     Fault("lone surrogates in the prompt", A, None, stream("Hel", "lo"), "Hello", params={"messages": SURROGATES}),
     Fault("a prompt without a word", R, BadRequestError, stream("x"), params={"messages": " "}, requests=0, made={"attempts": []}),
     Fault("a parameter that is no JSON", R, BadRequestError, stream("x"), params={"metadata": {"a": object()}}, requests=0),
