@@ -557,64 +557,6 @@ def test_audio_that_nobody_takes_is_sent_to_nobody(
     assert answering.requests == []
 
 
-# Proxies: for http:// a proxy is a server that is asked for whole URLs.
-
-
-@pytest.mark.parametrize("form", ["{}", "http", "http://", "all", "all://"])
-def test_a_proxy_is_asked(answering: Server, form: str) -> None:
-    proxies: Any = answering.origin if form == "{}" else {form: answering.origin}
-    Client(base_url="http://nowhere.example:81/v1", proxies=proxies).chat.completions.create("hi")
-    [request] = answering.requests
-    assert request.path == "http://nowhere.example:81/v1/chat/completions"
-
-
-def test_https_goes_through_a_tunnel() -> None:
-    with Server(http(403)) as proxy:
-        for proxies in (proxy.origin, {"https": proxy.origin}, {"all": proxy.origin}):
-            with pytest.raises(errors.APIConnectionError, match="proxy refused"):
-                Client(
-                    base_url="https://nowhere.example/v1", proxies=proxies
-                ).chat.completions.create("hi")
-        assert {(request.method, request.path) for request in proxy.requests} == {
-            ("CONNECT", "nowhere.example:443")
-        }
-
-
-def test_a_proxy_for_another_scheme_is_not_asked(answering: Server) -> None:
-    with Server(whole()) as proxy:
-        client = Client(base_url=answering.url, proxies={"https": proxy.origin})
-        client.chat.completions.create("hi")
-        assert proxy.requests == []
-
-
-def test_the_proxy_of_the_environment_holds(
-    monkeypatch: pytest.MonkeyPatch, answering: Server
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", answering.origin)
-
-    async def main() -> None:
-        client = AsyncClient(base_url="http://nowhere.example/v1")
-        await client.chat.completions.create("hi")
-
-    asyncio.run(main())
-    assert answering.requests[0].path == "http://nowhere.example/v1/chat/completions"
-
-
-def test_a_dead_proxy_is_a_connection_error() -> None:
-    with Server() as gone:
-        pass
-    with pytest.raises(errors.APIConnectionError):
-        Client(base_url="http://nowhere.example/v1", proxies=gone.origin).chat.completions.create(
-            "hi"
-        )
-
-
-@pytest.mark.parametrize("proxies", ["nonsense", "ftp://127.0.0.1:1", "socks5://127.0.0.1:1", ""])
-def test_a_bad_proxy_is_an_error_of_ours(proxies: str) -> None:
-    with pytest.raises(errors.G4FError, match=r"(?i)proxy"):
-        Client(base_url="http://127.0.0.1:9/v1", proxies=proxies).chat.completions.create("hi")
-
-
 # models.list()
 
 
