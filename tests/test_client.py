@@ -21,7 +21,7 @@ from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.config.settings import provider_names
 from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-from tests.support.commands import run_python
+from tests.support.commands import STRICT, run_python
 from tests.support.server import (
     HANG,
     SSE_HEAD,
@@ -661,7 +661,7 @@ next(begun)
 @pytest.mark.parametrize("program", [ASYNC_PROGRAM, SYNC_PROGRAM])
 def test_nothing_closed_and_yet_clean(program: str) -> None:
     with Server(whole(), ENDLESS) as server:
-        done = run_python(program.format(url=server.url), "-X", "dev", "-W", "error")
+        done = run_python(program.format(url=server.url), *STRICT)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "Hello\n")
 
 

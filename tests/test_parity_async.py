@@ -17,6 +17,7 @@ from llm.cli import load_conversation
 from pydantic import BaseModel
 
 from llm_g4f.adapter.models import G4F, AsyncG4F
+from tests.support.commands import closing_databases
 from tests.support.scenarios import Session, now, play, text_reply, tool_reply
 from tests.support.server import USAGE, Server, call
 
@@ -129,9 +130,12 @@ def test_a_thread_is_logged_and_loaded(kind: str, hello: Server, user_path: Path
         session.log.conn.execute("vacuum into ?", [str(user_path / "logs.db")])
 
     async def again(session: Session) -> None:
-        loaded = load_conversation(
-            None, async_=isinstance(session.model, AsyncG4F), database=str(user_path / "logs.db")
-        )
+        with closing_databases():
+            loaded = load_conversation(
+                None,
+                async_=isinstance(session.model, AsyncG4F),
+                database=str(user_path / "logs.db"),
+            )
         assert loaded is not None
         assert type(loaded.model) is type(session.model)
         response = await session.prompt("two", on=loaded)

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from llm.cli import cli
 
-from tests.support.commands import Run
+from tests.support.commands import Run, llm_command
 from tests.support.media import PDF, PNG
 from tests.support.parity import as_ours_tells, comparable_log, shared_json
 from tests.support.scenarios import JSON, Reply, text_reply, tool_reply
@@ -241,7 +239,7 @@ def logs_of(home: Path) -> list[JSON]:
     """The rows of `llm logs --json`, oldest first."""
     database = str(home / "logs.db")
     with _ONE_AT_A_TIME:
-        done = CliRunner().invoke(cli, ["logs", "list", "-n", "0", "--json", "-d", database])
+        done = llm_command("logs", "list", "-n", "0", "--json", "-d", database)
     assert (done.exit_code, done.stderr) == (0, "")
     return list(json.loads(done.stdout))
 

@@ -16,7 +16,7 @@ from llm.cli import load_conversation
 from llm.migrations import migrate
 
 from tests.support.builtin import builtin
-from tests.support.commands import Run
+from tests.support.commands import Run, closing_databases
 from tests.support.media import PNG
 from tests.support.scenarios import JSON, Scenario, Session, play, text_reply, tool_reply
 from tests.support.server import USAGE, Server, call, stream
@@ -173,7 +173,8 @@ def test_a_thread_of_an_older_llm_goes_on(
     a_thread_of_an_older_llm(user_path / "logs.db")
 
     async def scenario(session: Session) -> None:
-        thread: Any = load_conversation(None, async_=asynchronous)
+        with closing_databases():
+            thread: Any = load_conversation(None, async_=asynchronous)
         thread.model = session.model
         await session.prompt("three", on=thread)
 

@@ -14,7 +14,7 @@ import pytest
 
 from llm_g4f import sync as portal_module
 from llm_g4f.sync import LoopThread, loop_thread
-from tests.support.commands import run_python
+from tests.support.commands import STRICT, run_python
 from tests.support.waiting import wait_until
 
 
@@ -287,7 +287,8 @@ except KeyboardInterrupt:
 async def fine():
     return "goes on"
 print(loop_thread().run(fine))
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["cleaned", "interrupted True", "goes on"]
@@ -305,7 +306,7 @@ print(loop_thread().run(fine))
 )
 def test_the_interpreter_exits_cleanly_with_an_open_stream(end: str) -> None:
     done = run_python(
-        PRELUDE + f"items = loop_thread().stream(hang)\nassert next(items) == 1\n{end}\n"
+        PRELUDE + f"items = loop_thread().stream(hang)\nassert next(items) == 1\n{end}\n", *STRICT
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -323,7 +324,8 @@ def consume():
         pass
 threading.Thread(target=consume, daemon=True).start()
 assert seen.wait(5)
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -346,7 +348,8 @@ if child == 0:
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0, "the child failed"
 assert loop_thread().run(name) == parent == os.getpid()
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -365,7 +368,8 @@ if child == 0:
     os._exit(time.monotonic() - begun > 2)
 assert os.waitpid(child, 0)[1] == 0, "the child waited for a thread that it does not have"
 items.close()
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -385,6 +389,7 @@ with module._lock:
         assert loop_thread().run(five) == 5
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr) == (0, "")

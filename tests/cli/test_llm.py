@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
-from llm.cli import cli
 
-from tests.support.commands import Run
+from tests.support.commands import Run, llm_command
 from tests.support.server import (
     CLOSE,
     SSE_HEAD,
@@ -53,7 +51,7 @@ def messages(server: Server) -> list[tuple[str, str]]:
 
 
 def last_logged() -> dict[str, Any]:
-    done = CliRunner().invoke(cli, ["logs", "-n", "1", "--json"])
+    done = llm_command("logs", "-n", "1", "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     (logged,) = json.loads(done.stdout)
     return dict(logged)

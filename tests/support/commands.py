@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
 
 import llm
 from click.testing import CliRunner, Result
@@ -17,6 +21,28 @@ INTERRUPTIBLE = (
     "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
     " runpy.run_module('llm', run_name='__main__', alter_sys=True)"
 )
+
+
+@contextmanager
+def closing_databases() -> Iterator[None]:
+    """Close the databases that are opened within: llm leaves its own to the garbage collector."""
+    connect = sqlite3.connect
+    opened: list[sqlite3.Connection] = []
+
+    def recorded(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        opened.append(connect(*args, **kwargs))
+        return opened[-1]
+
+    with patch.object(sqlite3, "connect", recorded):
+        yield
+    for database in opened:
+        database.close()
+
+
+def llm_command(*args: str, color: bool = False) -> Result:
+    """`llm …` in this process."""
+    with closing_databases():
+        return CliRunner().invoke(cli, args, color=color)
 
 
 def g4f(*args: str) -> Result:
@@ -38,6 +64,10 @@ def failed(result: Result) -> str:
     _, found, said = f"\n{result.stderr}".partition("\nError: ")
     assert found
     return said
+
+
+STRICT = ("-X", "dev", "-W", "error")
+"""Options of Python: with them, every warning ends a program."""
 
 
 def run_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:

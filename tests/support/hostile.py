@@ -5,11 +5,9 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from click.testing import CliRunner
-from llm.cli import cli
-
 from llm_g4f import AsyncClient
 from llm_g4f.errors import G4FError
+from tests.support.commands import llm_command
 
 TRICKS = {
     "clipboard": "\x1b]52;c;cm0gLXJmIH4=\x07",
@@ -41,7 +39,7 @@ def is_tame(text: str) -> None:
 
 def invoke(*args: str) -> str:
     """What `llm` writes to a terminal, with the traceback of what ended it."""
-    done = CliRunner().invoke(cli, args, color=True)
+    done = llm_command(*args, color=True)
     ended = traceback.format_exception(*done.exc_info) if done.exc_info else []
     return done.output + "".join(ended)
 
