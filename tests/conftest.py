@@ -16,31 +16,22 @@ from typing import IO, Any
 
 import llm
 import pytest
+import trustme
 from llm.plugins import pm
 
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
 from llm_g4f.local import weights
-from llm_g4f.providers.catalogue import PROVIDERS
+from tests.support import tls
+from tests.support.commands import Run
+from tests.support.environment import live_at, without_httptools
 from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
+from tests.support.prompts import Ask, ask_async, ask_sync
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
 """Its half a gigabyte and its many processes are for who installs the extra `ray` beside `test`."""
 
-KEY_VARIABLES = {
-    "OPENAI_BASE_URL",
-    *(name for row in PROVIDERS.values() for name in (*row.env_vars, *row.url_env_vars)),
-}
-
 without_syncing()
-
-
-def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `path` the user directory, and forget the keys, proxies and settings of the environment."""
-    monkeypatch.setenv("LLM_USER_PATH", str(path))
-    for name in list(os.environ):
-        if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(autouse=True)
@@ -82,11 +73,18 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return kind
 
 
-def without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if httptools were not installed: httpx's own transport is used."""
-    monkeypatch.setitem(sys.modules, "httptools", None)
-    for name in ("llm_g4f.http.http11", "llm_g4f.http.pool"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who issues the certificates of servers here."""
+    return tls.authority()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    """The certificate of `authority`."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
 
 
 @pytest.fixture
@@ -136,9 +134,6 @@ def real_weights(weights_file: Path, user_path: Path) -> Path:
     except OSError:
         shutil.copy(weights_file, folder / weights.FILE)
     return folder / weights.FILE
-
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
@@ -197,6 +192,13 @@ def run_llm(forks: Forks | None, user_path: Path) -> Run:
         return subprocess.CompletedProcess(["llm", *args], code, *said)
 
     return run
+
+
+@pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Prompt the model, through each of its faces."""
+    asked: Ask = request.param
+    return asked
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
-"""Ends of all kinds, at every stage of a call: no hang, no traceback, nothing left open."""
+"""A call that is cancelled, closed, interrupted or abandoned, at every stage: it ends soon and quietly, and closes its connections."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.routing import policy
-from tests.cli.test_llm import START
+from tests.support.commands import INTERRUPTIBLE
 from tests.support.forked import Fork, Forks
 from tests.support.server import (
     HANG,
@@ -28,23 +29,25 @@ from tests.support.server import (
     Endless,
     Script,
     Server,
+    Step,
     chunk,
     event,
     framed,
     http,
     stream,
 )
+from tests.support.waiting import wait_until
 
 HEL = framed(event(chunk("Hel")))
 BUSY = http(503, {"error": {"message": "No."}})
 
-# What the providers a and b do, and how far the call has come when it ends: the server that waits then.
+# What the providers a and b do, and which of them keeps the call waiting.
 STAGES: dict[str, tuple[Script, Script, int]] = {
     "before the head": ([HANG], stream("never"), 0),
     "behind the head": ([SSE_HEAD, HANG], stream("never"), 0),
-    "in the text": ([SSE_HEAD, HEL, HANG], stream("never"), 0),
+    "after the first text": ([SSE_HEAD, HEL, HANG], stream("never"), 0),
     "at the second provider": (BUSY, [HANG], 1),
-    "in the text of the second provider": (BUSY, [SSE_HEAD, HEL, HANG], 1),
+    "after the first text of the second provider": (BUSY, [SSE_HEAD, HEL, HANG], 1),
     "in the pause before a second try": (BUSY, stream("never"), 0),
 }
 
@@ -60,15 +63,8 @@ def reached(stage: str, servers: tuple[Server, Server]) -> bool:
     return servers[STAGES[stage][2]].hanging == 1
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.005)
-
-
 def all_closed(servers: tuple[Server, Server], stage: str) -> None:
-    """Nobody was asked who should not be, and no connection is left open."""
+    """Each provider got its one request, and no connection is left open."""
     asked = tuple(len(server.requests) for server in servers)
     assert asked == ((1, 1) if STAGES[stage][2] else (1, 0))
     for server in servers:
@@ -99,7 +95,7 @@ def _begun(
     (folder / "g4f.yaml").write_text(
         f"providers:\n  a: {{base_url: '{a.url}'}}\n  b: {{base_url: '{b.url}'}}\n"
     )
-    program, args = LONG_PAUSES + START, ("-m", "gpt-4o", "hi", *args)
+    program, args = LONG_PAUSES + INTERRUPTIBLE, ("-m", "gpt-4o", "hi", *args)
     environment = {**os.environ, "LLM_USER_PATH": str(folder)}
     process: subprocess.Popen[bytes] | Fork
     if forks:
@@ -122,7 +118,7 @@ def _begun(
             pipe.close()
 
 
-WAYS: list[tuple[int, list[str]]] = [
+SIGNALS: list[tuple[int, list[str]]] = [
     (signal.SIGINT, []),
     (signal.SIGINT, ["--async"]),
     (signal.SIGTERM, []),
@@ -131,18 +127,19 @@ WAYS: list[tuple[int, list[str]]] = [
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_signal_ends_the_command_at_every_stage(stage: str, begun: Start, tmp_path: Path) -> None:
-    """Ctrl-C, on both faces, and SIGTERM: three commands at once, which take their time to start."""
+    """Ctrl-C with the sync and the async model, and SIGTERM: three commands at once, since they are
+    slow to start."""
     said = b"Hel" if "text" in stage else b""
     with ExitStack() as stack:
         runs = []
-        for number, (sign, face) in enumerate(WAYS):
+        for number, (sign, face) in enumerate(SIGNALS):
             a, b = (stack.enter_context(Server(script)) for script in STAGES[stage][:2])
             folder = tmp_path / str(number)
             arguments = ("-o", "provider", providers(stage), *face)
             process = stack.enter_context(begun(folder, a, b, *arguments))
             runs.append((sign, process, (a, b), folder))
         for sign, process, servers, folder in runs:
-            eventually(partial(reached, stage, servers))
+            wait_until(partial(reached, stage, servers))
             assert process.stdout is not None
             assert process.stdout.read(len(said)) == said
             process.send_signal(sign)
@@ -158,7 +155,7 @@ def test_a_signal_ends_the_command_at_every_stage(stage: str, begun: Start, tmp_
 
 
 @pytest.mark.parametrize("options", [[], ["--no-stream"], ["--async"]])
-def test_a_reader_that_is_gone_before_the_first_word(
+def test_a_closed_pipe_ends_the_command_before_the_first_text(
     options: list[str], begun: Start, tmp_path: Path
 ) -> None:
     text = "0123456789" * 20_000
@@ -175,12 +172,57 @@ def test_a_reader_that_is_gone_before_the_first_word(
     assert (len(a.requests), len(b.requests)) == (1, 0)
 
 
+def test_a_closed_pipe_ends_the_command_within_the_text(endpoints: Callable[..., Path]) -> None:
+    word: list[Any] = [framed(event(chunk("0123456789"))), 0.005]
+    with Server([SSE_HEAD, *(word * 10_000), HANG]) as server:
+        endpoints(mybox=server)
+        command = shlex.join([sys.executable, "-m", "llm", "-m", "gpt-4o", "hi"])
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command} | head -c 10"],
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=30,
+        )
+        server.wait_closed()
+    assert (done.returncode, done.stdout) == (1, b"0123456789")
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("face", [[], ["--async"]])
+def test_ctrl_c_ends_the_embedded_models_answer(real_weights: Path, face: list[str]) -> None:
+    prompt = "Write a very long story about a court case, in many chapters."
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, "-m", "gpt-4o", prompt, *face],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert len(process.stdout.read(20)) == 20
+            process.send_signal(signal.SIGINT)
+            since = time.monotonic()
+            _, stderr = process.communicate(timeout=30)
+            assert time.monotonic() - since < PROMPTLY
+        finally:
+            process.kill()
+    notice, *rest = stderr.decode().splitlines()
+    assert notice.startswith("gpt-4o answered by smollm2-135m-instruct (embedded): a substitute.")
+    # click's own word, and no crash on the way out.
+    assert "".join(rest) in ("", "Aborted!")
+    assert process.returncode in (1, 130)
+
+
 # Tasks.
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_task_is_cancelled_at_every_stage(
+def test_cancelling_a_task_closes_its_connection(
     stage: str, streamed: bool, endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy, "BACKOFF", (1e6, 1e6))
@@ -197,7 +239,7 @@ def test_a_task_is_cancelled_at_every_stage(
 
         async def main() -> None:
             task = asyncio.create_task(ask())
-            await asyncio.to_thread(eventually, partial(reached, stage, (a, b)))
+            await asyncio.to_thread(wait_until, partial(reached, stage, (a, b)))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -209,8 +251,20 @@ def test_a_task_is_cancelled_at_every_stage(
         all_closed((a, b), stage)
 
 
-def test_a_call_that_is_cancelled_again_and_again_leaves_nothing_behind() -> None:
-    """Whenever it comes: each cancellation some turns of the loop later than the one before."""
+def test_a_timeout_of_the_caller_is_a_cancellation() -> None:
+    async def main(url: str) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.25):
+                await AsyncClient(base_url=url).chat.completions.create("hi")
+
+    with Server([HANG]) as server:
+        asyncio.run(main(server.url))
+        server.wait_closed()
+        assert len(server.requests) == 1
+
+
+def test_cancelling_at_any_turn_of_the_loop_leaves_nothing_open() -> None:
+    """Each cancellation comes a few turns of the loop later than the one before."""
 
     async def main(url: str) -> None:
         completions = AsyncClient(base_url=url).chat.completions
@@ -230,19 +284,34 @@ def test_a_call_that_is_cancelled_again_and_again_leaves_nothing_behind() -> Non
     gc.collect()
 
 
-def test_closing_a_stream_twice_and_from_a_task_of_its_own() -> None:
+@pytest.mark.usefixtures("transport")
+@pytest.mark.parametrize("rest", [HANG, Endless(HEL)], ids=["silent", "endless"])
+def test_a_closed_stream_has_ended_and_closed_its_connection(rest: Step) -> None:
     async def main(url: str) -> None:
-        begun = await AsyncClient(base_url=url).chat.completions.stream("hi")
+        completions = AsyncClient(base_url=url).chat.completions
+        async with await completions.stream("hi") as begun:
+            await anext(begun)
+        assert [one async for one in begun] == []
+        begun = await completions.stream("hi")
         await asyncio.create_task(begun.aclose())
         await begun.aclose()
         assert [one async for one in begun] == []
 
-    with Server([SSE_HEAD, HEL, HANG]) as server:
+    with Server([SSE_HEAD, HEL, rest]) as server:
         asyncio.run(main(server.url))
-        server.wait_closed()
+        server.wait_closed(2)
+        completions = Client(base_url=server.url).chat.completions
+        with completions.stream("hi") as begun:
+            next(begun)
+        assert list(begun) == []
+        begun = completions.stream("hi")
+        begun.close()
+        begun.close()
+        assert list(begun) == []
+        server.wait_closed(4)
 
 
-def test_a_stream_of_a_loop_that_has_ended_is_at_its_end() -> None:
+def test_a_stream_ends_with_its_event_loop() -> None:
     async def begin(url: str) -> Any:
         return await AsyncClient(base_url=url).chat.completions.stream("hi")
 
@@ -259,7 +328,7 @@ def test_a_stream_of_a_loop_that_has_ended_is_at_its_end() -> None:
 # Threads, and a loop that runs already.
 
 
-def test_streams_are_left_and_finished_in_many_threads_at_once() -> None:
+def test_many_threads_leave_and_finish_streams_at_once() -> None:
     endless: Script = [SSE_HEAD, Endless(HEL, 0.001)]
     with Server(endless) as leaving, Server(stream("Hel", "lo")) as staying:
         short = Client(base_url=leaving.url).chat.completions
@@ -281,7 +350,7 @@ def test_streams_are_left_and_finished_in_many_threads_at_once() -> None:
         assert leaving.connections == 32
 
 
-def test_synchronous_calls_inside_a_running_loop_leave_it_running() -> None:
+def test_a_sync_call_inside_a_running_loop_leaves_it_running() -> None:
     with Server(stream("Hel", "lo")) as server:
 
         async def main() -> str:
@@ -307,7 +376,7 @@ def test_synchronous_calls_inside_a_running_loop_leave_it_running() -> None:
         assert asyncio.run(main()) == "Hello"
 
 
-# Whole programs, without anything being closed, where every warning is an error.
+# Whole programs that close nothing; every warning is an error.
 
 PROGRAM = """
 import asyncio, logging, os, signal, sys, threading
@@ -333,8 +402,8 @@ async def forever():
 
 
 def finished(server: Server, code: str, *, interrupt: bool = False) -> list[str]:
-    """The lines that a program prints; it has to end well, soon and without a word on stderr.
-    `interrupt`: Ctrl-C is pressed behind its first line, once the server hangs."""
+    """The lines that a program prints; it has to exit with 0, soon, with an empty stderr.
+    `interrupt`: press Ctrl-C after its first line, once the server hangs."""
     code = PROGRAM.format(url=server.url) + code
     with subprocess.Popen(
         [sys.executable, "-X", "dev", "-W", "error", "-c", code],
@@ -347,7 +416,7 @@ def finished(server: Server, code: str, *, interrupt: bool = False) -> list[str]
             if interrupt:
                 assert process.stdout is not None
                 first = process.stdout.readline()
-                eventually(lambda: server.hanging > 0)
+                wait_until(lambda: server.hanging > 0)
                 process.send_signal(signal.SIGINT)
             stdout, stderr = process.communicate(timeout=30)
         finally:
@@ -419,7 +488,7 @@ finally:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_program_ends_with_a_stream_open(end: str) -> None:
+def test_a_program_exits_cleanly_with_an_open_stream(end: str) -> None:
     with Server([SSE_HEAD, HEL, HANG]) as server:
         assert finished(server, ENDS[end]) == ["bye"]
         server.wait_closed(server.connections)
@@ -461,14 +530,14 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("how", INTERRUPTED)
-def test_ctrl_c_in_a_program(how: str) -> None:
+def test_ctrl_c_interrupts_a_python_program(how: str) -> None:
     with Server([SSE_HEAD, HEL, HANG]) as server:
         assert finished(server, INTERRUPTED[how], interrupt=True) == ["a word", "interrupted"]
         server.wait_closed(server.connections)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_makes_connections_of_its_own() -> None:
+def test_a_forked_child_makes_its_own_connections() -> None:
     code = """
 def ask():
     return completions.create("hi").choices[0].message.content

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.config.settings import provider_names
 from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
+from tests.support.commands import STRICT, run_python
 from tests.support.server import (
     HANG,
     SSE_HEAD,
@@ -84,7 +83,7 @@ def test_the_package_gives_the_clients_and_the_errors() -> None:
         _ = llm_g4f.nothing
 
 
-def test_the_readmes_program(endpoints: Endpoints, answering: Server) -> None:
+def test_the_program_of_the_readme(endpoints: Endpoints, answering: Server) -> None:
     endpoints(mine=answering)
 
     async def main() -> None:
@@ -211,42 +210,6 @@ ENDLESS: Script = [
 ]
 
 
-def test_a_stream_closed_early_closes_the_connection_and_gives_no_more() -> None:
-    async def main(url: str) -> None:
-        completions = AsyncClient(base_url=url).chat.completions
-        async with await completions.create("hi", stream=True) as begun:
-            pass
-        assert await collect(begun) == []
-        begun = await completions.create("hi", stream=True)
-        assert (await anext(begun)).choices
-        await begun.aclose()
-        assert await collect(begun) == []
-
-    with Server(ENDLESS) as server:
-        asyncio.run(main(server.url))
-        server.wait_closed(2)
-        completions = Client(base_url=server.url).chat.completions
-        with completions.create("hi", stream=True) as begun:
-            pass
-        assert list(begun) == []
-        begun = completions.create("hi", stream=True)
-        assert next(begun).choices
-        begun.close()
-        assert list(begun) == []
-        server.wait_closed(4)
-
-
-def test_a_stream_left_in_the_middle_is_closed_with_its_loop() -> None:
-    async def main(url: str) -> None:
-        async for one in AsyncClient(base_url=url).chat.completions.create("hi", stream=True):
-            if text_of([one]):
-                break
-
-    with Server(ENDLESS) as server:
-        asyncio.run(main(server.url))
-        server.wait_closed()
-
-
 def test_a_failure_shows_at_await_and_not_in_the_loop() -> None:
     async def main(url: str) -> None:
         with pytest.raises(errors.AuthenticationError):
@@ -291,27 +254,6 @@ def test_the_answer_is_openais_json_with_provider_and_receipt(streaming: Server)
             openai_types.ChatCompletionChunk.model_validate(one.to_dict())
 
     asyncio.run(main())
-
-
-def test_the_receipt_tells_every_attempt(endpoints: Endpoints) -> None:
-    limited = http(429, {"error": {"message": "slow"}}, [("retry-after", "7")])
-    with Server(limited) as first, Server(whole()) as second:
-        endpoints(first=first, second=second)
-        receipt = Client().chat.completions.create("hi").receipt
-    assert receipt is not None
-    assert (receipt.requested_model, receipt.provider) == ("gpt-4o", "second")
-    assert receipt.model == "gpt-4o-2024-11-20"
-    assert [
-        (one.provider, one.model, one.outcome, one.status, one.retry_after)
-        for one in receipt.attempts
-    ] == [
-        ("first", "gpt-4o", "RateLimitError", 429, 7.0),
-        ("second", "gpt-4o-2024-11-20", "ok", 200, None),
-    ]
-    assert receipt.ttft is not None
-    assert receipt.seconds is not None
-    assert 0 <= receipt.ttft <= receipt.seconds
-    json.dumps(receipt.to_dict())
 
 
 # Arguments.
@@ -585,14 +527,6 @@ def test_an_api_key_goes_to_the_one_provider(
         assert len(other.requests) == 1
 
 
-def test_exact_refuses_a_substitute(write_config: Callable[[str], Path], answering: Server) -> None:
-    write_config(f"providers: {{mine: {{base_url: '{answering.url}', models: {{gpt-4o: llama}}}}}}")
-    with pytest.raises(errors.NoProviderError, match="llama is a substitute"):
-        Client().chat.completions.create("hi", exact=True)
-    assert answering.requests == []
-    assert Client().chat.completions.create("hi").choices
-
-
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("where", ["client", "call"])
 def test_the_timeout_holds_for_the_whole_answer(where: str, streamed: bool) -> None:
@@ -606,13 +540,6 @@ def test_the_timeout_holds_for_the_whole_answer(where: str, streamed: bool) -> N
             client.chat.completions.create("hi", **options)
         assert 0.15 < time.monotonic() - begun < 3
         server.wait_closed()
-
-
-def test_a_timeout_in_the_middle_gives_the_text_so_far() -> None:
-    with Server(ENDLESS) as server:
-        with pytest.raises(errors.APITimeoutError) as caught:
-            Client(base_url=server.url).chat.completions.create("hi", timeout=0.3)
-    assert caught.value.partial == "Hello"
 
 
 def test_a_given_http_client_is_used_and_left_open(answering: Server) -> None:
@@ -638,64 +565,6 @@ def test_audio_that_nobody_takes_is_sent_to_nobody(
     with pytest.raises(errors.NoProviderError, match="openai: gpt-4o takes no audio"):
         Client().chat.completions.create([{"role": "user", "content": [part]}])
     assert answering.requests == []
-
-
-# Proxies: for http:// a proxy is a server that is asked for whole URLs.
-
-
-@pytest.mark.parametrize("form", ["{}", "http", "http://", "all", "all://"])
-def test_a_proxy_is_asked(answering: Server, form: str) -> None:
-    proxies: Any = answering.origin if form == "{}" else {form: answering.origin}
-    Client(base_url="http://nowhere.example:81/v1", proxies=proxies).chat.completions.create("hi")
-    [request] = answering.requests
-    assert request.path == "http://nowhere.example:81/v1/chat/completions"
-
-
-def test_https_goes_through_a_tunnel() -> None:
-    with Server(http(403)) as proxy:
-        for proxies in (proxy.origin, {"https": proxy.origin}, {"all": proxy.origin}):
-            with pytest.raises(errors.APIConnectionError, match="proxy refused"):
-                Client(
-                    base_url="https://nowhere.example/v1", proxies=proxies
-                ).chat.completions.create("hi")
-        assert {(request.method, request.path) for request in proxy.requests} == {
-            ("CONNECT", "nowhere.example:443")
-        }
-
-
-def test_a_proxy_for_another_scheme_is_not_asked(answering: Server) -> None:
-    with Server(whole()) as proxy:
-        client = Client(base_url=answering.url, proxies={"https": proxy.origin})
-        client.chat.completions.create("hi")
-        assert proxy.requests == []
-
-
-def test_the_proxy_of_the_environment_holds(
-    monkeypatch: pytest.MonkeyPatch, answering: Server
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", answering.origin)
-
-    async def main() -> None:
-        client = AsyncClient(base_url="http://nowhere.example/v1")
-        await client.chat.completions.create("hi")
-
-    asyncio.run(main())
-    assert answering.requests[0].path == "http://nowhere.example/v1/chat/completions"
-
-
-def test_a_dead_proxy_is_a_connection_error() -> None:
-    with Server() as gone:
-        pass
-    with pytest.raises(errors.APIConnectionError):
-        Client(base_url="http://nowhere.example/v1", proxies=gone.origin).chat.completions.create(
-            "hi"
-        )
-
-
-@pytest.mark.parametrize("proxies", ["nonsense", "ftp://127.0.0.1:1", "socks5://127.0.0.1:1", ""])
-def test_a_bad_proxy_is_an_error_of_ours(proxies: str) -> None:
-    with pytest.raises(errors.G4FError, match=r"(?i)proxy"):
-        Client(base_url="http://127.0.0.1:9/v1", proxies=proxies).chat.completions.create("hi")
 
 
 # models.list()
@@ -742,15 +611,6 @@ def test_models_that_cannot_be_listed_are_an_error(script: Any, kind: type[Excep
 # Loops, threads, processes.
 
 
-def test_the_client_works_inside_a_running_loop(answering: Server) -> None:
-    async def main() -> None:
-        client = Client(base_url=answering.url)
-        assert client.chat.completions.create("hi").choices[0].message.content == "Hello"
-        assert client.models is not None
-
-    asyncio.run(main())
-
-
 def test_one_client_serves_many_threads_and_reuses_connections(streaming: Server) -> None:
     client = Client(base_url=streaming.url)
 
@@ -782,33 +642,6 @@ def test_one_async_client_serves_many_tasks_and_many_loops(streaming: Server) ->
     assert len(streaming.requests) == 140
 
 
-def test_cancelling_closes_the_connection_and_asks_nobody_else(endpoints: Endpoints) -> None:
-    with Server([HANG]) as first, Server(whole()) as second:
-        endpoints(first=first, second=second)
-
-        async def main() -> None:
-            task = asyncio.ensure_future(AsyncClient().chat.completions.create("hi"))
-            while not first.requests:  # noqa: ASYNC110 (the server has a thread of its own)
-                await asyncio.sleep(0.005)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-        asyncio.run(main())
-        first.wait_closed()
-        assert second.requests == []
-
-
-def run_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *options, "-c", code],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
 ASYNC_PROGRAM = """
 import asyncio
 from llm_g4f.client import AsyncClient
@@ -838,7 +671,7 @@ next(begun)
 @pytest.mark.parametrize("program", [ASYNC_PROGRAM, SYNC_PROGRAM])
 def test_nothing_closed_and_yet_clean(program: str) -> None:
     with Server(whole(), ENDLESS) as server:
-        done = run_python(program.format(url=server.url), "-X", "dev", "-W", "error")
+        done = run_python(program.format(url=server.url), *STRICT)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "Hello\n")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.support.commands import Run
 from tests.support.forked import AVAILABLE, COVERAGE, Forks
 from tests.support.server import Server, http, stream
 

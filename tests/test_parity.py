@@ -1,4 +1,4 @@
-"""What llm's own gpt-4o does, ours does: each scene is played with both, asking twin servers.
+"""What llm's own gpt-4o does, ours does: each scenario is played with both, asking twin servers.
 
 The requests are equal, and so is everything llm then tells and logs of the answers, but for the
 differences that tests/support/parity.py lists and for what ours tells besides.
@@ -20,7 +20,16 @@ from pydantic import BaseModel
 from tests.support.builtin import builtin
 from tests.support.media import GIF, JPEG, PDF, PNG, WEBP
 from tests.support.parity import as_ours_tells, comparable, shared_json
-from tests.support.scenarios import JSON, Face, Reply, Scene, asks_for, is_current, now, play
+from tests.support.scenarios import (
+    JSON,
+    Reply,
+    Scenario,
+    Session,
+    now,
+    play,
+    text_reply,
+    tool_reply,
+)
 from tests.support.server import USAGE, Script, Server, call, chunk, completion, events, http
 
 
@@ -31,47 +40,49 @@ def _few_authorities(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
 
 
-def prompt(*args: Any, **kwargs: Any) -> Scene:
-    async def scene(face: Face) -> None:
-        await face.prompt(*args, **kwargs)
+def prompt(*args: Any, **kwargs: Any) -> Scenario:
+    async def scenario(session: Session) -> None:
+        await session.prompt(*args, **kwargs)
 
-    return scene
+    return scenario
 
 
-def talk(*turns: JSON) -> Scene:
+def talk(*turns: JSON) -> Scenario:
     """A conversation."""
 
-    async def scene(face: Face) -> None:
-        thread = face.model.conversation()
+    async def scenario(session: Session) -> None:
+        thread = session.model.conversation()
         for turn in turns:
-            await face.prompt(on=thread, **turn)
+            await session.prompt(on=thread, **turn)
 
-    return scene
+    return scenario
 
 
-def images(*contents: bytes, **kwargs: Any) -> Scene:
+def images(*contents: bytes, **kwargs: Any) -> Scenario:
     attachments = [llm.Attachment(content=content) for content in contents]
     return prompt("describe", attachments=attachments, **kwargs)
 
 
-async def image_by_path(face: Face) -> None:
+async def image_by_path(session: Session) -> None:
     path = llm.user_dir() / "a.png"
     path.write_bytes(PNG)
-    await face.prompt("describe", attachments=[llm.Attachment(path=str(path))])
+    await session.prompt("describe", attachments=[llm.Attachment(path=str(path))])
 
 
-async def replies(face: Face) -> None:
-    response = await face.prompt("one", system="Be brief.")
-    response = await face.reply(response, "two")
-    await face.reply(response, messages=[llm.user("three"), llm.assistant("3"), llm.user("four")])
+async def replies(session: Session) -> None:
+    response = await session.prompt("one", system="Be brief.")
+    response = await session.reply(response, "two")
+    await session.reply(
+        response, messages=[llm.user("three"), llm.assistant("3"), llm.user("four")]
+    )
 
 
-async def restored(face: Face) -> None:
+async def restored(session: Session) -> None:
     """A response that went through JSON goes on."""
-    response = await face.prompt("one", seed=1)
+    response = await session.prompt("one", seed=1)
     saved = json.dumps(response.to_dict())
-    again = type(response).from_dict(json.loads(saved), model=face.model)
-    await face.reply(again, "two", options={"seed": 2})
+    again = type(response).from_dict(json.loads(saved), model=session.model)
+    await session.reply(again, "two", options={"seed": 2})
 
 
 def weather(city: str) -> str:
@@ -126,18 +137,18 @@ class Till(llm.Toolbox):
         self._cash += 100
 
 
-def chain(*tools: Any, **kwargs: Any) -> Scene:
-    async def scene(face: Face) -> str:
-        return await face.chain("weather?", tools=list(tools), **kwargs)
+def chain(*tools: Any, **kwargs: Any) -> Scenario:
+    async def scenario(session: Session) -> str:
+        return await session.chain("weather?", tools=list(tools), **kwargs)
 
-    return scene
-
-
-async def toolbox(face: Face) -> str:
-    return await face.chain("put", tools=[Till(5)])
+    return scenario
 
 
-async def approved(face: Face) -> Any:
+async def toolbox(session: Session) -> str:
+    return await session.chain("put", tools=[Till(5)])
+
+
+async def approved(session: Session) -> Any:
     """One call is cancelled, and all are heard of."""
     heard: list[Any] = []
 
@@ -149,58 +160,58 @@ async def approved(face: Face) -> Any:
     def after(tool: llm.Tool, made: llm.ToolCall, result: llm.ToolResult) -> None:
         heard.append([tool.name, made.tool_call_id, result.output])
 
-    await face.chain("weather?", tools=[weather], before_call=before, after_call=after)
+    await session.chain("weather?", tools=[weather], before_call=before, after_call=after)
     return heard
 
 
-async def limited(face: Face) -> str:
-    thread = face.model.conversation(chain_limit=2)
+async def limited(session: Session) -> str:
+    thread = session.model.conversation(chain_limit=2)
     with pytest.raises(ValueError, match="Chain limit of 2 exceeded") as caught:
-        await face.chain("weather?", tools=[weather], on=thread)
+        await session.chain("weather?", tools=[weather], on=thread)
     return str(caught.value)
 
 
-async def paused(face: Face) -> str:
+async def paused(session: Session) -> str:
     """A chain that a tool paused is resumed from its history."""
 
     def ask(city: str) -> str:
         """Ask somebody."""
         raise llm.PauseChain
 
-    thread = face.model.conversation()
+    thread = session.model.conversation()
     with pytest.raises(llm.PauseChain):
-        await face.chain("weather?", tools=[ask], on=thread)
+        await session.chain("weather?", tools=[ask], on=thread)
     (response,) = thread.responses
     history = [*response.prompt.messages, *await now(response.messages())]
     answer = llm.Tool.function(weather, name="ask", description="Ask somebody.")
-    return await face.chain(messages=history, tools=[answer])
+    return await session.chain(messages=history, tools=[answer])
 
 
-async def tools_in_a_conversation(face: Face) -> None:
-    thread = face.model.conversation()
-    await face.chain("weather?", tools=[weather], system="S", on=thread)
-    await face.prompt("thanks", on=thread)
+async def tools_in_a_conversation(session: Session) -> None:
+    thread = session.model.conversation()
+    await session.chain("weather?", tools=[weather], system="S", on=thread)
+    await session.prompt("thanks", on=thread)
 
 
-async def tools_by_hand(face: Face) -> None:
-    thread = face.model.conversation()
-    response = await face.prompt("weather?", tools=[weather], on=thread)
+async def tools_by_hand(session: Session) -> None:
+    thread = session.model.conversation()
+    response = await session.prompt("weather?", tools=[weather], on=thread)
     results = await now(response.execute_tool_calls())
-    await face.prompt(tool_results=results, tools=[weather], on=thread)
+    await session.prompt(tool_results=results, tools=[weather], on=thread)
 
 
-async def tools_in_a_reply(face: Face) -> None:
-    response = await face.prompt("weather?", tools=[weather])
-    await face.reply(response, "and then?")
+async def tools_in_a_reply(session: Session) -> None:
+    response = await session.prompt("weather?", tools=[weather])
+    await session.reply(response, "and then?")
 
 
-async def images_kept(face: Face) -> None:
-    thread = face.model.conversation()
+async def images_kept(session: Session) -> None:
+    thread = session.model.conversation()
     url = llm.Attachment(url="https://example.com/a.png", type="image/png")
     pdf = llm.Attachment(content=PDF)
-    await face.prompt("one", on=thread, attachments=[llm.Attachment(content=PNG), url])
-    await face.prompt("two", on=thread, attachments=[pdf], image_detail="high")
-    await face.prompt("three", on=thread)
+    await session.prompt("one", on=thread, attachments=[llm.Attachment(content=PNG), url])
+    await session.prompt("two", on=thread, attachments=[pdf], image_detail="high")
+    await session.prompt("three", on=thread)
 
 
 class Dog(BaseModel):
@@ -229,8 +240,8 @@ EVERY: dict[str, Any] = {
 PARIS = call("weather", '{"city": "Paris"}', "call_a")
 ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
 OSLO = call("weather", '{"city": "Oslo"}', "call_c")
-HELLO = is_current("Hel", "lo")
-ROUND = (asks_for(PARIS, ROME), HELLO)
+HELLO = text_reply("Hel", "lo")
+ROUND = (tool_reply(PARIS, ROME), HELLO)
 
 
 def for_paris(name: str) -> JSON:
@@ -239,7 +250,7 @@ def for_paris(name: str) -> JSON:
 
 @dataclass(frozen=True)
 class Case:
-    scene: Scene
+    scenario: Scenario
     replies: tuple[Reply, ...] = (HELLO,)
     count: int = 1
     differs: tuple[str, ...] = ()
@@ -254,7 +265,7 @@ REASONED = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
 
 CASES: dict[str, Case] = {
     "plain": Case(prompt("hi")),
-    "not ASCII": Case(prompt("Grüße 🌍 \u2028"), (is_current("Grüße", " 🌍"),)),
+    "not ASCII": Case(prompt("Grüße 🌍 \u2028"), (text_reply("Grüße", " 🌍"),)),
     "system": Case(prompt("hi", system="Be brief.")),
     "fragments": Case(
         prompt("hi", fragments=["one", "two"], system="S", system_fragments=["three"])
@@ -289,23 +300,23 @@ CASES: dict[str, Case] = {
     "option off": Case(prompt("hi", json_object=False, temperature=0)),
     "logit_bias by token": Case(prompt("hi", logit_bias={1712: -100})),
     "options in a chain": Case(chain(weather, options=EVERY), ROUND, 2, ("no content",)),
-    "schema": Case(prompt("a dog", schema=FREE), (is_current(DOG),)),
-    "schema of pydantic": Case(prompt("a dog", schema=Dog), (is_current(DOG),)),
+    "schema": Case(prompt("a dog", schema=FREE), (text_reply(DOG),)),
+    "schema of pydantic": Case(prompt("a dog", schema=Dog), (text_reply(DOG),)),
     "schema in short": Case(
-        prompt("a dog", schema=llm.schema_dsl("name: its name, age int")), (is_current(DOG),)
+        prompt("a dog", schema=llm.schema_dsl("name: its name, age int")), (text_reply(DOG),)
     ),
     "schema of many": Case(
         prompt("dogs", schema=llm.schema_dsl("name, age int, good bool", multi=True)),
-        (is_current(DOG),),
+        (text_reply(DOG),),
     ),
     "schema over json_object": Case(
-        prompt("a dog", schema=FREE, json_object=True), (is_current(DOG),)
+        prompt("a dog", schema=FREE, json_object=True), (text_reply(DOG),)
     ),
     "schema, then words": Case(
-        talk({"prompt": "a dog", "schema": FREE}, {"prompt": "and?"}), (is_current(DOG), HELLO), 2
+        talk({"prompt": "a dog", "schema": FREE}, {"prompt": "and?"}), (text_reply(DOG), HELLO), 2
     ),
     "schema and tools": Case(
-        chain(weather, schema=FREE), (asks_for(PARIS), is_current(DOG)), 2, ("no content",)
+        chain(weather, schema=FREE), (tool_reply(PARIS), text_reply(DOG)), 2, ("no content",)
     ),
     "png": Case(images(PNG)),
     "jpeg": Case(images(JPEG)),
@@ -323,7 +334,7 @@ CASES: dict[str, Case] = {
     "tools": Case(chain(weather), ROUND, 2, ("no content",)),
     "tools in rounds": Case(
         chain(weather, slow_weather),
-        (asks_for(PARIS), asks_for(OSLO, ROME), asks_for(for_paris("slow_weather")), HELLO),
+        (tool_reply(PARIS), tool_reply(OSLO, ROME), tool_reply(for_paris("slow_weather")), HELLO),
         4,
         ("no content",),
     ),
@@ -334,7 +345,7 @@ CASES: dict[str, Case] = {
     "asynchronous tools": Case(
         chain(slow_weather),
         (
-            asks_for(for_paris("slow_weather"), call("slow_weather", '{"city": "Rome"}', "b", 1)),
+            tool_reply(for_paris("slow_weather"), call("slow_weather", '{"city": "Rome"}', "b", 1)),
             HELLO,
         ),
         2,
@@ -342,69 +353,69 @@ CASES: dict[str, Case] = {
     ),
     "tool with facts": Case(
         chain(facts),
-        (asks_for(call("facts", "{}", "call_a")), HELLO),
+        (tool_reply(call("facts", "{}", "call_a")), HELLO),
         2,
         ("no content",),
     ),
     "tool without arguments": Case(
         chain(facts),
-        (asks_for(call("facts", "", "call_a")), HELLO),
+        (tool_reply(call("facts", "", "call_a")), HELLO),
         2,
         ("no content", "no empty arguments"),
     ),
     "tool without words or types": Case(
-        chain(plain), (asks_for(for_paris("plain")), HELLO), 2, ("no content",)
+        chain(plain), (tool_reply(for_paris("plain")), HELLO), 2, ("no content",)
     ),
     "tool that fails": Case(
-        chain(broken), (asks_for(for_paris("broken")), HELLO), 2, ("no content",)
+        chain(broken), (tool_reply(for_paris("broken")), HELLO), 2, ("no content",)
     ),
     "tool that is not there": Case(
-        chain(weather), (asks_for(for_paris("nosuch")), HELLO), 2, ("no content",)
+        chain(weather), (tool_reply(for_paris("nosuch")), HELLO), 2, ("no content",)
     ),
     "tool with a photo": Case(
-        chain(photo), (asks_for(for_paris("photo")), HELLO), 2, ("no content",)
+        chain(photo), (tool_reply(for_paris("photo")), HELLO), 2, ("no content",)
     ),
     "tool that knows its call": Case(
-        chain(who), (asks_for(for_paris("who")), HELLO), 2, ("no content",)
+        chain(who), (tool_reply(for_paris("who")), HELLO), 2, ("no content",)
     ),
     "toolbox": Case(
         toolbox,
         (
-            asks_for(call("Till_put", '{"coins": 2}', "call_a")),
-            asks_for(call("Till_put", '{"coins": 3}', "call_b")),
+            tool_reply(call("Till_put", '{"coins": 2}', "call_a")),
+            tool_reply(call("Till_put", '{"coins": 3}', "call_b")),
             HELLO,
         ),
         3,
         ("no content",),
     ),
     "approval": Case(approved, ROUND, 2, ("no content",)),
-    "chain limit": Case(limited, (asks_for(PARIS), asks_for(ROME)), 2, ("no content",)),
-    "pause": Case(paused, (asks_for(for_paris("ask")), HELLO), 2, ("no content",)),
+    "chain limit": Case(limited, (tool_reply(PARIS), tool_reply(ROME)), 2, ("no content",)),
+    "pause": Case(paused, (tool_reply(for_paris("ask")), HELLO), 2, ("no content",)),
     "tools in a conversation": Case(tools_in_a_conversation, ROUND, 3, ("no content",)),
     "tools by hand": Case(tools_by_hand, ROUND, 2, ("no content",)),
     "tools in a reply": Case(tools_in_a_reply, ROUND, 2, ("no content",)),
     "words and tools": Case(
-        chain(weather), (asks_for(PARIS, pieces=("Let me ", "see.")), HELLO), 2, ("words first",)
+        chain(weather), (tool_reply(PARIS, pieces=("Let me ", "see.")), HELLO), 2, ("words first",)
     ),
-    "usage in detail": Case(prompt("hi"), (is_current("Hello", usage=DETAILS),)),
-    "usage with more": Case(prompt("hi"), (is_current("Hello", usage={**USAGE, "cost": 0.5}),)),
-    "withheld reasoning": Case(prompt("hi"), (is_current("Hello", usage=REASONED),)),
+    "usage in detail": Case(prompt("hi"), (text_reply("Hello", usage=DETAILS),)),
+    "usage with more": Case(prompt("hi"), (text_reply("Hello", usage={**USAGE, "cost": 0.5}),)),
+    "withheld reasoning": Case(prompt("hi"), (text_reply("Hello", usage=REASONED),)),
     "hidden reasoning": Case(
-        prompt("hi", hide_reasoning=True), (is_current("Hello", usage=REASONED),)
+        prompt("hi", hide_reasoning=True), (text_reply("Hello", usage=REASONED),)
     ),
     "reasoning": Case(
         talk({"prompt": "one"}, {"prompt": "two"}),
-        (is_current("Hello", deltas={"reasoning_content": "Hm."}),),
+        (text_reply("Hello", deltas={"reasoning_content": "Hm."}),),
         2,
         ("reasoning",),
     ),
-    "refusal": Case(prompt("hi"), (is_current(deltas={"refusal": "I can't."}),), 1, ("refusal",)),
-    "cut at its limit": Case(prompt("hi"), (is_current("Hel", finish="length"),)),
-    "filtered": Case(prompt("hi"), (is_current("Hel", finish="content_filter"),)),
-    "empty": Case(prompt("hi"), (is_current("", finish="length"),), 1, ("empty text",)),
+    "refusal": Case(prompt("hi"), (text_reply(deltas={"refusal": "I can't."}),), 1, ("refusal",)),
+    "cut at its limit": Case(prompt("hi"), (text_reply("Hel", finish="length"),)),
+    "filtered": Case(prompt("hi"), (text_reply("Hel", finish="content_filter"),)),
+    "empty": Case(prompt("hi"), (text_reply("", finish="length"),), 1, ("empty text",)),
     "fingerprint and tier": Case(
         prompt("hi", service_tier="flex"),
-        (is_current("Hello", extra={"system_fingerprint": "fp_1", "service_tier": "flex"}),),
+        (text_reply("Hello", extra={"system_fingerprint": "fp_1", "service_tier": "flex"}),),
     ),
 }
 
@@ -423,8 +434,8 @@ def test_ours_does_what_llms_own_gpt_4o_does(
             endpoints(mybox=ours)
             get: Any = llm.get_async_model if asynchronous else llm.get_model
             own = builtin(theirs.url, asynchronous=asynchronous)
-            came, answers = play(case.scene, get("gpt-4o"), streamed=streamed)
-            came_of_own, own_answers = play(case.scene, own, streamed=streamed)
+            came, answers = play(case.scenario, get("gpt-4o"), streamed=streamed)
+            came_of_own, own_answers = play(case.scenario, own, streamed=streamed)
         assert came == came_of_own
         assert len(ours.requests) == case.count
         for request, other in zip(ours.requests, theirs.requests, strict=True):

@@ -1,4 +1,4 @@
-"""Everything that the sync face of our models has and does, the async face has and does."""
+"""The sync and the async model have the same attributes and behave alike."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from llm.cli import load_conversation
 from pydantic import BaseModel
 
 from llm_g4f.adapter.models import G4F, AsyncG4F
-from tests.support.scenarios import Face, asks_for, is_current, now, play
+from tests.support.commands import closing_databases
+from tests.support.scenarios import Session, now, play, text_reply, tool_reply
 from tests.support.server import USAGE, Server, call
 
 
-def model(face: str) -> Any:
-    return llm.get_model("gpt-4o") if face == "sync" else llm.get_async_model("gpt-4o")
+def model(kind: str) -> Any:
+    return llm.get_model("gpt-4o") if kind == "sync" else llm.get_async_model("gpt-4o")
 
 
 @pytest.fixture(params=["sync", "async"])
-def face(request: pytest.FixtureRequest) -> str:
+def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
 def hello(endpoints: Callable[..., Path]) -> Iterator[Server]:
-    with Server(is_current("Hel", "lo").script(streamed=True)) as server:
+    with Server(text_reply("Hel", "lo").script(streamed=True)) as server:
         endpoints(mybox=server)
         yield server
 
@@ -83,101 +84,104 @@ def test_a_key_is_found_alike(own: str | None, given: str | None, found: str | N
         assert one.get_key(given) == found
 
 
-def test_a_response_says_before_it_is_there_what_it_is(face: str, hello: Server) -> None:
-    response = model(face).prompt("hi")
+def test_a_response_says_before_it_is_there_what_it_is(kind: str, hello: Server) -> None:
+    response = model(kind).prompt("hi")
     assert "hi" in repr(response)
-    if face == "async":
+    if kind == "async":
         for unready in (response.to_dict, response.text_or_raise, response.tool_calls_or_raise):
             with pytest.raises(ValueError, match="not yet awaited"):
                 unready()
     else:
         assert response.text_or_raise() == "Hello"
-    assert len(hello.requests) == (face == "sync")
+    assert len(hello.requests) == (kind == "sync")
 
 
-def test_a_response_is_saved_and_restored(face: str, hello: Server) -> None:
-    async def scene(face: Face) -> None:
-        first = await face.prompt("one", temperature=0.5)
-        second = await face.reply(first, "two")
+def test_a_response_is_saved_and_restored(kind: str, hello: Server) -> None:
+    async def scenario(session: Session) -> None:
+        first = await session.prompt("one", temperature=0.5)
+        second = await session.reply(first, "two")
         saved = json.loads(json.dumps(second.to_dict()))
         assert saved["model"] == "gpt-4o"
         assert saved["usage"] == {"input": 7, "output": 2, "details": {}}
         assert saved["datetime_utc"]
         restored = type(second).from_dict(saved)
-        other = type(second).from_dict(saved, model=face.model)
-        assert other.model is face.model
-        assert type(restored.model) is type(face.model)
+        other = type(second).from_dict(saved, model=session.model)
+        assert other.model is session.model
+        assert type(restored.model) is type(session.model)
         assert restored.text_or_raise() == "Hello"
         assert await now(restored.messages()) == await now(second.messages())
         assert restored.prompt.messages == second.prompt.messages
         assert (await now(restored.usage())) == (await now(second.usage()))
-        third = await face.reply(restored, "three")
+        third = await session.reply(restored, "three")
         assert [message.role for message in third.prompt.messages] == ["user", "assistant"] * 2 + [
             "user"
         ]
 
-    play(scene, model(face))
+    play(scenario, model(kind))
     assert [message["content"] for message in hello.requests[-1].json["messages"]] == [
         *("one", "Hello", "two", "Hello", "three"),
     ]
 
 
-def test_a_thread_is_logged_and_loaded(face: str, hello: Server, user_path: Path) -> None:
-    async def scene(face: Face) -> None:
-        thread = face.model.conversation()
-        await face.prompt("one", system="S", on=thread)
-        face.log.conn.execute("vacuum into ?", [str(user_path / "logs.db")])
+def test_a_thread_is_logged_and_loaded(kind: str, hello: Server, user_path: Path) -> None:
+    async def scenario(session: Session) -> None:
+        thread = session.model.conversation()
+        await session.prompt("one", system="S", on=thread)
+        session.log.conn.execute("vacuum into ?", [str(user_path / "logs.db")])
 
-    async def again(face: Face) -> None:
-        loaded = load_conversation(
-            None, async_=isinstance(face.model, AsyncG4F), database=str(user_path / "logs.db")
-        )
+    async def again(session: Session) -> None:
+        with closing_databases():
+            loaded = load_conversation(
+                None,
+                async_=isinstance(session.model, AsyncG4F),
+                database=str(user_path / "logs.db"),
+            )
         assert loaded is not None
-        assert type(loaded.model) is type(face.model)
-        response = await face.prompt("two", on=loaded)
+        assert type(loaded.model) is type(session.model)
+        response = await session.prompt("two", on=loaded)
         assert [message.role for message in response.prompt.messages] == [
             *("system", "user", "assistant", "user"),
         ]
         (noted,) = response.prompt.messages[2].parts
         assert noted.provider_metadata["g4f"]["provider"] == "mybox"
 
-    play(scene, model(face))
-    play(again, model(face))
+    play(scenario, model(kind))
+    play(again, model(kind))
 
 
 def test_the_rounds_of_a_chain_have_the_whole_history(
-    face: str, endpoints: Callable[..., Path]
+    kind: str, endpoints: Callable[..., Path]
 ) -> None:
     async def double(x: int) -> int:
         """Double the number."""
         return 2 * x
 
-    async def scene(face: Face) -> list[list[str]]:
-        chain = face.model.chain("double 5", tools=[double], system="S")
+    async def scenario(session: Session) -> list[list[str]]:
+        chain = session.model.chain("double 5", tools=[double], system="S")
         assert await now(chain.text()) == "Ten"
         return [[message.role for message in one.prompt.messages] for one in chain._responses]
 
-    script = (asks_for(call("double", '{"x": 5}', "call_a")), is_current("Ten"))
+    script = (tool_reply(call("double", '{"x": 5}', "call_a")), text_reply("Ten"))
     with Server(*(reply.script(streamed=True) for reply in script)) as server:
         endpoints(mybox=server)
-        roles, _ = play(scene, model(face))
+        roles, _ = play(scenario, model(kind))
     assert roles == [["system", "user"], ["system", "user", "assistant", "tool"]]
 
 
-def test_callbacks_hear_that_a_response_is_done(face: str, hello: Server) -> None:
-    async def scene(face: Face) -> list[str]:
+def test_callbacks_hear_that_a_response_is_done(kind: str, hello: Server) -> None:
+    async def scenario(session: Session) -> list[str]:
         heard: list[str] = []
 
         def done(response: Any) -> None:
             heard.append(response.text_or_raise())
 
-        response = face.model.prompt("hi")
+        response = session.model.prompt("hi")
         await now(response.on_done(done))
         await now(response.text())
         await now(response.on_done(done))
         return heard
 
-    heard, _ = play(scene, model(face))
+    heard, _ = play(scenario, model(kind))
     assert heard == ["Hello"] * 2
 
 
@@ -185,7 +189,7 @@ def test_an_async_response_becomes_a_sync_one_with_all_that_it_has(
     endpoints: Callable[..., Path],
 ) -> None:
     usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
-    reply = is_current("Hello", usage=usage, deltas={"reasoning_content": "Hm."})
+    reply = text_reply("Hello", usage=usage, deltas={"reasoning_content": "Hm."})
 
     async def main() -> tuple[Any, Any]:
         response = model("async").prompt("hi")
@@ -209,14 +213,16 @@ DOG = llm.schema_dsl("name: its name, age int")
 
 
 def test_the_embedded_model_has_both_faces(real_weights: Path) -> None:
-    async def scene(face: Face) -> None:
-        schema = await face.prompt("Invent a dog.", schema=DOG, temperature=0, max_tokens=60)
+    async def scenario(session: Session) -> None:
+        schema = await session.prompt("Invent a dog.", schema=DOG, temperature=0, max_tokens=60)
         dog = json.loads(await now(schema.text()))
         assert dog.keys() == {"name", "age"}
         assert isinstance(dog["age"], int)
 
         async def story(**options: Any) -> str:
-            return str(await now((await face.prompt("A story:", max_tokens=8, **options)).text()))
+            return str(
+                await now((await session.prompt("A story:", max_tokens=8, **options)).text())
+            )
 
         warm = {"temperature": 1.5, "seed": 7}
         assert await story(**warm) == await story(**warm)
@@ -224,17 +230,17 @@ def test_the_embedded_model_has_both_faces(real_weights: Path) -> None:
         word = cold.split()[2]
         assert await story(temperature=0, stop=word) == cold.split(word)[0]
 
-        thread = face.model.conversation()
-        await face.prompt("My name is Ada.", on=thread, max_tokens=8, temperature=0)
-        second = await face.prompt("Who am I?", on=thread, max_tokens=8, temperature=0)
+        thread = session.model.conversation()
+        await session.prompt("My name is Ada.", on=thread, max_tokens=8, temperature=0)
+        second = await session.prompt("Who am I?", on=thread, max_tokens=8, temperature=0)
         assert [message.role for message in second.prompt.messages] == [
             *("user", "assistant", "user"),
         ]
         with pytest.raises(llm.ModelError, match="tools"):
-            await face.prompt("hi", tools=[llm.Tool(name="now")])
+            await session.prompt("hi", tools=[llm.Tool(name="now")])
 
     (_, sync), (_, asynchronous) = (
-        play(scene, model("sync"), streamed=True),
-        play(scene, model("async"), streamed=False),
+        play(scenario, model("sync"), streamed=True),
+        play(scenario, model("async"), streamed=False),
     )
     assert [one["text"] for one in sync] == [one["text"] for one in asynchronous]

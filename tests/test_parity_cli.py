@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from llm.cli import cli
 
-from tests.conftest import Run
+from tests.support.commands import Run, llm_command
 from tests.support.media import PDF, PNG
 from tests.support.parity import as_ours_tells, comparable_log, shared_json
-from tests.support.scenarios import JSON, Reply, asks_for, is_current
+from tests.support.scenarios import JSON, Reply, text_reply, tool_reply
 from tests.support.server import USAGE, Server, call, http
 
 FUNCTIONS = '''
@@ -55,14 +53,14 @@ IMAGE = http(200, kind="image/png")
 
 CACHED = {**USAGE, "prompt_tokens_details": {"cached_tokens": 3}}
 REASONED = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
-HELLO = is_current("Hel", "lo")
+HELLO = text_reply("Hel", "lo")
 PARIS = call("weather", '{"city": "Paris"}', "call_a")
 ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
-CODE = is_current("One:\n```py\n1\n```\nTwo:\n```py\n2\n```\n")
+CODE = text_reply("One:\n```py\n1\n```\nTwo:\n```py\n2\n```\n")
 
 
 @dataclass(frozen=True)
-class ProviderSpec:
+class Example:
     """Command lines, one after the other in one user directory, and what the server answers.
     `typed` is what stands on stdin, for the last one; a name of FILES stands for its bytes."""
 
@@ -80,52 +78,52 @@ OPTIONS = (
     " -o image_detail low -o service_tier flex"
 )
 
-PROVIDERS: dict[str, ProviderSpec] = {
-    "system, stdin and usage": ProviderSpec(
+EXAMPLES: dict[str, Example] = {
+    "system, stdin and usage": Example(
         ("llm -m gpt-4o -s 'Be brief.' 'what is this?' -u",),
-        (is_current("Grüße", " 🌍", usage=CACHED),),
+        (text_reply("Grüße", " 🌍", usage=CACHED),),
         typed="a text",
     ),
-    "whole": ProviderSpec(("llm -m 4o hi --no-stream -u --key sk-2",), streamed=False),
-    "extracted": ProviderSpec(("llm -m gpt-4o x --xl",), (CODE,), streamed=False),
-    "async": ProviderSpec(("llm -m gpt-4o hi --async -u",), (is_current("Hello", usage=REASONED),)),
-    "options": ProviderSpec((f"llm -m gpt-4o JSON {OPTIONS}",)),
-    "bad options": ProviderSpec(("llm -m gpt-4o hi -o temperature 3 -o nosuch 1",), count=0),
-    "stored options": ProviderSpec(
+    "whole": Example(("llm -m 4o hi --no-stream -u --key sk-2",), streamed=False),
+    "extracted": Example(("llm -m gpt-4o x --xl",), (CODE,), streamed=False),
+    "async": Example(("llm -m gpt-4o hi --async -u",), (text_reply("Hello", usage=REASONED),)),
+    "options": Example((f"llm -m gpt-4o JSON {OPTIONS}",)),
+    "bad options": Example(("llm -m gpt-4o hi -o temperature 3 -o nosuch 1",), count=0),
+    "stored options": Example(
         (
             "llm models options set gpt-4o temperature 0.5",
             "llm -m 4o hi -o seed 1",
         ),
     ),
-    "schema": ProviderSpec(
+    "schema": Example(
         ("llm -m gpt-4o --schema-multi 'name: of the dog, age int' dogs",),
-        (is_current('{"items": [{"name": "Rex", "age": 3}]}'),),
+        (text_reply('{"items": [{"name": "Rex", "age": 3}]}'),),
         differs=("strict",),
     ),
-    "tools": ProviderSpec(
+    "tools": Example(
         ("llm -m gpt-4o 'weather?' -T llm_version --functions {files}/tools.py --td -u",),
-        (asks_for(PARIS, ROME), asks_for(call("llm_version", "{}", "call_c")), HELLO),
+        (tool_reply(PARIS, ROME), tool_reply(call("llm_version", "{}", "call_c")), HELLO),
         3,
         differs=("no content",),
     ),
-    "tools, async and whole": ProviderSpec(
+    "tools, async and whole": Example(
         ("llm -m gpt-4o 'weather?' --functions {files}/tools.py --async --no-stream",),
-        (asks_for(PARIS, ROME), HELLO),
+        (tool_reply(PARIS, ROME), HELLO),
         2,
         streamed=False,
     ),
-    "chain limit": ProviderSpec(
+    "chain limit": Example(
         ("llm -m gpt-4o 'weather?' --functions {files}/tools.py --cl 1",),
-        (asks_for(PARIS),),
+        (tool_reply(PARIS),),
     ),
-    "tools approved": ProviderSpec(
+    "tools approved": Example(
         ("llm chat -m gpt-4o --functions {files}/tools.py --ta",),
-        (asks_for(PARIS, ROME), HELLO),
+        (tool_reply(PARIS, ROME), HELLO),
         2,
         typed="weather?\ny\nn\nexit\n",
         differs=("no content",),
     ),
-    "attachments": ProviderSpec(
+    "attachments": Example(
         (
             "llm -m gpt-4o look -a {files}/a.png -a {files}/b.pdf -o image_detail low",
             "llm -c -a - --at {files}/image image/png -a {images}/c.png",
@@ -133,18 +131,18 @@ PROVIDERS: dict[str, ProviderSpec] = {
         count=2,
         typed="a.png",
     ),
-    "fragments": ProviderSpec(
+    "fragments": Example(
         ("llm -m gpt-4o hi -f {files}/one.txt -f {files}/two.txt --sf {files}/one.txt",)
     ),
-    "template": ProviderSpec(
-        ("llm -t {files}/dog.yaml small -o seed 2",), (is_current('{"name": "Rex"}'),)
+    "template": Example(
+        ("llm -t {files}/dog.yaml small -o seed 2",), (text_reply('{"name": "Rex"}'),)
     ),
-    "chat": ProviderSpec(
+    "chat": Example(
         ("llm chat -m gpt-4o -s S -o temperature 0",),
         count=3,
         typed="one\n!multi\ntwo\nthree\n!end\n!multi 8\nfour\n!end 8\nquit\n",
     ),
-    "continued": ProviderSpec(
+    "continued": Example(
         (
             "llm -m gpt-4o one -s S -o seed 1",
             "llm -c two --async",
@@ -154,16 +152,16 @@ PROVIDERS: dict[str, ProviderSpec] = {
         count=3,
         differs=("resolved",),
     ),
-    "reasoning": ProviderSpec(
+    "reasoning": Example(
         ("llm -m gpt-4o hi", "llm -c hi -R"),
-        (is_current("42", deltas={"reasoning_content": "Hm."}),),
+        (text_reply("42", deltas={"reasoning_content": "Hm."}),),
         2,
         differs=("reasoning",),
     ),
-    "cut, not logged": ProviderSpec(
-        ("llm -m gpt-4o hi -n",), (is_current("Hel", finish="length"),), differs=("ending",)
+    "cut, not logged": Example(
+        ("llm -m gpt-4o hi -n",), (text_reply("Hel", finish="length"),), differs=("ending",)
     ),
-    "keys": ProviderSpec(
+    "keys": Example(
         ("llm keys set openai --value sk-3", "llm -m gpt-4o hi"),
     ),
 }
@@ -241,7 +239,7 @@ def logs_of(home: Path) -> list[JSON]:
     """The rows of `llm logs --json`, oldest first."""
     database = str(home / "logs.db")
     with _ONE_AT_A_TIME:
-        done = CliRunner().invoke(cli, ["logs", "list", "-n", "0", "--json", "-d", database])
+        done = llm_command("logs", "list", "-n", "0", "--json", "-d", database)
     assert (done.exit_code, done.stderr) == (0, "")
     return list(json.loads(done.stdout))
 
@@ -263,25 +261,25 @@ def files(tmp_path: Path) -> Path:
 
 
 def perform(
-    row: ProviderSpec, home: Path, config: str, files: Path, images: str, run_llm: Run
+    example: Example, home: Path, config: str, files: Path, images: str, run_llm: Run
 ) -> JSON:
-    """Run the command lines of a row in `home`; what they said, asked for and logged."""
+    """Run the command lines of an example in `home`; what they said, asked for and logged."""
     home.mkdir()
     (home / "g4f.yaml").write_text(config, encoding="utf-8")
     said: list[JSON] = []
-    with Server(*(reply.script(streamed=row.streamed) for reply in row.replies)) as server:
+    with Server(*(reply.script(streamed=example.streamed) for reply in example.replies)) as server:
         environment = {
             "LLM_USER_PATH": str(home),
             "OPENAI_BASE_URL": server.url,
             "OPENAI_API_KEY": "sk-1",
         }
-        for number, line in enumerate(row.lines, 1):
+        for number, line in enumerate(example.lines, 1):
             cid = first_thread(home) if "{cid}" in line else ""
             words = shlex.split(line.replace("{files}", str(files)).replace("{images}", images))
             with contextlib.ExitStack() as stack:
-                typed: JSON = {"input": row.typed if number == len(row.lines) else ""}
+                typed: JSON = {"input": example.typed if number == len(example.lines) else ""}
                 if typed["input"] in FILES:
-                    typed = {"stdin": stack.enter_context((files / row.typed).open())}
+                    typed = {"stdin": stack.enter_context((files / example.typed).open())}
                 done = run_llm(
                     *(cid if word == "{cid}" else word for word in words[1:]),
                     env=environment,
@@ -298,27 +296,27 @@ def perform(
     return {"said": said, "asked": asked, "logs": logs_of(home)}
 
 
-@pytest.mark.parametrize("row", PROVIDERS.values(), ids=PROVIDERS)
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 def test_a_command_line_does_what_it_did(
-    row: ProviderSpec, tmp_path: Path, files: Path, run_llm: Run
+    example: Example, tmp_path: Path, files: Path, run_llm: Run
 ) -> None:
     with Server(IMAGE) as server, ThreadPoolExecutor(2) as pool:
         theirs, ours = pool.map(
             lambda name, config: perform(
-                row, tmp_path / name, config, files, server.origin, run_llm
+                example, tmp_path / name, config, files, server.origin, run_llm
             ),
             *zip(("theirs", BUILTIN), ("ours", OURS), strict=True),
         )
-    for name in row.differs:
+    for name in example.differs:
         before = copy.deepcopy(theirs)
         DIFFERENCES[name].apply(theirs)
         assert theirs != before, f"{name} is no difference any more: {DIFFERENCES[name].why}"
     assert ours["said"] == theirs["said"]
     assert ours["asked"] == theirs["asked"]
-    assert len(ours["asked"]) == row.count
+    assert len(ours["asked"]) == example.count
     for mine, other in zip(ours["logs"], theirs["logs"], strict=True):
         assert mine["resolved_model"] == "openai/gpt-4o-2024-11-20"
         told = {"json": other["response_json"]}
-        (told,) = as_ours_tells([told], (), streamed=row.streamed)
+        (told,) = as_ours_tells([told], (), streamed=example.streamed)
         assert shared_json(mine["response_json"], told["json"]) == told["json"]
         assert comparable_log(mine) == comparable_log(other)

@@ -15,10 +15,10 @@ import sqlite_utils
 from llm.cli import load_conversation
 from llm.migrations import migrate
 
-from tests.conftest import Run
 from tests.support.builtin import builtin
+from tests.support.commands import Run, closing_databases
 from tests.support.media import PNG
-from tests.support.scenarios import JSON, Face, Scene, asks_for, is_current, play
+from tests.support.scenarios import JSON, Scenario, Session, play, text_reply, tool_reply
 from tests.support.server import USAGE, Server, call, stream
 
 FUNCTIONS = '''
@@ -40,10 +40,12 @@ COUNTED = {
 """For which llm's own gpt-4o has a short form in the logs."""
 
 ROUND = (
-    asks_for(call("weather", '{"city": "Köln"}', "call_a"), call("llm_version", "{}", "call_b", 1)),
-    is_current("Rain, with ", "llm.", usage=COUNTED),
-    is_current('{"name": "Rex"}', deltas={"reasoning_content": "A dog."}, usage=COUNTED),
-    is_current("Goodbye", usage=COUNTED),
+    tool_reply(
+        call("weather", '{"city": "Köln"}', "call_a"), call("llm_version", "{}", "call_b", 1)
+    ),
+    text_reply("Rain, with ", "llm.", usage=COUNTED),
+    text_reply('{"name": "Rex"}', deltas={"reasoning_content": "A dog."}, usage=COUNTED),
+    text_reply("Goodbye", usage=COUNTED),
 )
 SCRIPTS = [reply.script(streamed=True) for reply in ROUND]
 
@@ -170,25 +172,26 @@ def test_a_thread_of_an_older_llm_goes_on(
 ) -> None:
     a_thread_of_an_older_llm(user_path / "logs.db")
 
-    async def scene(face: Face) -> None:
-        thread: Any = load_conversation(None, async_=asynchronous)
-        thread.model = face.model
-        await face.prompt("three", on=thread)
+    async def scenario(session: Session) -> None:
+        with closing_databases():
+            thread: Any = load_conversation(None, async_=asynchronous)
+        thread.model = session.model
+        await session.prompt("three", on=thread)
 
-    bodies = both(scene, asynchronous, endpoints)
+    bodies = both(scenario, asynchronous, endpoints)
     assert [message["role"] for message in bodies[0]["messages"]] == [
         *("system", "user", "assistant", "tool", "user", "assistant", "user"),
     ]
 
 
-def both(scene: Scene, asynchronous: bool, endpoints: Callable[..., Path]) -> list[JSON]:
-    """The requests of a scene, which are the same with llm's own gpt-4o."""
-    script = is_current("Hello").script(streamed=True)
+def both(scenario: Scenario, asynchronous: bool, endpoints: Callable[..., Path]) -> list[JSON]:
+    """The requests of a scenario, which are the same with llm's own gpt-4o."""
+    script = text_reply("Hello").script(streamed=True)
     with Server(script) as theirs, Server(script) as ours:
         endpoints(mybox=ours)
         get: Any = llm.get_async_model if asynchronous else llm.get_model
-        play(scene, get("gpt-4o"))
-        play(scene, builtin(theirs.url, asynchronous=asynchronous))
+        play(scenario, get("gpt-4o"))
+        play(scenario, builtin(theirs.url, asynchronous=asynchronous))
     bodies = [request.json for request in ours.requests]
     assert bodies == [request.json for request in theirs.requests]
     return bodies
@@ -211,7 +214,7 @@ IDS = {
 def test_the_calls_of_one_provider_go_on_with_another(
     id: str, write_config: Callable[[str], Path]
 ) -> None:
-    asked = asks_for(
+    asked = tool_reply(
         call("weather", '{"city": "Rome"}', id),
         call("weather", '{"city": "Oslo"}', id[::-1] + "b", 1),
     ).script(streamed=True)

@@ -11,7 +11,6 @@ import logging
 import re
 import socket
 import sqlite3
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,18 @@ from urllib.parse import quote
 import httpx
 import pytest
 import trustme
-from click.testing import CliRunner
-from llm.cli import cli
 
 import llm_g4f
 from llm_g4f import AsyncClient, Client, config
 from llm_g4f.config import yaml_reader
 from llm_g4f.decoding.error_context import ErrorContext
-from llm_g4f.errors import APIStatusError, G4FError, NoProviderError
+from llm_g4f.errors import APIStatusError, NoProviderError
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.routing.registry import Registry
-from tests.conftest import Run
-from tests.http.test_connect import Proxy, tls
+from tests.support.commands import Run
+from tests.support.hostile import TRICK, TRICKS, ask, invoke, is_tame
+from tests.support.proxy import Proxy
 from tests.support.server import (
     END,
     RESET,
@@ -50,6 +48,7 @@ from tests.support.server import (
     stream,
     whole,
 )
+from tests.support.tls import server_tls
 
 Write = Callable[[str], Path]
 
@@ -68,13 +67,6 @@ def shows_no_key(text: str) -> None:
     assert not found, text[max(0, text.index(found[0]) - 300) : text.index(found[0]) + 100]
 
 
-def invoke(*args: str) -> str:
-    """What `llm` writes to a terminal, with the traceback of what ended it."""
-    done = CliRunner().invoke(cli, args, color=True)
-    ended = traceback.format_exception(*done.exc_info) if done.exc_info else []
-    return done.output + "".join(ended)
-
-
 def on_disk(user_path: Path) -> str:
     """All that llm and this package keep, but for the keys themselves."""
     found = []
@@ -87,26 +79,6 @@ def on_disk(user_path: Path) -> str:
             found += database.iterdump()
             database.close()
     return "\n".join(found)
-
-
-async def ask(provider: str | None = None, **settings: Any) -> str:
-    """All that there is to see of a question through the Python client."""
-    client = AsyncClient(provider, **settings)
-    seen = [
-        repr(client),
-        repr(vars(client)),
-        repr(vars(vars(client.chat.completions)["_settings"])),
-    ]
-    try:
-        stream = client.chat.completions.create("hi", stream=True)
-        seen += [f"{piece!r} {piece.model_dump_json()}" async for piece in stream]
-    except G4FError as error:
-        seen.append(f"{vars(error)}")
-        chain: BaseException | None = error
-        while chain is not None:
-            seen += [f"{chain} {chain!r}", *traceback.format_exception(chain)]
-            chain = chain.__cause__ or chain.__context__
-    return "\n".join(seen)
 
 
 def look_everywhere(
@@ -260,7 +232,7 @@ def test_a_server_that_is_not_reached_gets_no_key(
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     elif case == "no proxy":
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{unused_port()}")
-    with Server(whole("never"), tls=tls(authority, "127.0.0.1")) as server:
+    with Server(whole("never"), tls=server_tls(authority)) as server:
         url = f"https://127.0.0.1:{unused_port()}/v1" if case == "refused" else server.url
         shown = look_everywhere(key, url, user_path, write_config, caplog)
     proxy.close()
@@ -522,34 +494,6 @@ def test_the_logs_keep_known_fields_of_bounded_size(
     assert '"stray"' not in kept
 
 
-TRICKS = {
-    "clipboard": "\x1b]52;c;cm0gLXJmIH4=\x07",
-    "title": "\x1b]0;root@host\x1b\\",
-    "clear": "\x1b[2J\x1b[H",
-    "C1": "\x9b2J\x9d52;c;AA\x9c",
-    "line": "\rllm: all is well\x08\x08",
-    "bidi": "\u202etxt.exe\u202c \u2066x\u2069",
-    "NUL and DEL": "\x00\x7f",
-}
-TRICK = "".join(TRICKS.values())
-
-
-def is_tame(text: str) -> None:
-    """Nothing in it that a terminal acts on, and nothing that reorders what a person reads."""
-    bad = {
-        char
-        for char in text
-        if (ord(char) < 32 and char not in "\n\t")
-        or 0x7F <= ord(char) <= 0x9F
-        or 0x202A <= ord(char) <= 0x202E
-        or 0x2066 <= ord(char) <= 0x2069
-    }
-    # Ours: the head of a table is bold.
-    if "\x1b" in bad and "\x1b" not in text.replace("\x1b[1m", "").replace("\x1b[0m", ""):
-        bad.discard("\x1b")
-    assert not bad, f"{sorted(bad)} in {text!r:.2000}"
-
-
 def bytewise(script: Script) -> Script:
     """The same bytes, each in a chunk of HTTP of its own and in a packet of its own."""
     return [
@@ -711,11 +655,6 @@ def test_an_address_that_is_none_is_refused(
     shows_no_key(told + added + paired)
 
 
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.mark.parametrize("case", ["unknown authority", "wrong host", "expired", "right"])
 def test_a_key_goes_only_through_a_trustworthy_connection(
     case: str, authority: trustme.CA, write_config: Write, tmp_path: Path
@@ -725,7 +664,7 @@ def test_a_key_goes_only_through_a_trustworthy_connection(
         str(ca_file)
     )
     name = "api.example" if case == "wrong host" else "127.0.0.1"
-    context = tls(authority, name, expired=case == "expired")
+    context = server_tls(authority, name, begin=-2, end=-1 if case == "expired" else 1)
     with Server(whole("trusted"), tls=context) as server:
         write_config(
             f"providers: {{box: {{base_url: '{server.url}', key: box, ca_file: '{ca_file}'}}}}"

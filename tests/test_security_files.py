@@ -22,10 +22,10 @@ from llm_g4f.errors import ConfigError, RateLimitError
 from llm_g4f.local import weights
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.policy import LONGEST_COOLDOWN
-from tests.conftest import Run
-from tests.local.test_weights import GOOD, MODEL, Index
+from tests.support.commands import Run
+from tests.support.hostile import TRICK, TRICKS, ask, invoke, is_tame
+from tests.support.package_index import GOOD, MODEL, Index
 from tests.support.server import Server, http, stream
-from tests.test_security import TRICK, TRICKS, ask, invoke, is_tame
 
 Write = Callable[[str], Path]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from llm_g4f import sync as portal_module
 from llm_g4f.sync import LoopThread, loop_thread
+from tests.support.commands import STRICT, run_python
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def mine() -> Iterator[LoopThread]:
     made.close()
 
 
-class Registry:
+class Numbers:
     """An async generator of `count` numbers that records what happens to it."""
 
     def __init__(self, count: int = 1_000_000) -> None:
@@ -54,15 +54,6 @@ async def hang() -> AsyncGenerator[int, None]:
     await asyncio.Event().wait()
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    limit = time.monotonic() + 5
-    while not condition():
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.002)
-    return True
-
-
 def test_run_gives_the_result_from_the_portals_thread(mine: LoopThread) -> None:
     async def work() -> str:
         await asyncio.sleep(0)
@@ -72,17 +63,17 @@ def test_run_gives_the_result_from_the_portals_thread(mine: LoopThread) -> None:
 
 
 def test_stream_gives_the_items_in_order(mine: LoopThread) -> None:
-    source = Registry(5_000)
+    source = Numbers(5_000)
     assert list(mine.stream(source)) == list(range(5_000))
     assert source.ended == "all given"
 
 
 def test_an_empty_source_gives_nothing(mine: LoopThread) -> None:
-    assert list(mine.stream(Registry(0))) == []
+    assert list(mine.stream(Numbers(0))) == []
 
 
 def test_nothing_happens_before_the_first_item_is_asked_for(mine: LoopThread) -> None:
-    source = Registry()
+    source = Numbers()
     mine.stream(source).close()
     mine.run(lambda: asyncio.sleep(0))
     assert source.given == 0
@@ -139,7 +130,7 @@ def test_an_exception_comes_behind_the_items_before_it(mine: LoopThread) -> None
 
 
 def test_closing_early_ends_the_source_before_close_returns(mine: LoopThread) -> None:
-    source = Registry()
+    source = Numbers()
     items = mine.stream(source)
     assert next(items) == 0
     items.close()
@@ -148,7 +139,7 @@ def test_closing_early_ends_the_source_before_close_returns(mine: LoopThread) ->
 
 
 def test_forgetting_a_stream_ends_its_source(mine: LoopThread) -> None:
-    source = Registry()
+    source = Numbers()
     for item in mine.stream(source):
         if item == 3:
             break
@@ -181,10 +172,10 @@ def test_a_source_that_will_not_end_does_not_hold_up_close_for_long(
 
 
 def test_a_slow_consumer_holds_the_source_back(mine: LoopThread) -> None:
-    source = Registry(10_000)
+    source = Numbers(10_000)
     items = mine.stream(source)
     assert next(items) == 0
-    assert eventually(lambda: source.given > portal_module._MAX_QUEUED)
+    wait_until(lambda: source.given > portal_module._MAX_QUEUED)
     held = source.given
     # The portal is free: it turns, and the source does not.
     for _ in range(50):
@@ -195,7 +186,7 @@ def test_a_slow_consumer_holds_the_source_back(mine: LoopThread) -> None:
 
 def test_many_threads_stream_at_once(mine: LoopThread) -> None:
     def consume(number: int) -> int:
-        return sum(mine.stream(Registry(3_000 + number)))
+        return sum(mine.stream(Numbers(3_000 + number)))
 
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(consume, range(32))) == [
@@ -208,13 +199,13 @@ def test_it_works_inside_a_running_loop(mine: LoopThread) -> None:
         async def work() -> int:
             return 5
 
-        return mine.run(work) + sum(mine.stream(Registry(4)))
+        return mine.run(work) + sum(mine.stream(Numbers(4)))
 
     assert asyncio.run(inside()) == 5 + 6
 
 
 def test_a_stream_may_be_consumed_by_another_thread(mine: LoopThread) -> None:
-    items = mine.stream(Registry(2_000))
+    items = mine.stream(Numbers(2_000))
     assert next(items) == 0
     with ThreadPoolExecutor(1) as other:
         assert other.submit(list, items).result() == list(range(1, 2_000))
@@ -262,16 +253,6 @@ def test_there_is_one_portal() -> None:
 # What concerns the whole process is tried in one of its own.
 
 
-def run_python(code: str, *, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-
-
 PRELUDE = """
 import asyncio, os, signal, sys, threading, time
 from llm_g4f.sync import loop_thread
@@ -306,7 +287,8 @@ except KeyboardInterrupt:
 async def fine():
     return "goes on"
 print(loop_thread().run(fine))
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["cleaned", "interrupted True", "goes on"]
@@ -324,7 +306,7 @@ print(loop_thread().run(fine))
 )
 def test_the_interpreter_exits_cleanly_with_an_open_stream(end: str) -> None:
     done = run_python(
-        PRELUDE + f"items = loop_thread().stream(hang)\nassert next(items) == 1\n{end}\n"
+        PRELUDE + f"items = loop_thread().stream(hang)\nassert next(items) == 1\n{end}\n", *STRICT
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -342,7 +324,8 @@ def consume():
         pass
 threading.Thread(target=consume, daemon=True).start()
 assert seen.wait(5)
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -365,7 +348,8 @@ if child == 0:
     sys.exit(0)
 assert os.waitpid(child, 0)[1] == 0, "the child failed"
 assert loop_thread().run(name) == parent == os.getpid()
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -384,7 +368,8 @@ if child == 0:
     os._exit(time.monotonic() - begun > 2)
 assert os.waitpid(child, 0)[1] == 0, "the child waited for a thread that it does not have"
 items.close()
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
 
@@ -404,6 +389,7 @@ with module._lock:
         assert loop_thread().run(five) == 5
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-"""
+""",
+        *STRICT,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -285,7 +285,7 @@ def _conclude(job: Job, target: Path, stopped: bool) -> None:
         raise click.exceptions.Exit(130)
     if duplicate is not None:
         raise click.ClickException(
-            f"The id {duplicate.id!r} occurs duplicate, in line {duplicate.lines[0]:,} and in line"
+            f"The id {duplicate.id!r} occurs twice, in line {duplicate.lines[0]:,} and in line"
             f" {duplicate.lines[1]:,}. Rows from there on were not asked. Change one of the ids and run"
             " the same command to resume."
         )

@@ -31,14 +31,10 @@ from llm_g4f.errors import (
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionMessage, ToolCall
-from tests.adapter.test_models import Ask, ask
-from tests.cli.test_commands import failed, g4f, ok
-from tests.conftest import Run
-from tests.routing.test_fallback import outcomes, streamed, text_of
+from tests.support.answers import outcomes, streamed, text_of
+from tests.support.commands import Run, failed, g4f, ok, run_python
+from tests.support.prompts import Ask
 from tests.support.server import Server, stream, whole
-from tests.test_client import run_python
-
-__all__ = ["ask"]
 
 Pieces = Iterator[str | StreamEvent]
 Answering = Callable[[llm.Prompt, Any], Pieces]
@@ -725,13 +721,13 @@ def test_a_model_that_knows_schemas_gets_it(install: Install) -> None:
 def test_a_model_that_knows_none_is_told_in_words_and_checked(
     install: Install, endpoints: Callable[..., Path]
 ) -> None:
-    def is_current(prompt: Any, response: Any) -> Pieces:
+    def answers_with_json(prompt: Any, response: Any) -> Pieces:
         yield "```json\n"
         yield answers.pop(0)
         yield "\n```"
 
     answers = ['{"a": 1}', '{"a": "one"}']
-    seen = install(is_current)
+    seen = install(answers_with_json)
     assert text_of(create(response_format=FORM)) == '{"a": 1}'
     assert seen[0].schema is None
     assert json.dumps(SCHEMA) in seen[0].system

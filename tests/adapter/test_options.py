@@ -10,8 +10,8 @@ import pydantic
 import pytest
 
 from llm_g4f.adapter.options import Options
-from tests.conftest import Run
 from tests.support.builtin import builtin
+from tests.support.commands import Run
 from tests.support.server import HANG, Server, stream
 
 OWN = {"provider", "exact", "timeout", "reasoning_effort"}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_batch import (
+from tests.support.batch import (
     asked,
     batch,
     has_lines,
@@ -29,11 +29,11 @@ from tests.cli.test_batch import (
     read,
     started,
     texts,
-    wait_for,
     write,
 )
-from tests.conftest import live_at
+from tests.support.environment import live_at
 from tests.support.server import HANG, Script, Server, http, whole
+from tests.support.waiting import wait_until
 
 CANARY = "sk-canary-7f3a91"
 
@@ -71,7 +71,7 @@ class Cluster:
 
     def wait(self) -> None:
         """Until it is there."""
-        wait_for(
+        wait_until(
             lambda: self._process.poll() is not None or b"ray status" in self._log.read_bytes()
         )
         assert self._process.poll() is None, self._log.read_text()
@@ -148,7 +148,7 @@ def test_both_workers_ask_and_no_more_than_so_many_and_ctrl_c_keeps_what_was_ans
         arguments = ("--concurrency", "4", "--ray-address", cluster.address)
         with started("in.jsonl", "out", *RAY, *arguments) as process:
             # A worker asks two: it takes both.
-            wait_for(lambda: lines() == 2 and server.hanging == 4, PATIENCE)
+            wait_until(lambda: lines() == 2 and server.hanging == 4, PATIENCE)
             time.sleep(0.5)
             assert server.hanging == 4
             began = time.monotonic()
@@ -176,10 +176,10 @@ def test_killed_it_goes_on_with_what_is_missing_and_the_key_stays_where_it_was(
         cluster.serve(server)
         arguments = ("in.jsonl", "out", *RAY, "--ray-address", cluster.address)
         with started(*arguments, "--concurrency", "4") as process:
-            wait_for(partial(has_lines, 8), PATIENCE)
+            wait_until(partial(has_lines, 8), PATIENCE)
             process.kill()
         # The cluster ends the workers of one who is gone.
-        wait_for(lambda: not cluster.workers())
+        wait_until(lambda: not cluster.workers())
         written = {f"prompt {id}" for id in texts()}
         before = Counter(asked(server))
         with started(*arguments) as process:
@@ -203,7 +203,7 @@ def test_a_worker_that_dies_costs_no_row(cluster: Cluster) -> None:
         cluster.serve(server)
         arguments = ("--concurrency", "4", "--ray-address", cluster.address)
         with started("in.jsonl", "out", *RAY, *arguments) as process:
-            wait_for(partial(has_lines, 4), PATIENCE)
+            wait_until(partial(has_lines, 4), PATIENCE)
             one, _ = cluster.workers()
             os.kill(one, signal.SIGKILL)
             _, stderr = process.communicate(timeout=PATIENCE)
@@ -237,7 +237,7 @@ def test_without_an_address_this_machine_is_the_cluster(
             "routes: {gpt-4o: [box/llama]}\n"
         )
         with started("in.jsonl", "out", *RAY, "--log", "--concurrency", "2") as process:
-            wait_for(lambda: lines() == 4 and server.hanging == 2, PATIENCE)
+            wait_until(lambda: lines() == 4 and server.hanging == 2, PATIENCE)
             (own,) = set(re.findall(r"/tmp/g4f-ray-\w+", " ".join(below(process.pid).values())))
             assert Path(own).stat().st_mode & 0o077 == 0
             assert tells(Path(own), CANARY) == []

@@ -32,9 +32,9 @@ from llm_g4f.routing.policy import LONGEST_COOLDOWN
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Candidate, equally_exact
 from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
-from tests.routing.test_fallback_properties import Given
 from tests.support import batch_limits, clock
 from tests.support.batch_limits import Bucket, Scenario
+from tests.support.registry import GivenProviders
 
 # What a provider takes, in made-up time.
 
@@ -295,7 +295,7 @@ def refusal(name: str, wait: float | None, status: int = 429, code: str | None =
     )
 
 
-class Hosts(Given, frozen=True):
+class Hosts(GivenProviders, frozen=True):
     """A source that has these hosts and no others."""
 
     hosts: Sequence[Host] = ()

@@ -12,20 +12,30 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlite_utils
-from click.testing import Result
 
 from llm_g4f.batch.results_file import ResultsFile
-from tests.cli.test_commands import g4f
-from tests.conftest import Run
-from tests.routing.test_prices import of_table
+from tests.support.batch import (
+    asked,
+    batch,
+    has_lines,
+    lines,
+    logged,
+    prompts,
+    read,
+    started,
+    texts,
+    write,
+)
+from tests.support.commands import Run, g4f
+from tests.support.prices import table_price
 from tests.support.server import HANG, Server, http, whole
+from tests.support.waiting import wait_until
 
 Endpoints = Callable[..., Path]
 
@@ -39,70 +49,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.chdir(path)
     return path
-
-
-def batch(*args: str, code: int = 0) -> Result:
-    """`llm g4f batch …` in this process, ending with `code`."""
-    result = g4f("batch", *args)
-    assert result.exit_code == code, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
-
-
-def write(name: str, *rows: Any) -> str:
-    """Write rows as JSON Lines, text as it is."""
-    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    Path(name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return name
-
-
-def prompts(count: int) -> list[dict[str, Any]]:
-    return [{"id": number, "prompt": f"prompt {number}"} for number in range(count)]
-
-
-def read(name: str = "out") -> dict[str | int, Any]:
-    """The results by their ids, each of which is there once."""
-    found = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
-    assert len({str(one["id"]) for one in found}) == len(found)
-    return {one["id"]: one for one in found}
-
-
-def texts(name: str = "out") -> dict[str | int, str | None]:
-    """The answers' texts by their ids; None for an error."""
-    return {id: one.get("text") for id, one in read(name).items()}
-
-
-def asked(server: Server) -> list[Any]:
-    """The last message of each request."""
-    return [request.json["messages"][-1]["content"] for request in server.requests]
-
-
-@contextlib.contextmanager
-def started(*args: str, **kwargs: Any) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process of its own."""
-    kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
-    with subprocess.Popen(
-        [sys.executable, "-m", "llm", "g4f", "batch", *args], **kwargs
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.002)
-
-
-def lines(name: str = "out") -> int:
-    return Path(name).read_bytes().count(b"\n") if Path(name).exists() else 0
-
-
-def has_lines(count: int) -> bool:
-    return lines() >= count
 
 
 FORMS = {
@@ -155,7 +101,7 @@ def test_a_pipe_is_answered_while_it_is_open(endpoints: Endpoints) -> None:
             for count in (1, 2):
                 process.stdin.write('{"prompt": "a"}\n')
                 process.stdin.flush()
-                wait_for(partial(has_lines, count))
+                wait_until(partial(has_lines, count))
             process.stdin.close()
             assert process.wait(20) == 0
 
@@ -502,11 +448,6 @@ def test_a_key_goes_to_its_provider_alone(endpoints: Endpoints) -> None:
     assert "canary" not in result.output + Path("out").read_text()
 
 
-def logged(user_path: Path) -> list[dict[str, Any]]:
-    with contextlib.closing(sqlite_utils.Database(user_path / "logs.db")) as database:
-        return list(database["turns"].rows)
-
-
 def test_log_writes_what_llm_would_have_written(
     endpoints: Endpoints, run_llm: Run, user_path: Path
 ) -> None:
@@ -618,7 +559,7 @@ def test_dry_run_sends_nothing_and_says_what_would_be_sent(
         "1 done",
         "2 invalid rows",
     ]
-    cost = of_table("openai", "gpt-4o", input_tokens=4_000)
+    cost = table_price("openai", "gpt-4o", input_tokens=4_000)
     at = told.index("gpt-4o, 4 prompts:")
     assert told[at + 1] == "1. openai: gpt-4o, exact"
     assert told[at + 2] == (
@@ -676,7 +617,7 @@ def test_interrupted_it_keeps_what_was_answered_and_says_how_to_go_on(
     with Server(whole("a"), whole("b"), [HANG]) as server:
         endpoints(box=server)
         with started("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "2") as process:
-            wait_for(lambda: lines() == 2 and server.hanging == 2)
+            wait_until(lambda: lines() == 2 and server.hanging == 2)
             process.send_signal(signal.SIGINT)
             _, stderr = process.communicate(timeout=20)
         assert process.returncode == 130
@@ -701,7 +642,7 @@ def test_interrupted_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
             assert process.stdin is not None
             process.stdin.write('{"prompt": "a"}\n')
             process.stdin.flush()
-            wait_for(lambda: lines() == 1)
+            wait_until(lambda: lines() == 1)
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 130
             assert process.stderr is not None
@@ -723,7 +664,7 @@ def test_interrupted_before_anything_is_known(endpoints: Endpoints) -> None:
         # One byte has been taken, and no row is there yet.
         process.stdin.write("{")
         process.stdin.flush()
-        wait_for(partial(is_taken, process.stdin.fileno()))
+        wait_until(partial(is_taken, process.stdin.fileno()))
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -743,7 +684,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_asked_twice(endpoints:
         for step in range(1, steps + 1):
             goal = lines() + chance.randint(0, 2 * (count - lines()) // (steps + 2 - step))
             with started("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "4") as process:
-                wait_for(partial(has_lines, goal))
+                wait_until(partial(has_lines, goal))
                 time.sleep(chance.random() * 0.01)
                 process.kill()
             requests = Counter(asked(server))

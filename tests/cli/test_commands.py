@@ -9,12 +9,11 @@ from typing import Any
 
 import llm
 import pytest
-from click.testing import CliRunner, Result
-from llm.cli import cli
+from click.testing import Result
 
 from llm_g4f.local import weights
 from llm_g4f.providers.catalogue import PROVIDERS
-from tests.conftest import Run
+from tests.support.commands import Run, failed, g4f, ok
 from tests.support.server import Server, http, stream
 
 OPENAI_LEFT_OUT = (
@@ -24,31 +23,10 @@ OPENAI_LEFT_OUT = (
 EMBEDDED_LEFT_OUT = "-  embedded: it answers only while nobody else takes part"
 
 
-def g4f(*args: str) -> Result:
-    """`llm g4f …` in this process."""
-    llm.get_models_with_aliases()
-    return CliRunner().invoke(cli, ["g4f", *args])
-
-
-def ok(result: Result) -> list[str]:
-    """The lines it printed, having succeeded without a word on stderr."""
-    assert (result.exit_code, result.stderr) == (0, ""), result.output
-    return result.stdout.splitlines()
-
-
 def told(result: Result) -> list[str]:
     """`ok`, without the lines of the catalogue's rows but openai: nobody has set those up."""
     rest = [f"-  {name}: " for name in PROVIDERS if name != "openai"]
     return [line for line in ok(result) if not line.startswith(tuple(rest))]
-
-
-def failed(result: Result) -> str:
-    """What it said last, having failed as llm's commands do."""
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit)
-    _, found, said = f"\n{result.stderr}".partition("\nError: ")
-    assert found
-    return said
 
 
 def test_help_lists_the_commands(run_llm: Run) -> None:

@@ -5,25 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
-from llm.cli import cli
 
-from tests.conftest import Run
+from tests.support.commands import Run, llm_command
 from tests.support.server import (
     CLOSE,
-    HANG,
     SSE_HEAD,
-    USAGE,
     Server,
     chunk,
     event,
@@ -31,16 +24,12 @@ from tests.support.server import (
     framed,
     http,
     stream,
-    whole,
 )
 
 NOTICE = (
     "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute."
     ' "llm g4f route gpt-4o" shows why.\n'
 )
-
-PROMPTLY = 2.0
-"""Seconds: far below the five that abandoned work has for cleaning up."""
 
 
 def ok(done: subprocess.CompletedProcess[str]) -> str:
@@ -62,7 +51,7 @@ def messages(server: Server) -> list[tuple[str, str]]:
 
 
 def last_logged() -> dict[str, Any]:
-    done = CliRunner().invoke(cli, ["logs", "-n", "1", "--json"])
+    done = llm_command("logs", "-n", "1", "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     (logged,) = json.loads(done.stdout)
     return dict(logged)
@@ -84,13 +73,6 @@ def test_a_prompt_and_its_log(endpoints: Callable[..., Path], run_llm: Run) -> N
     assert (receipt["requested_model"], receipt["provider"]) == ("gpt-4o", "mybox")
     assert (receipt["model"], receipt["exact"]) == ("gpt-4o-2024-11-20", True)
     assert receipt["attempts"][0]["outcome"] == "ok"
-
-
-def test_no_stream(endpoints: Callable[..., Path], run_llm: Run) -> None:
-    with Server(whole("Hello")) as server:
-        endpoints(mybox=server)
-        assert ok(run_llm("-m", "4o", "hi", "--no-stream")) == "Hello\n"
-    assert server.requests[0].json["stream"] is False
 
 
 def test_a_continued_conversation_remembers(
@@ -115,17 +97,6 @@ def test_a_continued_conversation_remembers(
         assert messages(one) == [*messages(two), ("assistant", "two"), ("user", "c")]
 
 
-def test_chat(endpoints: Callable[..., Path], run_llm: Run) -> None:
-    with Server(stream("Hello")) as server:
-        endpoints(mybox=server)
-        done = run_llm("chat", "-m", "gpt-4o", "-s", "S", input="one\ntwo\nexit\n")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.count("Hello") == 2
-        assert messages(server) == [
-            *(("system", "S"), ("user", "one"), ("assistant", "Hello"), ("user", "two")),
-        ]
-
-
 def test_keys_reach_the_right_provider(
     endpoints: Callable[..., Path], run_llm: Run, user_path: Path
 ) -> None:
@@ -138,37 +109,6 @@ def test_keys_reach_the_right_provider(
         assert ok(run_llm(*prompt, "--key", "work", "-o", "provider", "mybox")) == "mine\n"
     assert [one.headers["authorization"] for one in openai.requests] == ["Bearer sk-given"]
     assert [one.headers["authorization"] for one in mine.requests] == ["Bearer sk-work"]
-
-
-def test_schema(endpoints: Callable[..., Path], run_llm: Run) -> None:
-    with Server(stream('{"name": "Rex", "age": 3}')) as server:
-        endpoints(mybox=server)
-        done = run_llm("-m", "gpt-4o", "--schema", "name, age int", "invent a dog")
-        assert json.loads(ok(done)) == {"name": "Rex", "age": 3}
-    schema = server.requests[0].json["response_format"]["json_schema"]["schema"]
-    assert schema["properties"].keys() == {"name", "age"}
-
-
-def test_tools(endpoints: Callable[..., Path], run_llm: Run) -> None:
-    functions = "def add(a: int, b: int) -> int:\n    'Add.'\n    return a + b\n"
-    function = {"name": "add", "arguments": '{"a": 1, "b": 2}'}
-    asked = events(
-        chunk(tool_calls=[{"index": 0, "id": "call_a", "type": "function", "function": function}]),
-        chunk(finish="tool_calls"),
-        chunk(usage=USAGE),
-        "[DONE]",
-    )
-    with Server(asked, stream("It is 3.")) as server:
-        endpoints(mybox=server)
-        tools = ("-T", "llm_version", "--functions", functions)
-        assert ok(run_llm("-m", "gpt-4o", "1 + 2?", *tools)).strip() == "It is 3."
-    offered = [tool["function"]["name"] for tool in server.requests[0].json["tools"]]
-    assert sorted(offered) == ["add", "llm_version"]
-    assert server.requests[1].json["messages"][-1] == {
-        "role": "tool",
-        "tool_call_id": "call_a",
-        "content": "3",
-    }
 
 
 @pytest.fixture
@@ -213,17 +153,6 @@ def test_a_refused_key_says_where_to_set_it(run_llm: Run) -> None:
     assert len(server.requests) == 1
 
 
-def test_a_refused_connection_is_said_in_words(
-    endpoints: Callable[..., Path], run_llm: Run
-) -> None:
-    with Server(stream()) as server:
-        pass
-    endpoints(mybox=server)
-    done = run_llm("-m", "gpt-4o", "hi", "--async")
-    assert done.stdout == ""
-    assert f"mybox ({server.origin}) refuses connections" in failed(done)
-
-
 def test_html_is_never_printed(endpoints: Callable[..., Path], run_llm: Run) -> None:
     with Server(http(200, "<html>canary</html>", kind="text/html")) as server:
         endpoints(mybox=server)
@@ -248,87 +177,6 @@ def test_an_error_after_text_keeps_the_text(endpoints: Callable[..., Path], run_
     assert (done.returncode, done.stdout) == (1, "Half an ")
     assert "broke off in the middle of the answer" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(server.requests) == 1
-
-
-# The signal is set anew: where tests run in the background it is ignored, and that is inherited.
-START = (
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    " runpy.run_module('llm', run_name='__main__', alter_sys=True)"
-)
-
-
-def Popen(*args: str) -> subprocess.Popen[bytes]:  # noqa: N802
-    """Start the real `llm` command."""
-    return subprocess.Popen(
-        [sys.executable, "-c", START, *args],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def interrupted(process: subprocess.Popen[bytes], first: int) -> str:
-    """Press Ctrl-C after `first` bytes of the answer; what it says on stderr then."""
-    assert process.stdout is not None
-    try:
-        assert len(process.stdout.read(first)) == first
-        process.send_signal(signal.SIGINT)
-        since = time.monotonic()
-        _, stderr = process.communicate(timeout=30)
-        assert time.monotonic() - since < PROMPTLY
-    finally:
-        process.kill()
-        process.wait()
-    said = stderr.decode()
-    assert "Traceback" not in said
-    assert "Exception" not in said
-    # llm's own way to end (click's "Aborted!"), and no crash on the way out.
-    assert process.returncode in (1, 130)
-    return said
-
-
-@pytest.mark.parametrize("face", [[], ["--async"]])
-def test_ctrl_c_ends_a_stream(endpoints: Callable[..., Path], face: list[str]) -> None:
-    # The text appears as it comes: this answer is not complete, and never will be.
-    with Server([SSE_HEAD, framed(event(chunk("Hel"))), HANG]) as server:
-        endpoints(mybox=server)
-        with Popen("-m", "gpt-4o", "hi", *face) as process:
-            assert interrupted(process, 3).strip() in ("", "Aborted!")
-        server.wait_closed()
-    (request,) = server.requests
-    assert request.json["stream"] is True
-
-
-def test_ctrl_c_ends_the_wait_for_the_first_word(endpoints: Callable[..., Path]) -> None:
-    with Server([HANG]) as server:
-        endpoints(mybox=server)
-        with Popen("-m", "gpt-4o", "hi") as process:
-            limit = time.monotonic() + 30
-            while not server.requests:
-                assert time.monotonic() < limit
-                time.sleep(0.01)
-            assert interrupted(process, 0).strip() in ("", "Aborted!")
-        server.wait_closed()
-    assert len(server.requests) == 1
-
-
-def test_a_broken_pipe_ends_the_answer(endpoints: Callable[..., Path]) -> None:
-    word: list[Any] = [framed(event(chunk("0123456789"))), 0.005]
-    with Server([SSE_HEAD, *(word * 10_000), HANG]) as server:
-        endpoints(mybox=server)
-        command = shlex.join([sys.executable, "-m", "llm", "-m", "gpt-4o", "hi"])
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {command} | head -c 10"],
-            check=False,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=30,
-        )
-        server.wait_closed()
-    assert (done.returncode, done.stdout) == (1, b"0123456789")
-    assert b"Traceback" not in done.stderr
-    assert b"Exception" not in done.stderr
     assert len(server.requests) == 1
 
 
@@ -372,12 +220,3 @@ def test_on_a_terminal_a_notice_after_text_starts_a_line(endpoints: Callable[...
     os.close(leader)
     assert done.returncode == 0
     assert shown.startswith("Hel\nThe answer was cut at its token limit")
-
-
-@pytest.mark.parametrize("face", [[], ["--async"]])
-def test_ctrl_c_while_the_embedded_model_generates(real_weights: Path, face: list[str]) -> None:
-    prompt = "Write a very long story about a court case, in many chapters."
-    with Popen("-m", "gpt-4o", prompt, *face) as process:
-        said = interrupted(process, 20)
-    assert said.startswith(NOTICE)
-    assert said.removeprefix(NOTICE).strip() in ("", "Aborted!")

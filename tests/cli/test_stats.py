@@ -21,13 +21,10 @@ from typing import Any
 import llm
 import pytest
 import sqlite_utils
-from click.testing import CliRunner
-from llm.cli import cli
 
 from llm_g4f.cli import chart, log_stats
 from llm_g4f.cli.plot import COLOURS, OTHERS, figure
-from tests.cli.test_commands import failed, g4f, ok
-from tests.conftest import Run
+from tests.support.commands import Run, failed, g4f, ok
 from tests.support.scenarios import empty_log
 from tests.support.server import END as BODY_END
 from tests.support.server import SSE_HEAD, Script, Server, chunk, event, framed, http, whole
@@ -155,7 +152,7 @@ def test_what_the_plugin_logs_is_found_again(
         stored = [row for (row,) in database.execute("select response_json from turns")]
     # Llm leaves out of the receipts what stands in the messages too.
     assert '"g4f": {"$"' in stored[0]
-    logged = json.loads(CliRunner().invoke(cli, ["logs", "--json", "-n", "0"]).stdout)
+    logged = json.loads(run_llm("logs", "--json", "-n", "0").stdout)
     receipts = {(made := turn["response_json"]["g4f"])["provider"]: made for turn in logged}
 
     found = told()
@@ -597,7 +594,9 @@ os._exit(0)
 """
 
 
-def test_a_write_that_broke_off_is_left_to_llm(log: sqlite3.Connection, user_path: Path) -> None:
+def test_a_half_written_database_is_left_to_llm(
+    log: sqlite3.Connection, user_path: Path, run_llm: Run
+) -> None:
     add(log, {})
     path = user_path / "logs.db"
     subprocess.run([sys.executable, "-c", DYING, str(path)], check=True)
@@ -608,7 +607,7 @@ def test_a_write_that_broke_off_is_left_to_llm(log: sqlite3.Connection, user_pat
     assert said == f'{path} has an interrupted write: repair it with "llm logs -d {path}".\n'
     assert journal.exists()
     assert path.read_bytes() == before
-    assert CliRunner().invoke(cli, ["logs", "-d", str(path)]).exit_code == 0
+    assert run_llm("logs", "-d", str(path)).returncode == 0
     assert told()["answers"] == 1
 
 

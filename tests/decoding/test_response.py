@@ -16,7 +16,6 @@ from llm_g4f import AsyncClient
 from llm_g4f.errors import APIError, TruncatedStreamError
 from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
-from tests.decoding.test_chunks import chunks_like, fragmented, tool_chunk, values
 from tests.support.server import (
     CLOSE,
     END,
@@ -30,6 +29,7 @@ from tests.support.server import (
     framed,
     http,
 )
+from tests.support.strategies import chunks_like, fragmented, tool_chunk, values
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
-"""One row of the fault matrix: what a provider does, what the caller gets, and how it is tried.
+"""A fault: what a provider does, what the caller gets, and how it is tried.
 
-The rows themselves stand in `tests/fault_matrix/rows.py`; `python -m tests.fault_matrix` runs and prints them.
+The faults themselves are in `tests/fault_matrix/rows.py`; `python -m tests.fault_matrix` runs and prints them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -34,11 +34,11 @@ from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 from tests.support.server import Script, Server, http, stream
 
-TRANSPORTS = ("own", "stock")
-"""What the whole matrix is run on. "stock" is httpx's, used where httptools is missing."""
+TRANSPORTS = ("own", "httpx")
+"""What the whole matrix is run on. "httpx" is httpx's, used where httptools is missing."""
 
 WITHIN = 20.0
-"""Seconds in which every row is over, on a busy machine too: a provider may take two minutes."""
+"""Seconds in which every fault is over, on a busy machine too: a provider may take two minutes."""
 
 OTHER = "from b"
 """What the healthy second provider answers."""
@@ -78,17 +78,17 @@ def loopback(scripts: tuple[Script, ...], folder: Path) -> Iterator[Place]:
 
 
 @dataclass(frozen=True)
-class Row:
+class Fault:
     """One fault.
 
     `does` is what the first provider's server does: one script, or a tuple of one for each request.
     `text` is what the caller gets of it, `status` the HTTP status that the attempt notes, and `made`
-    are more fields of `Seen`. `failed` are the attempts before an answer, `requests` how many
+    are more fields of `Observed`. `failed` are the attempts before an answer, `requests` how many
     requests the server sees, where that does not follow from the policy. `kept`: the connection is
-    used again. `before` is what a request before this one got on the same connection. `yaml` and
-    `behind` are settings of the first and the second provider. `leave`: the caller is cancelled, or
-    closes the stream, once the server has begun to hang. `after_finish`: the seconds that a whole answer's stream may go on. `stock` is False where httpx is too
-    trusting: it takes the bytes behind an answer for the next one, and one length of two.
+    used again. `before` answers a request before this one, on the same connection. `yaml` and
+    `behind` are settings of the first and the second provider. `after_finish`: the seconds
+    that the stream of a complete answer may go on. `httpx` is False where httpx is too trusting: it takes
+    the bytes behind an answer for the next one, and one length of two.
     """
 
     name: str
@@ -107,9 +107,8 @@ class Row:
     behind: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
-    leave: str = ""
     after_finish: float = 2.0
-    stock: bool = True
+    httpx: bool = True
 
     @property
     def scripts(self) -> tuple[Script, ...]:
@@ -124,7 +123,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Way:
-    """How a row is tried: with a healthy second provider behind the first or without, as a stream or not."""
+    """How a fault is tried: with a healthy second provider behind the first or without, as a stream or not."""
 
     followed: bool
     streamed: bool
@@ -141,8 +140,8 @@ WAYS = [Way(followed, streamed) for followed in (False, True) for streamed in (T
 
 
 @dataclass
-class Seen:
-    """What came of a row. `outcome` is "ok" or the error's class, `attempts` are (provider, outcome,
+class Observed:
+    """What came of a fault. `outcome` is "ok" or the error's class, `attempts` are (provider, outcome,
     status), `a` and `b` count requests, `cooldown` is the first provider's, in whole seconds."""
 
     outcome: str = ""
@@ -163,65 +162,64 @@ class Seen:
     omitted: tuple[str, ...] = ()
 
 
-def expected(row: Row, way: Way) -> dict[str, Any]:
-    """What has to come of a row, as fields of `Seen`."""
-    error = row.error.__name__ if row.error else row.leave
-    failed = [("a", *one) for one in row.failed] or [("a", error, row.status)]
-    if row.policy is Policy.A:
-        tried = [("a", *one) for one in row.failed]
+def expected(fault: Fault, way: Way) -> dict[str, Any]:
+    """What has to come of a fault, as fields of `Observed`."""
+    error = fault.error.__name__ if fault.error else ""
+    failed = [("a", *one) for one in fault.failed] or [("a", error, fault.status)]
+    if fault.policy is Policy.A:
+        tried = [("a", *one) for one in fault.failed]
         found: dict[str, Any] = {
             "outcome": "ok",
-            "text": row.text,
+            "text": fault.text,
             "attempts": [*tried, ("a", "ok", 200)],
-            **row.made,
+            **fault.made,
         }
-    elif way.followed and row.policy in (Policy.S, Policy.N):
+    elif way.followed and fault.policy in (Policy.S, Policy.N):
         failed = failed[:1]
         found = {"outcome": "ok", "text": OTHER, "attempts": [*failed, ("b", "ok", 200)]}
-        found |= {name: row.made[name] for name in ("cooldown", "retry_after") if name in row.made}
+        found |= {
+            name: fault.made[name] for name in ("cooldown", "retry_after") if name in fault.made
+        }
     else:
-        again = row.policy is Policy.S and not row.failed
+        again = fault.policy is Policy.S and not fault.failed
         attempts = failed * 2 if again else failed
-        found = {"outcome": error, "text": row.text, "attempts": attempts, **row.made}
-        if row.leave:
-            found |= {"attempts": [], "text": row.text if way.streamed else ""}
+        found = {"outcome": error, "text": fault.text, "attempts": attempts, **fault.made}
         if again:
             found.pop("cooldown", None)
-    requests = len([one for one in found["attempts"] if one[0] == "a"]) or int(bool(row.leave))
-    if row.requests is not None:
-        requests = row.requests
+    requests = len([one for one in found["attempts"] if one[0] == "a"])
+    if fault.requests is not None:
+        requests = fault.requests
     found |= {"a": requests, "b": int(found["text"] == OTHER and found["outcome"] == "ok")}
     if requests:
-        found["kept"] = row.keeps
+        found["kept"] = fault.keeps
     return found
 
 
-async def outcomes(row: Row, folder: Path) -> dict[Way, Seen]:
-    """What comes of a row in every way, all at once. TimeoutError if one does not end."""
-    ways = [way for way in WAYS if row.leave != "closed" or way.streamed]
-    folders = [folder / str(number) for number in range(len(ways))]
+async def outcomes(fault: Fault, folder: Path) -> dict[Way, Observed]:
+    """What comes of a fault in every way, all at once. TimeoutError if one does not end."""
+    folders = [folder / str(number) for number in range(len(WAYS))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(response, "AFTER_FINISH", row.after_finish)
+        patch.setattr(response, "AFTER_FINISH", fault.after_finish)
         async with asyncio.timeout(4 * WITHIN):
-            seen = await asyncio.gather(
-                *(_try(row, way, path) for way, path in zip(ways, folders, strict=True))
+            observed = await asyncio.gather(
+                *(_try(fault, way, path) for way, path in zip(WAYS, folders, strict=True))
             )
-    return dict(zip(ways, seen, strict=True))
+    return dict(zip(WAYS, observed, strict=True))
 
 
-async def _try(row: Row, way: Way, folder: Path) -> Seen:
+async def _try(fault: Fault, way: Way, folder: Path) -> Observed:
     folder.mkdir()
     with Server(stream("from", " b")) as b:
-        scripts = (row.before, *row.scripts) if row.before else row.scripts
+        scripts = (fault.before, *fault.scripts) if fault.before else fault.scripts
         aimed = tuple([_aimed(step, b) for step in script] for script in scripts)
-        with row.at(aimed, folder) as place:
+        with fault.at(aimed, folder) as place:
             (folder / "g4f.yaml").write_text(
                 "providers:\n"
-                f"  a: {{base_url: '{place.base_url}', {place.yaml or row.yaml}}}\n"
-                f"  b: {{base_url: '{b.url}', {row.behind}}}\n",
+                f"  a: {{base_url: '{place.base_url}', {place.yaml or fault.yaml}}}\n"
+                f"  b: {{base_url: '{b.url}', {fault.behind}}}\n",
                 encoding="utf-8",
             )
-            return await _Trial(row, way, folder, place, b).seen()
+            return await _Trial(fault, way, folder, place, b).run()
 
 
 def _aimed(step: Any, b: Server) -> Any:
@@ -230,17 +228,17 @@ def _aimed(step: Any, b: Server) -> Any:
 
 
 class _Trial:
-    def __init__(self, row: Row, way: Way, folder: Path, place: Place, b: Server) -> None:
-        self._row, self._way = row, way
+    def __init__(self, fault: Fault, way: Way, folder: Path, place: Place, b: Server) -> None:
+        self._fault, self._way = fault, way
         self._folder, self._place, self._b = folder, place, b
         self._whole = Accumulator()
         self._text = ""
 
     def _ask(self, providers: str, **params: Any) -> Any:
         """A request that is not begun yet. What a client reads of the user's folder when it is asked,
-        it reads here, without a break: other ways of the row have other folders."""
+        it reads here, without a break: other ways of the fault have other folders."""
         os.environ["LLM_USER_PATH"] = str(self._folder)
-        client = AsyncClient(providers, **{**self._place.settings, **self._row.settings})
+        client = AsyncClient(providers, **{**self._place.settings, **self._fault.settings})
         params = {"stream": self._way.streamed, "messages": "hi", **params}
         return client.chat.completions.create(**params)
 
@@ -258,97 +256,74 @@ class _Trial:
         self._whole.add(chunk)
         self._text = self._whole.text
 
-    async def seen(self) -> Seen:
-        row, server = self._row, self._place.server
-        if row.before:
+    async def run(self) -> Observed:
+        fault, server = self._fault, self._place.server
+        if fault.before:
             await self._ask("a", stream=False)
         earlier = len(server.requests) if server else 0
-        seen = Seen()
+        observed = Observed()
         began = time.monotonic()
         try:
-            pending = self._ask("a,b" if self._way.followed else "a", **row.params)
-            if row.leave:
-                await self._left(pending)
-            else:
-                await self._consume(pending)
+            pending = self._ask("a,b" if self._way.followed else "a", **fault.params)
+            await self._consume(pending)
         except G4FError as error:
-            self._note_error(error, seen)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not row.leave or (task and task.cancelling()):
-                raise
-            seen.outcome, seen.text = "cancelled", self._text
+            self._note_error(error, observed)
         else:
-            if row.leave:
-                seen.outcome, seen.text = "closed", self._text
-            else:
-                self._note_answer(seen)
-        seen.seconds = time.monotonic() - began
-        seen.cooldown = math.ceil(Cooldowns(self._folder / "g4f-health.json").cooldown("a"))
-        seen.a, seen.b = len(server.requests) - earlier if server else 0, len(self._b.requests)
-        if server and seen.a:
-            await self._note_connection(server, seen)
-        return seen
+            self._note_answer(observed)
+        observed.seconds = time.monotonic() - began
+        observed.cooldown = math.ceil(Cooldowns(self._folder / "g4f-health.json").cooldown("a"))
+        observed.a, observed.b = (
+            len(server.requests) - earlier if server else 0,
+            len(self._b.requests),
+        )
+        if server and observed.a:
+            await self._note_connection(server, observed)
+        return observed
 
-    async def _left(self, pending: Any) -> None:
-        server = self._place.server
-        assert server is not None
-        if self._row.leave == "closed":
-            async with aclosing(aiter(pending)) as chunks:
-                async for chunk in chunks:
-                    self._add(chunk)
-                    if self._text:
-                        return
-        task = asyncio.ensure_future(self._consume(pending))
-        while not server.hanging or self._text != (self._row.text if self._way.streamed else ""):  # noqa: ASYNC110 (the server has a thread of its own)
-            await asyncio.sleep(0.002)
-        task.cancel()
-        await task
-
-    def _note_error(self, error: G4FError, seen: Seen) -> None:
-        seen.outcome, seen.message = type(error).__name__, error.message
+    def _note_error(self, error: G4FError, observed: Observed) -> None:
+        observed.outcome, observed.message = type(error).__name__, error.message
         if isinstance(error, APIError):
-            seen.text = error.partial
+            observed.text = error.partial
             assert self._text in ("", error.partial), "what was given is not the partial text"
         if isinstance(error, APIStatusError):
-            seen.retry_after = error.retry_after
+            observed.retry_after = error.retry_after
         if error.receipt:
-            self._note_attempts(error.receipt.attempts, seen)
+            self._note_attempts(error.receipt.attempts, observed)
 
-    def _note_answer(self, seen: Seen) -> None:
+    def _note_answer(self, observed: Observed) -> None:
         made = self._made
-        seen.outcome, seen.usage = "ok", made.usage.to_dict() if made.usage else None
+        observed.outcome, observed.usage = "ok", made.usage.to_dict() if made.usage else None
         assert made.receipt is not None
-        self._note_attempts(made.receipt.attempts, seen)
-        seen.retry_after = made.receipt.attempts[0].retry_after
-        seen.omitted = made.receipt.omitted
+        self._note_attempts(made.receipt.attempts, observed)
+        observed.retry_after = made.receipt.attempts[0].retry_after
+        observed.omitted = made.receipt.omitted
         choice = made.choices[0]
         message = choice.message
-        seen.text, seen.finish = message.content or "", choice.finish_reason
-        seen.reasoning, seen.refusal = message.reasoning, message.refusal
-        seen.tool_calls = [
+        observed.text, observed.finish = message.content or "", choice.finish_reason
+        observed.reasoning, observed.refusal = message.reasoning, message.refusal
+        observed.tool_calls = [
             (call.id, call.function.name, call.function.arguments)
             for call in message.tool_calls or ()
         ]
 
-    def _note_attempts(self, attempts: Any, seen: Seen) -> None:
-        seen.attempts = [(one.provider, one.outcome, one.status) for one in attempts]
+    def _note_attempts(self, attempts: Any, observed: Observed) -> None:
+        observed.attempts = [(one.provider, one.outcome, one.status) for one in attempts]
 
-    async def _note_connection(self, server: Server, seen: Seen) -> None:
+    async def _note_connection(self, server: Server, observed: Observed) -> None:
         """Whether the connection is used for another request; where it is not, it must be closed."""
-        keeps, last = self._row.keeps, server.requests[-1].connection
+        keeps, last = self._fault.keeps, server.requests[-1].connection
         if keeps:
             with suppress(G4FError):
-                await self._ask("a", **{**self._row.params, "stream": False})
+                await self._ask("a", **{**self._fault.params, "stream": False})
         if keeps and server.requests[-1].connection == last:
-            seen.kept = keeps
+            observed.kept = keeps
             return
         try:
             await asyncio.to_thread(server.wait_closed, last)
         except AssertionError:
-            seen.kept = "left open"
+            observed.kept = "left open"
         else:
-            seen.kept = keeps if keeps is EITHER else False
+            observed.kept = keeps if keeps is EITHER else False
 
 
 def typical(message: str) -> str:
@@ -457,5 +432,5 @@ def proxied(origin: str, answer: Script | None) -> Where:
     return at
 
 
-REFUSING = http(407, "<html>", [("Proxy-Authenticate", "Basic")], kind="text/html")
-"""A proxy's answer to whoever has no password for it."""
+PROXY_REFUSAL = http(407, "<html>", [("Proxy-Authenticate", "Basic")], kind="text/html")
+"""A proxy's answer to a client without its password."""

@@ -1,4 +1,4 @@
-"""The whole fault matrix: each row alone and with a healthy provider behind it, streamed and whole."""
+"""The whole fault matrix: each fault alone and with a healthy provider behind it, streamed and whole."""
 
 from __future__ import annotations
 
@@ -7,60 +7,60 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import without_httptools
-from tests.fault_matrix.__main__ import read_messages
 from tests.fault_matrix.faults import (
     ALONE,
     TRANSPORTS,
     WITHIN,
-    Row,
+    Fault,
     expected,
     outcomes,
     short_waits,
     typical,
 )
-from tests.fault_matrix.request_errors import REFUSALS, Refusal, refused
-from tests.fault_matrix.rows import ROWS
+from tests.fault_matrix.messages import read_messages
+from tests.fault_matrix.request_errors import REQUEST_ERRORS, RequestError, error_of
+from tests.fault_matrix.rows import FAULTS
+from tests.support.environment import without_httptools
 
-WORDS = read_messages()
+MESSAGES = read_messages()
 
 CASES = [
-    pytest.param(row, transport, id=f"{row.name}, {transport}")
-    for row in ROWS
+    pytest.param(fault, transport, id=f"{fault.name}, {transport}")
+    for fault in FAULTS
     for transport in TRANSPORTS
-    if row.stock or transport != "stock"
+    if fault.httpx or transport != "httpx"
 ]
 
 
-@pytest.mark.parametrize(("row", "transport"), CASES)
-def test_a_fault_is_met_as_the_matrix_says(
-    row: Row, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("fault", "transport"), CASES)
+def test_each_fault_has_its_outcome(
+    fault: Fault, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_waits(monkeypatch)
-    if transport == "stock":
+    if transport == "httpx":
         without_httptools(monkeypatch)
-    found = asyncio.run(outcomes(row, tmp_path))
-    for way, seen in found.items():
-        wanted = expected(row, way)
-        assert {name: getattr(seen, name) for name in wanted} == wanted, str(way)
-        assert seen.seconds < WITHIN, str(way)
-    if row.error and transport == TRANSPORTS[0]:
-        assert (row.error.__name__, typical(found[ALONE].message)) == WORDS[row.name]
+    found = asyncio.run(outcomes(fault, tmp_path))
+    for way, observed in found.items():
+        wanted = expected(fault, way)
+        assert {name: getattr(observed, name) for name in wanted} == wanted, str(way)
+        assert observed.seconds < WITHIN, str(way)
+    if fault.error and transport == TRANSPORTS[0]:
+        assert (fault.error.__name__, typical(found[ALONE].message)) == MESSAGES[fault.name]
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
-def test_what_nobody_is_asked_for_is_refused_in_words(
-    refusal: Refusal, tmp_path: Path, user_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("case", REQUEST_ERRORS, ids=lambda case: case.name)
+def test_each_invalid_request_has_its_error(
+    case: RequestError, user_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_waits(monkeypatch)
-    error = refused(refusal, user_path)
-    assert type(error) is refusal.error
-    assert (type(error).__name__, typical(str(error))) == WORDS[refusal.name]
+    error = error_of(case, user_path)
+    assert type(error) is case.error
+    assert (type(error).__name__, typical(str(error))) == MESSAGES[case.name]
 
 
-def test_every_message_is_one_of_these() -> None:
-    names = [row.name for row in ROWS] + [refusal.name for refusal in REFUSALS]
+def test_every_message_belongs_to_a_case() -> None:
+    names = [fault.name for fault in FAULTS] + [case.name for case in REQUEST_ERRORS]
     assert len(names) == len(set(names))
-    assert WORDS.keys() <= set(names)
-    assert "sk-canary" not in str(WORDS)
-    assert "sk canary" not in str(WORDS)
+    assert MESSAGES.keys() <= set(names)
+    assert "sk-canary" not in str(MESSAGES)
+    assert "sk canary" not in str(MESSAGES)

@@ -1,87 +1,28 @@
-"""The way to a provider: proxies, certificates, plain HTTP, the pool."""
+"""How a provider is reached: proxies, certificates, connections."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
-from llm_g4f import AsyncClient, Client
-from llm_g4f.errors import APIConnectionError, ConfigError
-from llm_g4f.http import connect as ways
+from llm_g4f import AsyncClient
+from llm_g4f.errors import G4FError
+from llm_g4f.http import connect
 from llm_g4f.http.connect import Network
 from llm_g4f.http.types import parse_url
+from tests.support.proxy import Proxy
 from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
+from tests.support.tls import server_tls
 
 pytestmark = pytest.mark.usefixtures("transport")
 
 Write = Callable[[str], Path]
-
-
-class Proxy:
-    """A real HTTP proxy on loopback: absolute requests and CONNECT; `seen` are its request lines.
-    `port`: where on loopback it goes, whatever address it is asked for."""
-
-    def __init__(self, refuse: bool = False, port: int | None = None) -> None:
-        self.refuse = refuse
-        self.port = port
-        self.seen: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += client.recv(65536)
-            line = head.split(b"\r\n", 1)[0].decode()
-            self.seen.append(line)
-            if self.refuse:
-                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
-                return
-            method, target, _ = line.split(" ")
-            address = target if method == "CONNECT" else target.split("/")[2]
-            host, port = ("127.0.0.1", self.port) if self.port else address.rsplit(":", 1)
-            with socket.create_connection((host, int(port))) as upstream:
-                if method == "CONNECT":
-                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                else:
-                    upstream.sendall(head)
-                back = threading.Thread(target=pipe, args=(upstream, client), daemon=True)
-                back.start()
-                pipe(client, upstream)
-                back.join()
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
-def pipe(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 @pytest.fixture
@@ -91,165 +32,94 @@ def proxy() -> Iterator[Proxy]:
     running.close()
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
-
-
-def tls(authority: trustme.CA, *names: str, expired: bool = False) -> ssl.SSLContext:
-    import datetime as dt
-
-    end = dt.datetime(2020, 1, 2, tzinfo=dt.UTC) if expired else None
-    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC) if expired else None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names, not_before=begin, not_after=end).configure_cert(context)
-    return context
-
-
-def ask(url: str) -> str | None:
-    answer = Client(base_url=url).chat.completions.create("hi")
-    return answer.choices[0].message.content
-
-
-def test_http_proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", proxy.url)
-    with Server(whole("through")) as server:
-        assert asyncio.run(one(server.url)) == "through"
-        assert proxy.seen == [f"POST {server.url}/chat/completions HTTP/1.1"]
-
-
-async def one(url: str, **settings: object) -> str | None:
+async def ask(url: str, **settings: object) -> str | None:
     client = AsyncClient(base_url=url, **settings)  # type: ignore[arg-type]
     answer = await client.chat.completions.create("hi")
     content: str | None = answer.choices[0].message.content
     return content
 
 
-def test_no_proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_proxy_of_the_environment(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    with Server(whole("through")) as server:
+        assert asyncio.run(ask(server.url)) == "through"
+        assert proxy.seen == [f"POST {server.url}/chat/completions HTTP/1.1"]
+
+
+def test_no_proxy_of_the_environment(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server(whole("direct")) as server:
-        assert asyncio.run(one(server.url)) == "direct"
+        assert asyncio.run(ask(server.url)) == "direct"
     assert proxy.seen == []
 
 
-def test_https_proxy(
+def test_https_proxy_of_the_environment(
     proxy: Proxy, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    with Server(whole("tunnelled"), tls=tls(authority, "127.0.0.1")) as server:
-        assert asyncio.run(one(server.url)) == "tunnelled"
+    with Server(whole("tunnelled"), tls=server_tls(authority)) as server:
+        assert asyncio.run(ask(server.url)) == "tunnelled"
     assert proxy.seen == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"]
 
 
-def test_proxies_of_the_client(proxy: Proxy) -> None:
+@pytest.mark.parametrize("form", ["{}", "http", "http://", "all", "all://"])
+def test_a_proxy_of_the_client_for_http(proxy: Proxy, form: str) -> None:
+    proxies: Any = proxy.url if form == "{}" else {form: proxy.url}
     with Server(whole("through")) as server:
-        assert asyncio.run(one(server.url, proxies=proxy.url)) == "through"
-        assert asyncio.run(one(server.url, proxies={"http": proxy.url})) == "through"
-        assert asyncio.run(one(server.url, proxies={"https": proxy.url})) == "through"
-    assert len(proxy.seen) == 2
+        assert asyncio.run(ask(server.url, proxies=proxies)) == "through"
+        assert proxy.seen == [f"POST {server.url}/chat/completions HTTP/1.1"]
 
 
-def test_a_proxy_that_refuses_is_named(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("form", ["{}", "https", "all"])
+def test_a_proxy_of_the_client_for_https(
+    proxy: Proxy,
+    form: str,
+    authority: trustme.CA,
+    ca_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    proxy = Proxy(refuse=True)
-    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-    with (
-        Server(whole(), tls=tls(authority, "127.0.0.1")) as server,
-        pytest.raises(APIConnectionError, match=r"The proxy refused to reach custom .*HTTPS_PROXY"),
-    ):
-        asyncio.run(one(server.url))
-    proxy.close()
-    assert server.requests == []
-    assert len(proxy.seen) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    proxies: Any = proxy.url if form == "{}" else {form: proxy.url}
+    with Server(whole("tunnelled"), tls=server_tls(authority)) as server:
+        assert asyncio.run(ask(server.url, proxies=proxies)) == "tunnelled"
+    assert proxy.seen == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"]
+
+
+def test_a_proxy_of_the_client_for_another_scheme_is_not_used(proxy: Proxy) -> None:
+    with Server(whole("direct")) as server:
+        assert asyncio.run(ask(server.url, proxies={"https": proxy.url})) == "direct"
+    assert proxy.seen == []
+
+
+@pytest.mark.parametrize("proxies", ["nonsense", "ftp://127.0.0.1:1", "socks5://127.0.0.1:1", ""])
+def test_an_invalid_proxy_of_the_client_is_an_error(proxies: str) -> None:
+    with pytest.raises(G4FError, match=r"(?i)proxy"):
+        asyncio.run(ask("http://127.0.0.1:9/v1", proxies=proxies))
 
 
 def test_ssl_cert_file(
     authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    with Server(whole("trusted"), tls=tls(authority, "127.0.0.1")) as server:
-        assert asyncio.run(one(server.url)) == "trusted"
+    with Server(whole("trusted"), tls=server_tls(authority)) as server:
+        assert asyncio.run(ask(server.url)) == "trusted"
 
 
-def test_ca_file(authority: trustme.CA, ca_file: Path, write_config: Write) -> None:
-    with Server(whole("trusted"), tls=tls(authority, "127.0.0.1")) as server:
-        write_config(f"providers: {{box: {{base_url: '{server.url}', ca_file: '{ca_file}'}}}}")
-        answer = Client().chat.completions.create("hi")
-        assert answer.choices[0].message.content == "trusted"
-
-
-@pytest.mark.parametrize("case", ["unknown authority", "wrong host", "expired"])
-def test_bad_certificates_are_never_accepted(
-    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch, case: str
-) -> None:
-    if case != "unknown authority":
-        monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    name = "example.org" if case == "wrong host" else "127.0.0.1"
-    context = tls(authority, name, expired=case == "expired")
-    with (
-        Server(whole(), tls=context) as server,
-        pytest.raises(APIConnectionError, match="no trustworthy TLS connection") as caught,
-    ):
-        asyncio.run(one(server.url))
-    assert f"https://127.0.0.1:{server.port}" in str(caught.value)
-    assert server.requests == []
-    assert server.connections <= 1
-
-
-def test_a_missing_certificate_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
-    with pytest.raises(APIConnectionError):
-        asyncio.run(one("https://127.0.0.1:9/v1"))
-
-
-def test_http_to_another_machine_needs_plain_http(write_config: Write) -> None:
-    write_config("providers: {box: {base_url: 'http://192.0.2.1/v1'}}")
-    with pytest.raises(ConfigError, match="unencrypted; use https://, or set plain_http: true"):
-        Client().chat.completions.create("hi")
-    write_config("providers: {box: {base_url: 'http://nowhere.invalid/v1', plain_http: true}}")
-    with pytest.raises(APIConnectionError, match="cannot be resolved"):
-        Client().chat.completions.create("hi")
-
-
-def test_connections_end_with_their_loop() -> None:
+def test_connections_are_closed_with_their_event_loop() -> None:
     script: Script = [SSE_HEAD, framed(event(chunk("Hel"))), HANG]
     with Server(whole("x"), whole("x"), script) as server:
 
         async def use() -> None:
-            assert await one(server.url) == "x"
-            assert await one(server.url) == "x"
+            assert await ask(server.url) == "x"
+            assert await ask(server.url) == "x"
             begun = AsyncClient(base_url=server.url).chat.completions.create("hi", stream=True)
             assert (await anext(aiter(begun))).choices[0].delta.content == "Hel"
 
         asyncio.run(use())
         server.wait_closed()
         assert server.connections == 1
-
-
-def test_connections_are_reused_and_cookies_are_not() -> None:
-    body = whole("x")[0]
-    assert isinstance(body, bytes)
-    cookie = body.replace(b"\r\n\r\n", b"\r\nSet-Cookie: a=b; Path=/\r\n\r\n", 1)
-    with Server([cookie]) as server:
-
-        async def twice() -> None:
-            client = AsyncClient(base_url=server.url)
-            for _ in range(2):
-                await client.chat.completions.create("hi")
-
-        asyncio.run(twice())
-        assert server.connections == 1
-        assert [request.headers.get("cookie") for request in server.requests] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +143,7 @@ def test_connections_are_reused_and_cookies_are_not() -> None:
         ({"ALL_PROXY": "http://p:1", "NO_PROXY": "127.0.0.1"}, "http://127.0.0.1:8000", True),
     ],
 )
-def test_which_origins_are_reached_through_a_proxy(
+def test_a_proxy_is_chosen_by_the_environment_and_the_origin(
     environment: dict[str, str],
     origin: str,
     direct: bool,
@@ -282,40 +152,60 @@ def test_which_origins_are_reached_through_a_proxy(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    proxy = ways._proxy(Network(), parse_url(origin))
+    proxy = connect._proxy(Network(), parse_url(origin))
     assert proxy == (None if direct else "http://p:1")
 
     async def way() -> str:
-        return type(await ways._transport(Network(), parse_url(origin))).__name__
+        return type(await connect._transport(Network(), parse_url(origin))).__name__
 
     assert asyncio.run(way()) == (
         "ConnectionPool" if direct and transport == "own" else "_HttpxTransport"
     )
 
 
-def test_an_own_proxy_outranks_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_client_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://p:1")
     monkeypatch.setenv("NO_PROXY", "*")
     network = Network(http_proxy="http://q:2")
-    assert ways._proxy(network, parse_url("http://a.example")) == "http://q:2"
-    assert ways._proxy(network, parse_url("https://a.example")) is None
+    assert connect._proxy(network, parse_url("http://a.example")) == "http://q:2"
+    assert connect._proxy(network, parse_url("https://a.example")) is None
 
 
-def test_http_1_is_agreed_on(
+def test_http_1_1_is_negotiated_by_alpn(
     authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An offer of HTTP/2 would be taken by many servers, and not be understood here."""
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    context = tls(authority, "127.0.0.1")
+    context = server_tls(authority)
     context.set_alpn_protocols(["h2", "http/1.1"])
     made: list[ssl.SSLObject] = []
     context.sni_callback = lambda tls, name, context: made.append(tls)
     with Server(whole("x"), tls=context) as server:
-        assert asyncio.run(one(server.url)) == "x"
+        assert asyncio.run(ask(server.url)) == "x"
     assert [tls.selected_alpn_protocol() for tls in made] == ["http/1.1"]
 
 
 def test_certificates_are_read_once(ca_file: Path) -> None:
-    first = ways._tls_context(str(ca_file), None, None)
-    assert ways._tls_context(str(ca_file), None, None) is first
+    first = connect._tls_context(str(ca_file), None, None)
+    assert connect._tls_context(str(ca_file), None, None) is first
     assert first.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_missing_ca_file_is_named_in_the_error(write_config: Write, tmp_path: Path) -> None:
+    path = tmp_path / "gone.pem"
+    path.write_text("")
+    write_config(f"providers:\n  a: {{base_url: 'https://127.0.0.1:9/v1', ca_file: '{path}'}}\n")
+
+    async def main() -> None:
+        client = AsyncClient("a")
+        path.unlink()
+        await client.chat.completions.create("hi")
+
+    with pytest.raises(G4FError) as caught:
+        asyncio.run(main())
+    assert str(path) in str(caught.value)
+
+
+def test_networks_differ_by_their_ca_file() -> None:
+    assert Network() == Network()
+    assert Network(ca_file="a") != Network()

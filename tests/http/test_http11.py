@@ -29,31 +29,14 @@ from llm_g4f.http.types import (
     Unsendable,
     parse_url,
 )
-from tests.providers.test_endpoint import arrived
 from tests.support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
+from tests.support.tls import client_tls, server_tls
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 def to(url: str, tls: ssl.SSLContext | None = None) -> Any:
@@ -602,7 +585,7 @@ def test_cancelling_leaves_no_connection_and_no_place_behind(
 
             async with to(server.url) as wire:
                 task = asyncio.create_task(take())
-                await asyncio.to_thread(arrived, server)
+                await asyncio.to_thread(server.wait_requests)
                 if where == "for a connection":
                     waiting = asyncio.create_task(take())
                     await asyncio.sleep(0)

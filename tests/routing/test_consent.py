@@ -153,17 +153,6 @@ def test_tokens_that_serve_other_ends_count_only_when_enabled(
     assert f"1. {name}: " in run_llm("g4f", "route", "gpt-4o").stdout
 
 
-def test_a_pin_holds_in_the_conversation(write_config: Write, run_llm: Run) -> None:
-    with Server(stream("one")) as other, Server(stream("two")) as mine:
-        write_config(
-            f"providers:\n  other: {{base_url: '{other.url}'}}\n  mybox: {{base_url: '{mine.url}'}}\n"
-        )
-        assert run_llm("-m", "gpt-4o", "-o", "provider", "mybox", "hi").stdout == "two\n"
-        assert run_llm("-c", "again").stdout == "two\n"
-        assert (len(other.requests), len(mine.requests)) == (0, 2)
-        assert run_llm("-c", "-o", "provider", "any", "again").stdout == "one\n"
-
-
 def test_a_local_server_is_found_when_enabled(write_config: Write) -> None:
     listing = http(200, {"data": [{"id": "qwen3"}, {"id": "gpt-oss:20b"}]})
     with Server(listing, whole("local", model="gpt-oss:20b")) as server:

@@ -7,7 +7,7 @@ import datetime as dt
 import os
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,11 +31,11 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     status_error,
 )
-from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
+from llm_g4f.providers.base import Ineligible, Kind, Scope, Serving
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.providers.endpoint import Endpoint
 from llm_g4f.receipt import Receipt
-from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.request import ChatRequest
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.fallback import Fallback
@@ -51,6 +51,7 @@ from llm_g4f.types import (
     Usage,
 )
 from tests.support import clock
+from tests.support.registry import GivenProviders
 
 STATUSES = (302, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 503, 529)
 NAMES = "abcdefg"
@@ -92,7 +93,7 @@ class Act:
     """What a provider does when it is asked: pauses before its chunks ("" says nothing), and its end."""
 
     pauses: tuple[float, ...]
-    is_current: tuple[str, ...]
+    sends: tuple[str, ...]
     end: str | int
     wait: float | None = None
 
@@ -160,7 +161,7 @@ class Player:
         self._log.append(asked)
         act = self.acts.pop(0) if self.acts else GOOD
         try:
-            for pause, kind in zip(act.pauses, act.is_current, strict=False):
+            for pause, kind in zip(act.pauses, act.sends, strict=False):
                 await asyncio.sleep(pause)
                 delta = self._delta(kind, len(asked.said))
                 if kind:
@@ -194,26 +195,6 @@ class Player:
 def _words(delta: ChoiceDelta) -> str:
     called = "".join(call.function.arguments for call in delta.tool_calls or ())
     return (delta.content or "") + (delta.reasoning or "") + called
-
-
-class Given(Registry, frozen=True):
-    """A source that has these providers and no others."""
-
-    players: Mapping[str, Player] = {}
-
-    def names(self) -> list[str]:
-        return list(self.players)
-
-    def provider(
-        self,
-        name: str,
-        model: str,
-        *,
-        key: Secret | None = None,
-        upstream: str | None = None,
-        named: bool = False,
-    ) -> Provider | Ineligible:
-        return self.players[name]
 
 
 @dataclass
@@ -252,11 +233,11 @@ class Calls(RuleBasedStateMachine):
             name: Player(name, *make, self.log) for name, make in zip(NAMES, makes, strict=False)
         }
         health = Cooldowns(Path(self.folder.name) / "health.json", now=lambda: self.now)
-        self.source = Given(
+        self.source = GivenProviders(
             Config(Path(self.folder.name) / "g4f.yaml"),
             today=lambda: dt.date(2026, 9, 1),
             cooldowns=health,
-            players=self.players,
+            given=self.players,
         )
 
     def teardown(self) -> None:

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import trustme
-from genai_prices import Usage as Tokens
-from genai_prices import calc_price
 
 from llm_g4f import config
 from llm_g4f.providers.catalogue import PROVIDERS
@@ -20,12 +18,12 @@ from llm_g4f.receipt import Receipt
 from llm_g4f.routing.prices import has_table, price
 from llm_g4f.routing.registry import Registry
 from llm_g4f.types import Usage
-from tests.adapter.test_models import Ask, ask
-from tests.conftest import Run
-from tests.http.test_connect import Proxy, authority, ca_file, tls
+from tests.support.commands import Run
+from tests.support.prices import table_price
+from tests.support.prompts import Ask
+from tests.support.proxy import Proxy
 from tests.support.server import Server, chunk, events
-
-__all__ = ["ask", "authority", "ca_file"]
+from tests.support.tls import server_tls
 
 Write = Callable[[str], Path]
 
@@ -42,10 +40,6 @@ def priced(
     return price(receipt, usage, tier, Registry(config.load()))
 
 
-def of_table(table: str, model: str, **tokens: int) -> float:
-    return float(calc_price(Tokens(**tokens), model, provider_id=table).total_price)
-
-
 @pytest.mark.parametrize(
     ("provider", "table", "model"),
     [
@@ -57,7 +51,7 @@ def of_table(table: str, model: str, **tokens: int) -> float:
     ],
 )
 def test_the_tables_figure(provider: str, table: str, model: str) -> None:
-    figure = of_table(table, model, input_tokens=1_000, output_tokens=100, cache_read_tokens=400)
+    figure = table_price(table, model, input_tokens=1_000, output_tokens=100, cache_read_tokens=400)
     assert figure > 0
     assert priced(provider, model) == figure
 
@@ -72,7 +66,7 @@ def test_tokens_from_the_cache_cost_less() -> None:
 @pytest.mark.parametrize("count", [None, True, -1, 0, "400", 4.5, []])
 def test_a_count_that_is_none_counts_for_nothing(count: Any) -> None:
     usage = Usage(1_000, 100, 1_100, {"cached_tokens": count}, {"audio_tokens": count})
-    assert priced(usage=usage) == of_table(
+    assert priced(usage=usage) == table_price(
         "openai", "gpt-4o-2024-11-20", input_tokens=1_000, output_tokens=100
     )
 
@@ -80,8 +74,10 @@ def test_a_count_that_is_none_counts_for_nothing(count: Any) -> None:
 def test_audio_is_priced_as_audio() -> None:
     model = "gemini-3-flash-preview"
     usage = Usage(1_000, 100, 1_100, {"audio_tokens": 50})
-    figure = of_table("google", model, input_tokens=1_000, output_tokens=100, input_audio_tokens=50)
-    assert figure != of_table("google", model, input_tokens=1_000, output_tokens=100)
+    figure = table_price(
+        "google", model, input_tokens=1_000, output_tokens=100, input_audio_tokens=50
+    )
+    assert figure != table_price("google", model, input_tokens=1_000, output_tokens=100)
     assert priced("gemini", model, usage) == figure
 
 
@@ -175,7 +171,7 @@ TOKENS = {
     "total_tokens": 1_100,
     "prompt_tokens_details": {"cached_tokens": 400},
 }
-FIGURE = of_table(
+FIGURE = table_price(
     "openai", "gpt-4o-2024-11-20", input_tokens=1_000, output_tokens=100, cache_read_tokens=400
 )
 
@@ -196,7 +192,7 @@ def standing_in(
     model = PROVIDERS[provider].models["gpt-4o"][0]
     last = chunk(usage=TOKENS | said.pop("usage", {}), model=model) | said
     script = events(chunk("Hello", model=model), chunk(finish="stop", model=model), last, "[DONE]")
-    with Server(script, tls=tls(authority, host)) as server:
+    with Server(script, tls=server_tls(authority, host)) as server:
         proxy = Proxy(port=server.port)
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         yield server

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm_g4f.client import AsyncClient, Client
+from llm_g4f.client import Client
 from llm_g4f.errors import APITimeoutError, BadRequestError, G4FError, InvalidResponseError
 from llm_g4f.types import ChatCompletion
-from tests.adapter.test_models import Ask, ask
-from tests.conftest import Run
-from tests.routing.test_fallback import outcomes
+from tests.support.answers import outcomes, text_of
+from tests.support.commands import Run, run_python
+from tests.support.prompts import Ask
 from tests.support.server import (
     END,
     HANG,
@@ -36,9 +34,6 @@ from tests.support.server import (
     stream,
     whole,
 )
-from tests.test_client import run_python
-
-__all__ = ["ask"]
 
 Unknowing = Callable[..., Path]
 
@@ -87,13 +82,6 @@ def streamed(provider: str = "a", **params: Any) -> tuple[str, G4FError | None]:
     except G4FError as error:
         return text, error
     return text, None
-
-
-def text_of(answer: ChatCompletion) -> str | None:
-    return answer.choices[0].message.content
-
-
-# What is asked.
 
 
 def test_the_schema_is_asked_for_in_the_system_prompt(unknowing: Unknowing) -> None:
@@ -429,19 +417,6 @@ def test_silence_between_pieces_is_a_reason_to_ask_another(unknowing: Unknowing)
         unknowing(", timeout: 0.3", a=a)
         text, error = streamed()
     assert (text, type(error)) == ("", APITimeoutError)
-
-
-def test_cancelling_closes_the_connection(unknowing: Unknowing) -> None:
-    with Server([SSE_HEAD, framed(event(chunk('{"name'))), HANG]) as a:
-        unknowing(a=a)
-
-        async def main() -> None:
-            asked = AsyncClient("a").chat.completions.create("hi", response_format=form(SCHEMA))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asked, 0.3)
-            await asyncio.to_thread(a.wait_closed)
-
-        asyncio.run(main())
 
 
 # Through llm.

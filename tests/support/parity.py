@@ -1,6 +1,6 @@
 """How what ours tells of its answers differs from what llm's own gpt-4o tells: the whole list.
 
-An answer is what `faces.Face.take` notes.
+An answer is what `scenarios.Session.take` notes.
 """
 
 from __future__ import annotations

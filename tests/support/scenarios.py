@@ -1,6 +1,6 @@
-"""One scene, played alike with llm's sync and async models, streamed and whole.
+"""One scenario, played alike with llm's sync and async models, streamed and whole.
 
-A scene is a coroutine function that takes a `Face`; what its answers were is in `face.answers`.
+A scenario is a coroutine function that takes a `Session`; what its answers were is in `session.answers`.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ def _pieces(call: JSON) -> list[JSON]:
     ]
 
 
-def is_current(*pieces: str, **how: Any) -> Reply:
+def text_reply(*pieces: str, **how: Any) -> Reply:
     return Reply(pieces, **how)
 
 
-def asks_for(*calls: JSON, pieces: tuple[str, ...] = (), **how: Any) -> Reply:
+def tool_reply(*calls: JSON, pieces: tuple[str, ...] = (), **how: Any) -> Reply:
     """A reply that calls tools."""
     return Reply(pieces, calls, "tool_calls", **how)
 
@@ -104,8 +104,8 @@ def empty_log() -> bytes:
         return bytes(database.conn.serialize())
 
 
-class Face:
-    """A model as a scene sees it: nothing tells the scene whether it is sync or async. `log` is
+class Session:
+    """A model as a scenario sees it: nothing tells the scenario whether it is sync or async. `log` is
     a logs.db in memory."""
 
     def __init__(self, model: Any, *, streamed: bool) -> None:
@@ -161,22 +161,22 @@ class Face:
         return response
 
 
-Scene = Callable[[Face], Coroutine[Any, Any, Any]]
+Scenario = Callable[[Session], Coroutine[Any, Any, Any]]
 
 
-def play(scene: Scene, model: Any, *, streamed: bool = True) -> tuple[Any, list[JSON]]:
-    """Play a scene; what it returned, and what the answers told."""
-    with closing(Face(model, streamed=streamed)) as face:
-        return _play(scene, face), face.answers
+def play(scenario: Scenario, model: Any, *, streamed: bool = True) -> tuple[Any, list[JSON]]:
+    """Play a scenario; what it returned, and what the answers told."""
+    with closing(Session(model, streamed=streamed)) as session:
+        return _play(scenario, session), session.answers
 
 
-def _play(scene: Scene, face: Face) -> Any:
+def _play(scenario: Scenario, session: Session) -> Any:
     """With a sync model no event loop runs."""
-    if isinstance(face.model, (llm.AsyncModel, llm.AsyncKeyModel)):
-        return asyncio.run(scene(face))
-    coroutine = scene(face)
+    if isinstance(session.model, (llm.AsyncModel, llm.AsyncKeyModel)):
+        return asyncio.run(scenario(session))
+    coroutine = scenario(session)
     try:
         coroutine.send(None)
     except StopIteration as done:
         return done.value
-    raise AssertionError("a sync model let the scene wait")
+    raise AssertionError("a sync model let the scenario wait")

@@ -16,11 +16,12 @@ import asyncio
 import json
 import ssl
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from tests.support.waiting import wait_until
 
 
 class End(Enum):
@@ -97,12 +98,13 @@ class Server:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
+    def wait_requests(self, count: int = 1, seconds: float = 5.0) -> None:
+        """Wait until `count` requests have arrived. Raises AssertionError if they do not."""
+        wait_until(lambda: len(self.requests) >= count, seconds)
+
     def wait_closed(self, count: int = 1, seconds: float = 5.0) -> None:
-        """Wait until `count` connections have ended; AssertionError if they do not."""
-        limit = time.monotonic() + seconds
-        while self.closed < count:
-            assert time.monotonic() < limit, f"{self.closed} of {count} connections closed"
-            time.sleep(0.005)
+        """Wait until `count` connections have ended. Raises AssertionError if they do not."""
+        wait_until(lambda: self.closed >= count, seconds)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -1,0 +1,31 @@
+"""The environment of a test: its user directory, its transport."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_g4f.providers.catalogue import PROVIDERS
+
+KEY_VARIABLES = {
+    "OPENAI_BASE_URL",
+    *(name for row in PROVIDERS.values() for name in (*row.env_vars, *row.url_env_vars)),
+}
+
+
+def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `path` the user directory, and forget the keys, proxies and settings of the environment."""
+    monkeypatch.setenv("LLM_USER_PATH", str(path))
+    for name in list(os.environ):
+        if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
+            monkeypatch.delenv(name)
+
+
+def without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if httptools were not installed: httpx's own transport is used."""
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    for name in ("llm_g4f.http.http11", "llm_g4f.http.pool"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
