@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,10 @@ KEY_VARIABLES = {
 }
 
 without_syncing()
+
+# A shell's background jobs ignore Ctrl-C, and so does every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
