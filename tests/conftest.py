@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +33,10 @@ collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test
 """Its half a gigabyte and its many processes are for who installs the extra `ray` beside `test`."""
 
 without_syncing()
+
+# A shell's background jobs ignore Ctrl-C, and so does every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
