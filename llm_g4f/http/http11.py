@@ -209,12 +209,15 @@ class HTTP11Response:
             raise HttpParserError("an unexpected status")
         if len(b"".join(self._fields)) > MAX_OVERHEAD:
             raise HttpParserError("a head of more than 64 KiB")
-        names = b"\n%b\n" % b"\n".join(self._fields[::2]).lower()
-        chunked = b"\ntransfer-encoding\n" in names
-        if chunked and self.headers["transfer-encoding"].lower() != "chunked":
-            raise HttpParserError("an unsupported transfer encoding")
-        self._until_end = not chunked and b"\ncontent-length\n" not in names
-        self.is_encoded = b"\ncontent-encoding\n" in names
+        # Only these three are needed of most responses: the others are decoded on demand.
+        names = b"\n".join(self._fields[::2]).lower().split(b"\n")
+        chunked = b"transfer-encoding" in names
+        if chunked:
+            coding = self._fields[2 * names.index(b"transfer-encoding") + 1]
+            if coding.lower() != b"chunked" or names.count(b"transfer-encoding") > 1:
+                raise HttpParserError("an unsupported transfer encoding")
+        self._until_end = not chunked and b"content-length" not in names
+        self.is_encoded = b"content-encoding" in names
         self.status = status
         self._keeps_alive = connection.keeps_alive()
 
