@@ -25,11 +25,11 @@ G4FError                       provider, model, receipt, reason; a message a per
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from .receipt import Receipt
+
 
 __all__ = [
     "APIConnectionError",
@@ -54,7 +54,6 @@ __all__ = [
     "StreamError",
     "TruncatedStreamError",
     "UnprocessableEntityError",
-    "status_error",
 ]
 
 Reason = Literal[
@@ -87,25 +86,6 @@ Reason = Literal[
 ]
 """Why a provider did not answer, recognised once (`decoding.reasons`) and judged once
 (`routing.policy`)."""
-
-# C0 (but tab and newline), DEL and C1: a terminal may act on them. Bidirectional
-# controls reorder what a person reads. Lone surrogates cannot be written at all.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def clean(text: str, limit: int = 300) -> str:
-    """`text` made safe to print: at most `limit` characters, control characters escaped."""
-    text = text.strip()[: limit + 1]
-    if not (text.isascii() and text.isprintable()):
-        text = _CONTROL.sub(_escaped, text)
-    if len(text) > limit:
-        text = text[: limit - 1].rstrip() + "…"
-    return text
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
 
 
 class G4FError(Exception):
@@ -328,47 +308,3 @@ _REASON_BY_STATUS: dict[int, Reason] = {
     413: "too_large",
     **dict.fromkeys(range(300, 400), "redirect"),
 }
-
-_BY_STATUS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    413: BadRequestError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-
-
-def status_error(
-    status: int,
-    message: str,
-    *,
-    provider: str,
-    model: str,
-    detail: str = "",
-    code: str | None = None,
-    param: str | None = None,
-    request_id: str | None = None,
-    retry_after: float | None = None,
-    reason: Reason | None = None,
-) -> APIError:
-    """The error for HTTP `status`; `message` is for the person, `detail` and `code` are the provider's words."""
-    if status == 408:
-        return APITimeoutError(message, provider=provider, model=model)
-    kind = _BY_STATUS.get(status, InternalServerError if status >= 500 else APIStatusError)
-    if reason == "context_too_long":
-        kind = ContextLengthError
-    return kind(
-        message,
-        provider=provider,
-        model=model,
-        status_code=status,
-        code=code,
-        detail=clean(detail),
-        param=param,
-        request_id=request_id,
-        retry_after=retry_after,
-        reason=reason,
-    )

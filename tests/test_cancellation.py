@@ -21,9 +21,10 @@ import pytest
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.routing import policy
-from tests.support.commands import INTERRUPTIBLE
-from tests.support.forked import Fork, Forks
-from tests.support.server import (
+
+from .support.commands import INTERRUPTIBLE
+from .support.forked import Fork, Forks
+from .support.server import (
     HANG,
     SSE_HEAD,
     Endless,
@@ -36,7 +37,7 @@ from tests.support.server import (
     http,
     stream,
 )
-from tests.support.waiting import wait_until
+from .support.waiting import wait_until
 
 HEL = framed(event(chunk("Hel")))
 BUSY = http(503, {"error": {"message": "No."}})

@@ -21,8 +21,9 @@ from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.config.settings import provider_names
 from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-from tests.support.commands import STRICT, run_python
-from tests.support.server import (
+
+from .support.commands import STRICT, run_python
+from .support.server import (
     HANG,
     SSE_HEAD,
     Script,

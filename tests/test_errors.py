@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import llm_g4f
 from llm_g4f import errors
+from llm_g4f.decoding.error_messages import status_error
 from llm_g4f.decoding.reasons import reason_of
 from llm_g4f.errors import (
     APIConnectionError,
@@ -32,10 +33,9 @@ from llm_g4f.errors import (
     RateLimitError,
     TruncatedStreamError,
     UnprocessableEntityError,
-    clean,
-    status_error,
 )
 from llm_g4f.receipt import Attempt, Receipt
+from llm_g4f.safe_text import clean
 
 
 def drawn() -> dict[str, str | None]:
@@ -72,7 +72,7 @@ def test_the_tree_is_the_one_that_is_drawn() -> None:
 
 
 def test_every_error_is_public() -> None:
-    assert set(drawn()) | {"Reason", "status_error"} == set(errors.__all__)
+    assert set(drawn()) | {"Reason"} == set(errors.__all__)
     assert llm_g4f.errors is errors
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Run
-from tests.support.forked import AVAILABLE, COVERAGE, Forks
-from tests.support.server import Server, http, stream
+from .support.commands import Run
+from .support.forked import AVAILABLE, COVERAGE, Forks
+from .support.server import Server, http, stream
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="there are no forks here")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support import load
+from .support import load
 
 
 @pytest.mark.long

@@ -17,20 +17,11 @@ import pytest
 import trustme
 from pydantic import BaseModel
 
-from tests.support.builtin import builtin
-from tests.support.media import GIF, JPEG, PDF, PNG, WEBP
-from tests.support.parity import as_ours_tells, comparable, shared_json
-from tests.support.scenarios import (
-    JSON,
-    Reply,
-    Scenario,
-    Session,
-    now,
-    play,
-    text_reply,
-    tool_reply,
-)
-from tests.support.server import USAGE, Script, Server, call, chunk, completion, events, http
+from .support.builtin import builtin
+from .support.media import GIF, JPEG, PDF, PNG, WEBP
+from .support.parity import as_ours_tells, comparable, shared_json
+from .support.scenarios import JSON, Reply, Scenario, Session, now, play, text_reply, tool_reply
+from .support.server import USAGE, Script, Server, call, chunk, completion, events, http
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,10 @@ from llm.cli import load_conversation
 from pydantic import BaseModel
 
 from llm_g4f.adapter.models import G4F, AsyncG4F
-from tests.support.commands import closing_databases
-from tests.support.scenarios import Session, now, play, text_reply, tool_reply
-from tests.support.server import USAGE, Server, call
+
+from .support.commands import closing_databases
+from .support.scenarios import Session, now, play, text_reply, tool_reply
+from .support.server import USAGE, Server, call
 
 
 def model(kind: str) -> Any:

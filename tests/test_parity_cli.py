@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Run, llm_command
-from tests.support.media import PDF, PNG
-from tests.support.parity import as_ours_tells, comparable_log, shared_json
-from tests.support.scenarios import JSON, Reply, text_reply, tool_reply
-from tests.support.server import USAGE, Server, call, http
+from .support.commands import Run, llm_command
+from .support.media import PDF, PNG
+from .support.parity import as_ours_tells, comparable_log, shared_json
+from .support.scenarios import JSON, Reply, text_reply, tool_reply
+from .support.server import USAGE, Server, call, http
 
 FUNCTIONS = '''
 def weather(city: str) -> str:

@@ -15,11 +15,11 @@ import sqlite_utils
 from llm.cli import load_conversation
 from llm.migrations import migrate
 
-from tests.support.builtin import builtin
-from tests.support.commands import Run, closing_databases
-from tests.support.media import PNG
-from tests.support.scenarios import JSON, Scenario, Session, play, text_reply, tool_reply
-from tests.support.server import USAGE, Server, call, stream
+from .support.builtin import builtin
+from .support.commands import Run, closing_databases
+from .support.media import PNG
+from .support.scenarios import JSON, Scenario, Session, play, text_reply, tool_reply
+from .support.server import USAGE, Server, call, stream
 
 FUNCTIONS = '''
 def weather(city: str) -> str:

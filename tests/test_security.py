@@ -28,10 +28,11 @@ from llm_g4f.errors import APIStatusError, NoProviderError
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.routing.registry import Registry
-from tests.support.commands import Run
-from tests.support.hostile import TRICK, TRICKS, ask, invoke, is_tame
-from tests.support.proxy import Proxy
-from tests.support.server import (
+
+from .support.commands import Run
+from .support.hostile import TRICK, TRICKS, ask, invoke, is_tame
+from .support.proxy import Proxy
+from .support.server import (
     END,
     RESET,
     SSE_HEAD,
@@ -48,7 +49,7 @@ from tests.support.server import (
     stream,
     whole,
 )
-from tests.support.tls import server_tls
+from .support.tls import server_tls
 
 Write = Callable[[str], Path]
 

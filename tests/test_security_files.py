@@ -22,10 +22,11 @@ from llm_g4f.errors import ConfigError, RateLimitError
 from llm_g4f.local import weights
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.policy import LONGEST_COOLDOWN
-from tests.support.commands import Run
-from tests.support.hostile import TRICK, TRICKS, ask, invoke, is_tame
-from tests.support.package_index import GOOD, MODEL, Index
-from tests.support.server import Server, http, stream
+
+from .support.commands import Run
+from .support.hostile import TRICK, TRICKS, ask, invoke, is_tame
+from .support.package_index import GOOD, MODEL, Index
+from .support.server import Server, http, stream
 
 Write = Callable[[str], Path]
 

@@ -14,8 +14,9 @@ import pytest
 
 from llm_g4f import sync as portal_module
 from llm_g4f.sync import LoopThread, loop_thread
-from tests.support.commands import STRICT, run_python
-from tests.support.waiting import wait_until
+
+from .support.commands import STRICT, run_python
+from .support.waiting import wait_until
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from llm_g4f.types import (
     ToolCallDelta,
     Usage,
 )
-from tests.support.server import USAGE, chunk, completion
+
+from .support.server import USAGE, chunk, completion
 
 LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}]}
 DETAILS = {"prompt_tokens_details": {"cached_tokens": 3}}

@@ -20,17 +20,11 @@ from pydantic import ValidationError
 from ..asyncgen import ManagedAsyncGen
 from ..decoding.error_context import ErrorContext
 from ..decoding.text import whole
-from ..errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigError,
-    NoProviderError,
-    clean,
-)
+from ..errors import APIError, AuthenticationError, BadRequestError, ConfigError, NoProviderError
 from ..providers.base import Ineligible, Kind, Provider, Scope, Serving
 from ..providers.endpoint import is_same_model
 from ..request import ChatRequest, Secret
+from ..safe_text import clean
 from ..types import (
     JSON,
     ChatCompletionChunk,

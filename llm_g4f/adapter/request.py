@@ -16,8 +16,9 @@ from llm.parts import (
 
 from ..config.keys import named_key
 from ..config.settings import provider_names
-from ..errors import BadRequestError, clean
+from ..errors import BadRequestError
 from ..request import ChatRequest, schema_format
+from ..safe_text import clean
 from ..types import JSON
 from .options import Options
 

@@ -12,11 +12,12 @@ from llm.parts import (
 )
 from llm.utils import simplify_usage_dict
 
-from ..errors import InvalidResponseError, clean
+from ..errors import InvalidResponseError
 from ..receipt import Receipt
 from ..request import ChatRequest
 from ..routing.notices import announce, ending_of, notice_of
 from ..routing.registry import Registry
+from ..safe_text import clean
 from ..types import JSON, ChatCompletion, ChatCompletionChunk, ToolCall, ToolCallDelta, Usage
 from .request import METADATA
 

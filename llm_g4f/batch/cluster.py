@@ -22,8 +22,9 @@ from collections.abc import (
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..errors import ClusterError, clean
+from ..errors import ClusterError
 from ..routing.notices import announce
+from ..safe_text import clean
 from ..settings import DEFAULT_MODEL, Settings
 from .engine import CONCURRENCY, NOTICES, Results, Rows
 from .ray_session import IN_CLUSTER, RaySession, cluster_failure

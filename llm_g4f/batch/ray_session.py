@@ -17,7 +17,8 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ClusterError, clean
+from ..errors import ClusterError
+from ..safe_text import clean
 
 if TYPE_CHECKING:
     from .ray_actors import AnsweredBlock, NumberedRow

@@ -16,7 +16,7 @@ from typing import Literal, cast, get_args
 
 from msgspec import Struct
 
-from ..errors import clean
+from ..safe_text import clean
 from ..types import JSON
 from ..worker_thread import WorkerThread
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import clean
+from ..safe_text import clean
 
 if TYPE_CHECKING:
     from .log_stats import Series, Stats

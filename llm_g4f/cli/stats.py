@@ -115,7 +115,7 @@ def stats(
 
 
 def _print(stats: Stats) -> None:
-    from ..errors import clean
+    from ..safe_text import clean
     from . import table
 
     assert stats.span is not None

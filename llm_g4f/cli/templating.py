@@ -14,8 +14,8 @@ import click
 
 from ..adapter.options import Options
 from ..batch.rows import ROUTING, ROW_PARAMETERS, TEXTS, invalid_row
-from ..errors import clean
 from ..request import schema_format
+from ..safe_text import clean
 from ..settings import Settings
 from ..types import JSON
 

@@ -16,14 +16,9 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import DecodeError, Meta, Struct
 from msgspec.json import Decoder
 
-from ..errors import InvalidResponseError, clean
-from ..types import (
-    JSON,
-    ChatCompletionChunk,
-    ChoiceDelta,
-    ChunkChoice,
-    Usage,
-)
+from ..errors import InvalidResponseError
+from ..safe_text import clean
+from ..types import JSON, ChatCompletionChunk, ChoiceDelta, ChunkChoice, Usage
 from .text import _thinking_of, text_of, whole
 from .think_tags import ThinkTags
 from .tool_calls import ToolCallAssembler

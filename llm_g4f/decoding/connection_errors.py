@@ -7,13 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from ..errors import (
-    APIConnectionError,
-    APITimeoutError,
-    Reason,
-    TruncatedStreamError,
-    clean,
-)
+from ..errors import APIConnectionError, APITimeoutError, Reason, TruncatedStreamError
 from ..http.types import (
     ConnectionBroken,
     ConnectTimeout,
@@ -23,6 +17,7 @@ from ..http.types import (
     ProxyUnreachable,
     ProxyUnusable,
 )
+from ..safe_text import clean
 from .error_context import ErrorContext
 
 

@@ -8,7 +8,22 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..errors import APIError, Reason, clean, status_error
+from ..errors import (
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    ContextLengthError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    Reason,
+    UnprocessableEntityError,
+)
+from ..safe_text import clean
 from .connection_errors import proxy_error
 from .error_bodies import Detail, detail_of
 from .error_context import ErrorContext
@@ -143,3 +158,48 @@ def _rate_limit(failure: _Failure) -> str:
     wait = failure.retry_after
     advice = f"Try again in {math.ceil(wait)} s." if wait else "Try again later."
     return f"{provider} limits requests now (HTTP 429){quoted}. {advice}"
+
+
+_BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: BadRequestError,
+    422: UnprocessableEntityError,
+    429: RateLimitError,
+}
+
+
+def status_error(
+    status: int,
+    message: str,
+    *,
+    provider: str,
+    model: str,
+    detail: str = "",
+    code: str | None = None,
+    param: str | None = None,
+    request_id: str | None = None,
+    retry_after: float | None = None,
+    reason: Reason | None = None,
+) -> APIError:
+    """The error for HTTP `status`; `message` is for the person, `detail` and `code` are the provider's words."""
+    if status == 408:
+        return APITimeoutError(message, provider=provider, model=model)
+    kind = _BY_STATUS.get(status, InternalServerError if status >= 500 else APIStatusError)
+    if reason == "context_too_long":
+        kind = ContextLengthError
+    return kind(
+        message,
+        provider=provider,
+        model=model,
+        status_code=status,
+        code=code,
+        detail=clean(detail),
+        param=param,
+        request_id=request_id,
+        retry_after=retry_after,
+        reason=reason,
+    )

@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..types import (
-    JSON,
-    Function,
-    ToolCallDelta,
-)
+from ..types import JSON, Function, ToolCallDelta
 from .text import whole
 
 

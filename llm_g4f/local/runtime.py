@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import clean
+from ..safe_text import clean
 from .weights import Weights, WeightsError, fetch, find, set_damaged_aside
 
 CONTEXT = 4096

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from ..config.files import atomic_write, set_aside, user_dir
-from ..errors import clean
+from ..safe_text import clean
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar

@@ -18,10 +18,11 @@ from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import http_error
 from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
-from ..errors import APIError, BadRequestError, InvalidResponseError, clean
+from ..errors import APIError, BadRequestError, InvalidResponseError
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
 from ..request import ChatRequest, Need, Secret
+from ..safe_text import clean
 from ..types import JSON, ChatCompletionChunk
 from ..version import __version__
 from . import quirks

@@ -6,18 +6,12 @@ import asyncio
 from typing import Any, Literal
 
 from ..accumulator import Accumulator
-from ..errors import (
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    InvalidResponseError,
-    StreamError,
-    clean,
-)
+from ..errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError, StreamError
 from ..providers.base import ChunkStream, OpenStream, open_stream
 from ..providers.endpoint import is_same_model
 from ..receipt import Receipt
 from ..request import ChatRequest
+from ..safe_text import clean
 from ..types import ChatCompletionChunk, Chunks
 from . import policy
 from .route import Candidate

@@ -85,9 +85,7 @@ def known_endpoint(
     found = key or _key(spec, settings, path, any_variable=enabled or named)
     if isinstance(found, Ineligible):
         return found
-    key_hint = _key_hint(
-        spec.aliases[0] if spec.aliases else None, spec.env_vars[0] if spec.env_vars else None
-    )
+    key_hint = _key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
     if found is None and spec.kind == "keyed":
         return Ineligible(f"no key: {key_hint}", "no_key")
     served, no_model_reason = _served(spec, model, day, gone)

@@ -13,9 +13,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..accumulator import Accumulator
-from ..errors import BadRequestError, InvalidResponseError, clean
+from ..errors import BadRequestError, InvalidResponseError
 from ..providers.base import ChunkStream, OpenStream, Provider, ServedModel, open_stream
 from ..request import ChatRequest
+from ..safe_text import clean
 from ..types import JSON, ChatCompletionMessage, Choice, Chunks
 
 

@@ -31,10 +31,11 @@ from llm_g4f.errors import (
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionMessage, ToolCall
-from tests.support.answers import outcomes, streamed, text_of
-from tests.support.commands import Run, failed, g4f, ok, run_python
-from tests.support.prompts import Ask
-from tests.support.server import Server, stream, whole
+
+from ..support.answers import outcomes, streamed, text_of
+from ..support.commands import Run, failed, g4f, ok, run_python
+from ..support.prompts import Ask
+from ..support.server import Server, stream, whole
 
 Pieces = Iterator[str | StreamEvent]
 Answering = Callable[[llm.Prompt, Any], Pieces]

@@ -11,8 +11,8 @@ import llm
 import pytest
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
-from tests.support.media import MP3, PDF, PNG, WAV
-from tests.support.server import Server, call, calls, chunk, events, stream
+from ..support.media import MP3, PDF, PNG, WAV
+from ..support.server import Server, call, calls, chunk, events, stream
 
 
 @pytest.fixture

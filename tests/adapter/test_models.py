@@ -15,8 +15,9 @@ import pytest
 from llm.parts import ReasoningPart
 
 from llm_g4f.adapter.models import G4F, AsyncG4F
-from tests.support.prompts import Ask, ask_sync
-from tests.support.server import (
+
+from ..support.prompts import Ask, ask_sync
+from ..support.server import (
     CLOSE,
     HANG,
     RESET,

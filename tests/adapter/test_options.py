@@ -10,9 +10,10 @@ import pydantic
 import pytest
 
 from llm_g4f.adapter.options import Options
-from tests.support.builtin import builtin
-from tests.support.commands import Run
-from tests.support.server import HANG, Server, stream
+
+from ..support.builtin import builtin
+from ..support.commands import Run
+from ..support.server import HANG, Server, stream
 
 OWN = {"provider", "exact", "timeout", "reasoning_effort"}
 

@@ -18,8 +18,9 @@ from llm.plugins import load_plugins, pm
 from llm_g4f.adapter.models import G4F, AsyncG4F
 from llm_g4f.adapter.registration import register_all
 from llm_g4f.providers.model_ids import MODELS, OPEN_MODELS
-from tests.support.commands import Run
-from tests.support.server import Server, stream
+
+from ..support.commands import Run
+from ..support.server import Server, stream
 
 OURS = tuple(MODELS)
 OPEN = [(f"g4f/{name}", "G4F", [name]) for name in OPEN_MODELS]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.batch import (
+from ..support.batch import (
     asked,
     batch,
     has_lines,
@@ -31,9 +31,9 @@ from tests.support.batch import (
     texts,
     write,
 )
-from tests.support.environment import live_at
-from tests.support.server import HANG, Script, Server, http, whole
-from tests.support.waiting import wait_until
+from ..support.environment import live_at
+from ..support.server import HANG, Script, Server, http, whole
+from ..support.waiting import wait_until
 
 CANARY = "sk-canary-7f3a91"
 

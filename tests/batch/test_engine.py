@@ -13,7 +13,8 @@ from openai.types.chat import ChatCompletion
 
 from llm_g4f.batch import Result, run
 from llm_g4f.errors import BadRequestError, NoProviderError
-from tests.support.server import HANG, Server, call, calls, http, whole
+
+from ..support.server import HANG, Server, call, calls, http, whole
 
 Endpoints = Callable[..., Path]
 

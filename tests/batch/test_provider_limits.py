@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from llm_g4f.batch.adaptive_rate import FIRST_WINDOW, MAX_PAUSE, AdaptiveRate
 from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config.settings import Config
-from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, status_error
+from llm_g4f.decoding.error_messages import status_error
+from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError
 from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest, Secret
@@ -32,9 +33,10 @@ from llm_g4f.routing.policy import LONGEST_COOLDOWN
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Candidate, equally_exact
 from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
-from tests.support import batch_limits, clock
-from tests.support.batch_limits import Bucket, Scenario
-from tests.support.registry import GivenProviders
+
+from ..support import batch_limits, clock
+from ..support.batch_limits import Bucket, Scenario
+from ..support.registry import GivenProviders
 
 # What a provider takes, in made-up time.
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from llm_g4f.batch import readers
 from llm_g4f.batch.readers import FORMATS, Format, Row, detect, read, read_in_thread
-from tests.support.server import split
+
+from ..support.server import split
 
 SIZES = (1, 3, 7, 1 << 16)
 

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from llm_g4f.batch.results_file import ResultsFile
-from tests.support.batch import (
+
+from ..support.batch import (
     asked,
     batch,
     has_lines,
@@ -32,10 +33,10 @@ from tests.support.batch import (
     texts,
     write,
 )
-from tests.support.commands import Run, g4f
-from tests.support.prices import table_price
-from tests.support.server import HANG, Server, http, whole
-from tests.support.waiting import wait_until
+from ..support.commands import Run, g4f
+from ..support.prices import table_price
+from ..support.server import HANG, Server, http, whole
+from ..support.waiting import wait_until
 
 Endpoints = Callable[..., Path]
 

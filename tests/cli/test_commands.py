@@ -13,8 +13,9 @@ from click.testing import Result
 
 from llm_g4f.local import weights
 from llm_g4f.providers.catalogue import PROVIDERS
-from tests.support.commands import Run, failed, g4f, ok
-from tests.support.server import Server, http, stream
+
+from ..support.commands import Run, failed, g4f, ok
+from ..support.server import Server, http, stream
 
 OPENAI_LEFT_OUT = (
     '-  openai: no key: set it with "llm keys set openai" or the environment variable'

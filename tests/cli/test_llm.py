@@ -13,18 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.commands import Run, llm_command
-from tests.support.server import (
-    CLOSE,
-    SSE_HEAD,
-    Server,
-    chunk,
-    event,
-    events,
-    framed,
-    http,
-    stream,
-)
+from ..support.commands import Run, llm_command
+from ..support.server import CLOSE, SSE_HEAD, Server, chunk, event, events, framed, http, stream
 
 NOTICE = (
     "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute."

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from llm_g4f.providers.catalogue import PROVIDERS
-from tests.support.server import Server, http, stream
+
+from ..support.server import Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[[str], Path]

@@ -24,10 +24,11 @@ import sqlite_utils
 
 from llm_g4f.cli import chart, log_stats
 from llm_g4f.cli.plot import COLOURS, OTHERS, figure
-from tests.support.commands import Run, failed, g4f, ok
-from tests.support.scenarios import empty_log
-from tests.support.server import END as BODY_END
-from tests.support.server import SSE_HEAD, Script, Server, chunk, event, framed, http, whole
+
+from ..support.commands import Run, failed, g4f, ok
+from ..support.scenarios import empty_log
+from ..support.server import END as BODY_END
+from ..support.server import SSE_HEAD, Script, Server, chunk, event, framed, http, whole
 
 JSON = dict[str, Any]
 

@@ -16,8 +16,9 @@ from llm_g4f.decoding.chunks import ChunkReader
 from llm_g4f.decoding.text import parse_json, text_of, whole
 from llm_g4f.errors import InvalidResponseError
 from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ToolCall
-from tests.support.server import chunk, completion
-from tests.support.strategies import chunks_like, fragmented, mostly, texts, tool_chunk, values
+
+from ..support.server import chunk, completion
+from ..support.strategies import chunks_like, fragmented, mostly, texts, tool_chunk, values
 
 
 def read(*values: Any, choices: int = 1) -> list[ChatCompletionChunk]:

@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 from llm_g4f.decoding.error_context import ErrorContext
 from llm_g4f.decoding.error_messages import error_in_body, http_error
-from llm_g4f.errors import (
-    APIStatusError,
-    InternalServerError,
-)
+from llm_g4f.errors import APIStatusError, InternalServerError
 
 CONTEXT = ErrorContext("a", "m", "https://a.example", 'set it with "llm keys set a"')
 

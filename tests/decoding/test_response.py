@@ -16,7 +16,8 @@ from llm_g4f import AsyncClient
 from llm_g4f.errors import APIError, TruncatedStreamError
 from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
-from tests.support.server import (
+
+from ..support.server import (
     CLOSE,
     END,
     RESET,
@@ -29,7 +30,7 @@ from tests.support.server import (
     framed,
     http,
 )
-from tests.support.strategies import chunks_like, fragmented, tool_chunk, values
+from ..support.strategies import chunks_like, fragmented, tool_chunk, values
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,8 @@ from llm_g4f.accumulator import Accumulator
 from llm_g4f.client import Client
 from llm_g4f.decoding.chunks import ChunkReader
 from llm_g4f.decoding.think_tags import ThinkTags
-from tests.support.server import Script, Server, chunk, completion, events, http
+
+from ..support.server import Script, Server, chunk, completion, events, http
 
 
 def parted(pieces: Sequence[str]) -> tuple[str, str]:

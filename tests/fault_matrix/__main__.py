@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault_matrix.faults import (
+from ..support.environment import live_at, without_httptools
+from ..support.server import End, Endless, Script
+from .faults import (
     ALONE,
     FOLLOWED,
     TRANSPORTS,
@@ -24,11 +26,9 @@ from tests.fault_matrix.faults import (
     short_waits,
     typical,
 )
-from tests.fault_matrix.messages import Message, write_messages
-from tests.fault_matrix.request_errors import REQUEST_ERRORS, error_of
-from tests.fault_matrix.rows import SECTIONS
-from tests.support.environment import live_at, without_httptools
-from tests.support.server import End, Endless, Script
+from .messages import Message, write_messages
+from .request_errors import REQUEST_ERRORS, error_of
+from .rows import SECTIONS
 
 
 def does(fault: Fault) -> str:

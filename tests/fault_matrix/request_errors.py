@@ -23,8 +23,9 @@ from llm_g4f.errors import (
     NotFoundError,
     RateLimitError,
 )
-from tests.fault_matrix.rows import no
-from tests.support.server import Script, Server, http, whole
+
+from ..support.server import Script, Server, http, whole
+from .rows import no
 
 IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}

@@ -28,20 +28,8 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     UnprocessableEntityError,
 )
-from tests.fault_matrix.faults import (
-    EITHER,
-    PROXY_REFUSAL,
-    Fault,
-    Policy,
-    encrypted,
-    overrun,
-    plain_to_tls,
-    proxied,
-    refused,
-    tls_to_plain,
-    unresolvable,
-)
-from tests.support.server import (
+
+from ..support.server import (
     CLOSE,
     END,
     HALF,
@@ -61,6 +49,19 @@ from tests.support.server import (
     split,
     stream,
     whole,
+)
+from .faults import (
+    EITHER,
+    PROXY_REFUSAL,
+    Fault,
+    Policy,
+    encrypted,
+    overrun,
+    plain_to_tls,
+    proxied,
+    refused,
+    tls_to_plain,
+    unresolvable,
 )
 
 A, S, N, R, K = Policy

@@ -29,8 +29,9 @@ from llm_g4f.http.types import (
     Unsendable,
     parse_url,
 )
-from tests.support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
-from tests.support.tls import client_tls, server_tls
+
+from ..support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
+from ..support.tls import client_tls, server_tls
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

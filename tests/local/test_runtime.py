@@ -23,8 +23,9 @@ from llm_g4f.local import runtime, weights
 from llm_g4f.local.weights import WeightsError
 from llm_g4f.sync import loop_thread
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-from tests.support.commands import STRICT, run_python
-from tests.support.waiting import wait_until
+
+from ..support.commands import STRICT, run_python
+from ..support.waiting import wait_until
 
 MODEL = "smollm2-135m-instruct"
 

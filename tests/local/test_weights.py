@@ -20,8 +20,9 @@ import pytest
 from llm_g4f.local import runtime, weights
 from llm_g4f.local.weights import Weights, WeightsError
 from llm_g4f.providers import embedded
-from tests.support.package_index import GOOD, MODEL, WHEEL, Index, wheel_of
-from tests.support.server import HANG, Script, Server, http
+
+from ..support.package_index import GOOD, MODEL, WHEEL, Index, wheel_of
+from ..support.server import HANG, Script, Server, http
 
 
 @pytest.fixture(autouse=True)

@@ -29,8 +29,9 @@ from llm_g4f.providers.endpoint import Endpoint, is_same_model
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.types import ChatCompletion
 from llm_g4f.version import __version__
-from tests.support.answers import text_of
-from tests.support.server import (
+
+from ..support.answers import text_of
+from ..support.server import (
     END,
     RESET,
     SSE_HEAD,

@@ -13,7 +13,8 @@ import pytest
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import ConfigError
 from llm_g4f.providers.quirks import QUIRKS
-from tests.support.server import Server, chunk, events, stream, whole
+
+from ..support.server import Server, chunk, events, stream, whole
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}

@@ -17,7 +17,8 @@ import pytest
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import G4FError, NoProviderError
 from llm_g4f.providers.catalogue import PROVIDERS
-from tests.support.server import RESET, Script, Server, events, http, stream, whole
+
+from ..support.server import RESET, Script, Server, events, http, stream, whole
 
 Write = Callable[[str], Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

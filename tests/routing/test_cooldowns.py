@@ -26,7 +26,8 @@ from llm_g4f.errors import (
 )
 from llm_g4f.routing.cooldowns import Cooldowns, key_of
 from llm_g4f.routing.policy import cooldown_of
-from tests.support.server import Server, http, stream, whole
+
+from ..support.server import Server, http, stream, whole
 
 FILE = "g4f-health.json"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")

@@ -21,8 +21,9 @@ from llm_g4f.errors import (
 )
 from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
-from tests.support.answers import outcomes, streamed, text_of
-from tests.support.server import (
+
+from ..support.answers import outcomes, streamed, text_of
+from ..support.server import (
     CLOSE,
     HANG,
     SSE_HEAD,

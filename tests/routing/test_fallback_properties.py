@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from llm_g4f.config.settings import Config, ProviderConfig
+from llm_g4f.decoding.error_messages import status_error
 from llm_g4f.errors import (
     APIConnectionError,
     APIError,
@@ -29,7 +30,6 @@ from llm_g4f.errors import (
     PermissionDeniedError,
     StreamError,
     TruncatedStreamError,
-    status_error,
 )
 from llm_g4f.providers.base import Ineligible, Kind, Scope, Serving
 from llm_g4f.providers.catalogue import PROVIDERS
@@ -50,8 +50,9 @@ from llm_g4f.types import (
     ToolCallDelta,
     Usage,
 )
-from tests.support import clock
-from tests.support.registry import GivenProviders
+
+from ..support import clock
+from ..support.registry import GivenProviders
 
 STATUSES = (302, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 503, 529)
 NAMES = "abcdefg"

@@ -13,7 +13,8 @@ import pytest
 from llm_g4f.client import AsyncClient
 from llm_g4f.receipt import Attempt, Receipt
 from llm_g4f.routing.notices import announce, ending_of, notice_of
-from tests.support.server import Server, http, stream, whole
+
+from ..support.server import Server, http, stream, whole
 
 SHOWS_WHY = ' "llm g4f route gpt-4o" shows why.'
 

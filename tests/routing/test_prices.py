@@ -18,12 +18,13 @@ from llm_g4f.receipt import Receipt
 from llm_g4f.routing.prices import has_table, price
 from llm_g4f.routing.registry import Registry
 from llm_g4f.types import Usage
-from tests.support.commands import Run
-from tests.support.prices import table_price
-from tests.support.prompts import Ask
-from tests.support.proxy import Proxy
-from tests.support.server import Server, chunk, events
-from tests.support.tls import server_tls
+
+from ..support.commands import Run
+from ..support.prices import table_price
+from ..support.prompts import Ask
+from ..support.proxy import Proxy
+from ..support.server import Server, chunk, events
+from ..support.tls import server_tls
 
 Write = Callable[[str], Path]
 

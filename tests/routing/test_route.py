@@ -19,7 +19,8 @@ from llm_g4f.providers.endpoint import Endpoint
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Route, no_provider_error, resolve_route
-from tests.support.server import Server, whole
+
+from ..support.server import Server, whole
 
 Write = Callable[[str], Path]
 

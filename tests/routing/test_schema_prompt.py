@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from llm_g4f.client import Client
 from llm_g4f.errors import APITimeoutError, BadRequestError, G4FError, InvalidResponseError
 from llm_g4f.types import ChatCompletion
-from tests.support.answers import outcomes, text_of
-from tests.support.commands import Run, run_python
-from tests.support.prompts import Ask
-from tests.support.server import (
+
+from ..support.answers import outcomes, text_of
+from ..support.commands import Run, run_python
+from ..support.prompts import Ask
+from ..support.server import (
     END,
     HANG,
     SSE_HEAD,

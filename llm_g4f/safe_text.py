@@ -1,0 +1,24 @@
+"""Text from outside, made safe to print."""
+
+from __future__ import annotations
+
+import re
+
+# C0 (but tab and newline), DEL and C1: a terminal may act on them. Bidirectional
+# controls reorder what a person reads. Lone surrogates cannot be written at all.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str, limit: int = 300) -> str:
+    """`text` made safe to print: at most `limit` characters, control characters escaped."""
+    text = text.strip()[: limit + 1]
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub(_escaped, text)
+    if len(text) > limit:
+        text = text[: limit - 1].rstrip() + "…"
+    return text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
