@@ -99,22 +99,8 @@ class LoopThread:
         done = threading.Event()
         tasks: list[asyncio.Task[None]] = []
 
-        async def dispatch() -> None:
-            error: BaseException | None = None
-            async with contextlib.aclosing(source()) as stream:
-                try:
-                    async for item in stream:
-                        items.put(item)
-                        if items.qsize() > _MAX_QUEUED:
-                            room.clear()
-                            await room.wait()
-                except BaseException as caught:  # noqa: BLE001 (raised to the consumer)
-                    error = caught
-            if not self._exiting:
-                items.put(_End(error))
-
         def start() -> None:
-            tasks.append(self._loop.create_task(dispatch()))
+            tasks.append(self._loop.create_task(self._produce(source, items, room)))
             tasks[0].add_done_callback(lambda _: done.set())
 
         self._loop.call_soon_threadsafe(start)
@@ -133,6 +119,26 @@ class LoopThread:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (the task may not exist yet)
                     done.wait(_CLEANUP_TIMEOUT)
+
+    async def _produce(
+        self,
+        source: Callable[[], ClosableIterator[Any]],
+        items: queue.SimpleQueue[Any],
+        room: asyncio.Event,
+    ) -> None:
+        """Put the items of `source()`, then how it ended, into the queue of a consumer."""
+        error: BaseException | None = None
+        async with contextlib.aclosing(source()) as stream:
+            try:
+                async for item in stream:
+                    items.put(item)
+                    if items.qsize() > _MAX_QUEUED:
+                        room.clear()
+                        await room.wait()
+            except BaseException as caught:  # noqa: BLE001 (raised to the consumer)
+                error = caught
+        if not self._exiting:
+            items.put(_End(error))
 
 
 def _take(items: queue.SimpleQueue[Any]) -> Any:
