@@ -94,9 +94,9 @@ def test_a_client_does_not_load_llms_plugins(user_path: Path) -> None:
     code = (
         "import sys\n"
         "from llm_g4f import config\n"
-        "from llm_g4f.routing.registry import Source\n"
+        "from llm_g4f.routing.registry import Registry\n"
         "config.find_key(('openai',), ())\n"
-        "Source(config.load()).names()\n"
+        "Registry(config.load()).names()\n"
         "print('llm' in sys.modules, 'openai' in sys.modules)\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -68,11 +68,11 @@ class _Shared:
         from .. import config
         from ..routing.fallback import stream as stream_route
         from ..routing.registry import Registry
-        from .request import previous_metadata, to_request
+        from .request import previous_metadata, prompt_to_request
         from .response_writer import ResponseWriter
 
         before = previous_metadata(prompt)
-        request = to_request(self.requested, prompt, before, stream, key)
+        request = prompt_to_request(self.requested, prompt, before, stream, key)
         registry = Registry(config.load())
         turn = ResponseWriter(request, response, before, registry)
         return turn, lambda: stream_route(request, registry)

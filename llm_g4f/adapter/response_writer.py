@@ -19,7 +19,7 @@ from ..request import ChatRequest
 from ..routing.notices import announce, ending_of, notice_of
 from ..routing.registry import Registry
 from ..types import JSON, ChatCompletionChunk, ToolCall
-from .request import METADATA
+from .messages import METADATA
 
 
 def _arguments(call: ToolCall) -> JSON:
