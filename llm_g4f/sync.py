@@ -86,26 +86,12 @@ class LoopThread:
     def stream(self, source: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
         """The items of `source()`, as they come. Closing this generator closes the source."""
         items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        room = asyncio.Event()
+        has_space = asyncio.Event()
         done = threading.Event()
         tasks: list[asyncio.Task[None]] = []
 
-        async def dispatch() -> None:
-            error: BaseException | None = None
-            async with contextlib.aclosing(source()) as stream:
-                try:
-                    async for item in stream:
-                        items.put(item)
-                        if items.qsize() > _MAX_QUEUED:
-                            room.clear()
-                            await room.wait()
-                except BaseException as caught:  # noqa: BLE001 (raised to the consumer)
-                    error = caught
-            if not self._exiting:
-                items.put(_End(error))
-
         def start() -> None:
-            tasks.append(self._loop.create_task(dispatch()))
+            tasks.append(self._loop.create_task(self._dispatch(source, items, has_space)))
             tasks[0].add_done_callback(lambda _: done.set())
 
         self._loop.call_soon_threadsafe(start)
@@ -117,13 +103,33 @@ class LoopThread:
                         raise item.error
                     return
                 if items.qsize() == _MAX_QUEUED // 2:
-                    self._loop.call_soon_threadsafe(room.set)
+                    self._loop.call_soon_threadsafe(has_space.set)
                 yield item
         finally:
             if not done.is_set() and self._process == os.getpid():
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (the task may not exist yet)
                     done.wait(_CLEANUP_TIMEOUT)
+
+    async def _dispatch(
+        self,
+        source: Callable[[], AsyncGenerator[T, None]],
+        items: queue.SimpleQueue[Any],
+        has_space: asyncio.Event,
+    ) -> None:
+        """Put the items of `source()` into the queue, and `_End` after them."""
+        error: BaseException | None = None
+        async with contextlib.aclosing(source()) as stream:
+            try:
+                async for item in stream:
+                    items.put(item)
+                    if items.qsize() > _MAX_QUEUED:
+                        has_space.clear()
+                        await has_space.wait()
+            except BaseException as caught:  # noqa: BLE001 (raised to the consumer)
+                error = caught
+        if not self._exiting:
+            items.put(_End(error))
 
 
 def _take(items: queue.SimpleQueue[Any]) -> Any:
