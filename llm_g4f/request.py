@@ -1,4 +1,4 @@
-"""A chat request, before a provider is chosen, and what its parameters mean."""
+"""A chat request, before a provider is chosen, and the parameters that it may have."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 Need = Literal["images", "audio", "files", "tools", "schema"]
-"""A capability that a request needs of a model, beyond text."""
+"""A capability that a request needs of a model, besides text."""
 
 SAMPLING = (
     *("temperature", "top_p", "frequency_penalty", "presence_penalty"),
     *("logprobs", "top_logprobs", "logit_bias"),
 )
-"""The parameters that choose among tokens, or show the choice."""
+"""The parameters that control or report the choice of tokens."""
 
 _TEXT = (
     *("reasoning_effort", "verbosity", "service_tier", "stop", "user"),
@@ -43,7 +43,8 @@ completion", and `CompletionCreateParamsBase` of openai 3.57."""
 
 
 class Secret:
-    """A key that no repr, log or traceback shows. `reveal()` is for the Authorization header alone."""
+    """An API key, hidden in its repr, and so in logs and tracebacks. `reveal()` is only for the
+    header that sends it."""
 
     __slots__ = ("_forms", "_value")
 
@@ -122,8 +123,8 @@ def json_schema_of(params: JSON) -> JSON | None:
     is missing from a response_format of this type; None for another type or none."""
     if _format_type(params) != "json_schema":
         return None
-    given = params["response_format"].get("json_schema")
-    return given if isinstance(given, dict) else {}
+    json_schema = params["response_format"].get("json_schema")
+    return json_schema if isinstance(json_schema, dict) else {}
 
 
 def schema_format(schema: Any) -> JSON:

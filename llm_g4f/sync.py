@@ -95,12 +95,12 @@ class LoopThread:
     def stream(self, source: Callable[[], ClosableIterator[T]]) -> Generator[T, None, None]:
         """The items of `source()`, as they come. Closing this generator closes the source."""
         items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        room = asyncio.Event()
+        has_space = asyncio.Event()
         done = threading.Event()
         tasks: list[asyncio.Task[None]] = []
 
         def start() -> None:
-            tasks.append(self._loop.create_task(self._produce(source, items, room)))
+            tasks.append(self._loop.create_task(self._dispatch(source, items, has_space)))
             tasks[0].add_done_callback(lambda _: done.set())
 
         self._loop.call_soon_threadsafe(start)
@@ -112,7 +112,7 @@ class LoopThread:
                         raise item.error
                     return
                 if items.qsize() == _MAX_QUEUED // 2:
-                    self._loop.call_soon_threadsafe(room.set)
+                    self._loop.call_soon_threadsafe(has_space.set)
                 yield item
         finally:
             if not done.is_set() and self._process == os.getpid():
@@ -120,21 +120,21 @@ class LoopThread:
                     self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (the task may not exist yet)
                     done.wait(_CLEANUP_TIMEOUT)
 
-    async def _produce(
+    async def _dispatch(
         self,
         source: Callable[[], ClosableIterator[Any]],
         items: queue.SimpleQueue[Any],
-        room: asyncio.Event,
+        has_space: asyncio.Event,
     ) -> None:
-        """Put the items of `source()`, then how it ended, into the queue of a consumer."""
+        """Put the items of `source()` into the queue, and `_End` after them."""
         error: BaseException | None = None
         async with contextlib.aclosing(source()) as stream:
             try:
                 async for item in stream:
                     items.put(item)
                     if items.qsize() > _MAX_QUEUED:
-                        room.clear()
-                        await room.wait()
+                        has_space.clear()
+                        await has_space.wait()
             except BaseException as caught:  # noqa: BLE001 (raised to the consumer)
                 error = caught
         if not self._exiting:

@@ -1,7 +1,7 @@
-"""Any other llm model as a provider: `llm:MODEL_ID` in a route or in `-o provider`.
+"""Other plugins' llm models as providers: `llm:MODEL_ID` in a route or in `-o provider`.
 
-It is asked with the same messages, tools, schema and those options that it has. Signatures of
-its reasoning are not carried over to the next turn: a chat request has no place for them.
+Such a model gets the same messages, tools and schema, and the options that it has. The signatures
+of its reasoning are lost between turns: a chat request has no field for them.
 """
 
 from __future__ import annotations
@@ -35,38 +35,37 @@ from ..types import (
     Usage,
 )
 from ..worker_thread import WorkerThread
-from .messages import _attached_types, llm_messages, this_turn, to_tool
+from .messages import attachment_types, llm_messages, llm_tool, prompt_arguments
 from .models import G4F, AsyncG4F
 
-_APART = frozenset({"tools", "response_format", "stream_options", "n"})
-"""Parameters that are no options of llm's."""
+_NOT_OPTIONS = frozenset({"tools", "response_format", "stream_options", "n"})
+"""Parameters that reach an llm model otherwise than as options, or that it does not need."""
 
 
 def member(name: str) -> Provider:
-    """The provider `llm:id`, the model with that id or alias. Raises `ConfigError`, `NoProviderError`."""
-    model = _found(name)
+    """The provider `name`, "llm:" and a model's id or alias. Raises `ConfigError` for one of our own
+    models, and `NoProviderError` for an unknown one."""
+    model = _find_model(name)
     if isinstance(model, (G4F, AsyncG4F)):
         raise ConfigError(
-            f"{name} is a model of this very plugin, which would ask itself: name another model of llm's."
+            f"{name} is a model of this plugin, which would call itself: name another plugin's model."
         )
-    return _Provider(name, model)
+    return _LlmModelProvider(name, model)
 
 
-def _found(name: str) -> Any:
-    """The asynchronous model if there is one, else the synchronous one."""
+def _find_model(name: str) -> Any:
+    """The async model if there is one, else the sync one."""
     id = name.partition(":")[2]
-    # Without a name llm finds its default model.
+    # For an empty id, llm would return its default model.
     for find in (llm.get_async_model, llm.get_model) if id else ():
         try:
             return find(id)
         except llm.UnknownModelError:
             continue
-    raise NoProviderError(
-        f'There is no model {id!r} in llm ({name}): "llm models" lists what is installed.'
-    )
+    raise NoProviderError(f'Unknown model {id!r} ({name}): "llm models" lists the installed ones.')
 
 
-class _Provider:
+class _LlmModelProvider:
     kind: Kind = "keyed"
     scope: Scope = "model"
 
@@ -78,18 +77,18 @@ class _Provider:
         return [self._model.model_id]
 
     async def serves(self, request: ChatRequest) -> Serving | Ineligible:
-        model, asked = self._model, request.needs
-        for type in _attached_types(request.messages):
-            if not any(fnmatchcase(known, type) for known in model.attachment_types):
-                return Ineligible(f"{model.model_id} takes no {type}")
-        if "tools" in asked and not model.supports_tools:
-            return Ineligible(f"{model.model_id} calls no tools")
+        model, needs = self._model, request.needs
+        for type in attachment_types(request.messages):
+            if not any(fnmatchcase(accepted, type) for accepted in model.attachment_types):
+                return Ineligible(f"{model.model_id} does not accept {type}")
+        if "tools" in needs and not model.supports_tools:
+            return Ineligible(f"{model.model_id} does not support tools")
         if request.params.get("n") not in (None, 1):
-            return Ineligible("a model of llm's gives one answer at a time (n=1)")
+            return Ineligible("llm models give one answer per request (n=1)")
         if not model.supports_conversation and any(
             message.get("role") in ("assistant", "tool") for message in request.messages
         ):
-            return Ineligible(f"{model.model_id} has no conversations")
+            return Ineligible(f"{model.model_id} does not support conversations")
         try:
             self._key(request)
         except llm.NeedsKeyException as error:
@@ -99,7 +98,7 @@ class _Provider:
             model.model_id,
             exact=is_same_model(model.model_id, request.model),
             omitted=omitted,
-            schema_in_prompt="schema" in asked and not model.supports_schema,
+            schema_in_prompt="schema" in needs and not model.supports_schema,
         )
 
     def _key(self, request: ChatRequest) -> Secret | None:
@@ -107,18 +106,18 @@ class _Provider:
         return Secret(key) if key else None
 
     def _options(self, request: ChatRequest) -> tuple[JSON, tuple[str, ...]]:
-        """Those of the request's parameters that the model has as options, and the others' names."""
-        known = self._model.Options.model_fields
+        """The request's parameters as options of the model, and the names of those it does not have."""
+        fields = self._model.Options.model_fields
         options: JSON = {}
         omitted = []
         for name, value in request.params.items():
             option = "max_tokens" if name == "max_completion_tokens" else name
-            if option in known:
+            if option in fields:
                 options[option] = value
-            elif name not in _APART:
+            elif name not in _NOT_OPTIONS:
                 omitted.append(name)
         if request.wants_json_object:
-            if "json_object" in known:
+            if "json_object" in fields:
                 options["json_object"] = True
             else:
                 omitted.append("response_format")
@@ -127,7 +126,7 @@ class _Provider:
     async def stream(
         self, request: ChatRequest, serving: Serving
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        place = ErrorContext(self.name, serving.model, "llm", key=self._key(request))
+        context = ErrorContext(self.name, serving.model, "llm", key=self._key(request))
         try:
             response = self._prompt(request)
             events = ManagedAsyncGen(_events(response))
@@ -137,56 +136,59 @@ class _Provider:
                         yield _chunk(serving, delta)
             finally:
                 await events.aclose()
-            calls = await _calls(response)
+            calls = await _tool_calls(response)
             ending = ChunkChoice(
                 0, ChoiceDelta(tool_calls=calls or None), "tool_calls" if calls else "stop"
             )
             yield _chunk(serving, ending, usage=_usage(response))
         except APIError:
             raise
-        except Exception as error:  # noqa: BLE001 (it is another plugin's, and may be anything)
-            raise _failure(place, error) from None
+        except Exception as error:  # noqa: BLE001 (another plugin may raise anything)
+            raise _model_error(context, error) from None
 
     def _prompt(self, request: ChatRequest) -> Any:
-        """Llm's response, not begun. Raises `BadRequestError`."""
+        """Llm's response, not started. Raises `BadRequestError`."""
         key = self._key(request)
         schema = request.schema
         if "schema" in request.needs and not isinstance(schema, dict):
-            raise self._refusal("response_format has no schema")
+            raise self._bad_request("response_format has no schema")
         options, _ = self._options(request)
         try:
             history = llm_messages(request.messages)
             return self._model.prompt(
-                **this_turn(history),
+                **prompt_arguments(history),
                 messages=history,
-                tools=[to_tool(tool) for tool in request.params.get("tools") or ()],
+                tools=[llm_tool(tool) for tool in request.params.get("tools") or ()],
                 schema=schema,
                 stream=request.stream,
                 options=options,
                 **({"key": key.reveal()} if key else {}),
             )
         except ValidationError as error:
-            wrong = error.errors()[0]
-            named = ".".join(map(str, wrong["loc"]))
-            raise self._refusal(f"{named}: {wrong['msg']}" if named else wrong["msg"]) from None
+            details = error.errors()[0]
+            option = ".".join(map(str, details["loc"]))
+            reason = f"{option}: {details['msg']}" if option else details["msg"]
+            raise self._bad_request(reason) from None
         except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
-            raise self._refusal(str(error) or type(error).__name__) from None
+            raise self._bad_request(str(error) or type(error).__name__) from None
 
-    def _refusal(self, said: str) -> BadRequestError:
+    def _bad_request(self, reason: str) -> BadRequestError:
         return BadRequestError(
-            f"{self.name} cannot take the request: {clean(said)}.",
+            f"{self.name} cannot take the request: {clean(reason)}.",
             provider=self.name,
             model=self._model.model_id,
             status_code=400,
         )
 
 
-def _failure(place: ErrorContext, error: Exception) -> APIError:
-    said = clean(place.without_key(str(error))) or type(error).__name__
+def _model_error(context: ErrorContext, error: Exception) -> APIError:
+    reason = clean(context.without_key(str(error))) or type(error).__name__
     kind: Callable[..., APIError] = APIError
     if isinstance(error, llm.NeedsKeyException):
         kind = AuthenticationError
-    return kind(f"{place.provider} failed: {said}", provider=place.provider, model=place.model)
+    return kind(
+        f"{context.provider} failed: {reason}", provider=context.provider, model=context.model
+    )
 
 
 def _events(response: Any) -> AsyncGenerator[Any, None]:
@@ -199,12 +201,12 @@ def _events(response: Any) -> AsyncGenerator[Any, None]:
             if put(event):
                 return
 
-    # The interpreter does not wait for it: nobody can interrupt what it waits for.
+    # A daemon: the interpreter must not wait for a model that cannot be interrupted.
     return WorkerThread(work, daemon=True).items()
 
 
 def _delta(event: Any) -> ChunkChoice | None:
-    """What an event adds; tool calls come whole, at the end."""
+    """The chunk's content of an event; tool calls follow complete at the end."""
     if not event.chunk or event.server_executed:
         return None
     if event.type == "text":
@@ -223,17 +225,17 @@ def _chunk(
 
 
 def _usage(response: Any) -> Usage | None:
-    sent, answered = response.input_tokens, response.output_tokens
-    if sent is None or answered is None:
+    prompt_tokens, completion_tokens = response.input_tokens, response.output_tokens
+    if prompt_tokens is None or completion_tokens is None:
         return None
-    return Usage(sent, answered, sent + answered)
+    return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
 
 
-async def _calls(response: Any) -> list[ToolCallDelta]:
+async def _tool_calls(response: Any) -> list[ToolCallDelta]:
     calls, messages = response.tool_calls(), response.messages()
     if isinstance(response, llm.AsyncResponse):
         calls, messages = await calls, await messages
-    noted = [
+    parts = [
         part
         for message in messages
         for part in message.parts
@@ -244,17 +246,18 @@ async def _calls(response: Any) -> list[ToolCallDelta]:
             index,
             call.tool_call_id or f"call_{index}",
             Function(call.name, json.dumps(call.arguments)),
-            extra_content={"llm": data} if (data := _noted(noted, call)) else None,
+            extra_content={"llm": data} if (data := _take_metadata(parts, call)) else None,
         )
         for index, call in enumerate(calls)
     ]
 
 
-def _noted(parts: list[ToolCallPart], call: llm.ToolCall) -> JSON | None:
-    """What stands with a call in the events, which may have no id where llm gave the call one."""
+def _take_metadata(parts: list[ToolCallPart], call: llm.ToolCall) -> JSON | None:
+    """The provider_metadata of a call, whose part is removed. A part may have no id where llm gave the
+    call one."""
     for part in parts:
-        same = (part.name, part.arguments) == (call.name, call.arguments)
-        if part.tool_call_id == call.tool_call_id or (part.tool_call_id is None and same):
+        is_equal = (part.name, part.arguments) == (call.name, call.arguments)
+        if part.tool_call_id == call.tool_call_id or (part.tool_call_id is None and is_equal):
             parts.remove(part)
             return part.provider_metadata
     return None

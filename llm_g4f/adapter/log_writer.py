@@ -1,4 +1,4 @@
-"""Answers into llm's logs that llm has not asked for: as `llm -m gpt-4o` would have logged them."""
+"""Write batch answers to llm's logs, as `llm -m gpt-4o` would have logged them."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from ..types import (
     ChunkChoice,
     ToolCallDelta,
 )
-from .messages import llm_messages, this_turn, to_tool
+from .messages import llm_messages, llm_tool, prompt_arguments
 from .models import G4F
 from .options import Options
 from .response_writer import ResponseWriter
 
 
 class LogWriter:
-    """llm's logs.db, open for answers."""
+    """llm's logs.db, open for writing. Raises sqlite3.Error and OSError."""
 
     def __init__(self) -> None:
         path = logs_db_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = Database(path)
         migrate(self._database)
-        # Who answers has been said already.
+        # The run has shown the notices already.
         self._registry = Registry(config.load()._replace(notice=False))
 
     def close(self) -> None:
         self._database.close()
 
     def write(self, request: ChatRequest, completion: ChatCompletion) -> None:
-        """Log an answer that has just ended."""
+        """Log an answer that has just been completed."""
         model = ReplayModel(request, completion, self._registry)
         response = llm.Response(
             _prompt(model, request), model, stream=False, conversation=model.conversation()
         )
         response.text()
         seconds = (completion.receipt.seconds if completion.receipt else None) or 0.0
-        # When it was asked, and not when it is told.
+        # The times of the request, and not those of this replay.
         response._end = time.monotonic()
         response._start = response._end - seconds
         response._start_utcnow = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)
@@ -62,7 +62,7 @@ class LogWriter:
 
 
 class ReplayModel(G4F):
-    """The model that has given one answer, and gives it again."""
+    """A model that replays one completed answer, so that llm logs it."""
 
     def __init__(
         self, request: ChatRequest, completion: ChatCompletion, registry: Registry
@@ -89,40 +89,40 @@ class ReplayModel(G4F):
 def _prompt(model: G4F, request: ChatRequest) -> llm.Prompt:
     try:
         history = llm_messages(request.messages)
-        turn = this_turn(list(history))
-        tools = [to_tool(tool) for tool in request.params.get("tools") or ()]
+        arguments = prompt_arguments(list(history))
+        tools = [llm_tool(tool) for tool in request.params.get("tools") or ()]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, binascii.Error):
-        # The provider understood it; what llm has no form for is logged as it is.
+        # The provider accepted it, but llm has no form for it: logged as JSON.
         history, tools = None, []
-        turn = {"prompt": json.dumps(request.messages, ensure_ascii=False)}
+        arguments = {"prompt": json.dumps(request.messages, ensure_ascii=False)}
     return llm.Prompt(
         model=model,
         messages=history,
         tools=tools,
         schema=request.schema if isinstance(request.schema, dict) else None,
         options=_options(request),
-        **{"prompt": None, **turn},
+        **{"prompt": None, **arguments},
     )
 
 
 def _options(request: ChatRequest) -> Options:
-    said: JSON = {
+    options: JSON = {
         name: value for name, value in request.params.items() if name in Options.model_fields
     }
     if request.wants_json_object:
-        said["json_object"] = True
+        options["json_object"] = True
     if request.providers:
-        said["provider"] = ",".join(request.providers)
+        options["provider"] = ",".join(request.providers)
     if request.exact:
-        said["exact"] = True
+        options["exact"] = True
     if request.timeout is not None:
-        said["timeout"] = request.timeout
-    # They have been accepted: nothing is left to check.
-    return Options.model_construct(**said)
+        options["timeout"] = request.timeout
+    # The provider has accepted them: no validation.
+    return Options.model_construct(**options)
 
 
 def _chunk(completion: ChatCompletion) -> ChatCompletionChunk:
-    """The completion in one piece."""
+    """The completion as one chunk."""
     fields: dict[str, Any] = {
         name: getattr(completion, name) for name in ("id", "created", "model", "usage", "provider")
     }

@@ -1,4 +1,4 @@
-"""OpenAI's messages, tools and schemas into llm's."""
+"""Convert messages, tools and attachments between llm's form and OpenAI's."""
 
 from __future__ import annotations
 
@@ -13,10 +13,118 @@ import llm
 from llm.parts import AttachmentPart, Message, Part, TextPart, ToolCallPart, ToolResultPart
 
 from ..decoding.text import text_of
+from ..errors import BadRequestError
+from ..safe_text import clean
 from ..types import JSON
 
+METADATA = "g4f"
+"""This plugin's key in llm's provider_metadata and response_json."""
 
-def to_tool(tool: JSON) -> llm.Tool:
+_AUDIO_FORMATS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
+
+
+def openai_messages(messages: Iterable[Message], image_detail: str | None) -> list[JSON]:
+    """Llm's messages in OpenAI's form. Raises `BadRequestError` for an attachment that cannot be
+    sent."""
+    converted: list[JSON] = []
+    system: str | None = None
+    for message in messages:
+        if message.role == "tool":
+            converted += _openai_tool_results(message, image_detail)
+            continue
+        text = _text(message)
+        if message.role == "system":
+            # llm repeats the system prompt with every turn of a conversation.
+            if text == system:
+                continue
+            system = text
+        openai_message = _openai_message(message, text, image_detail)
+        if openai_message is not None:
+            converted.append(openai_message)
+    return converted
+
+
+def _openai_tool_results(message: Message, image_detail: str | None) -> list[JSON]:
+    results = [part for part in message.parts if isinstance(part, ToolResultPart)]
+    converted: list[JSON] = [
+        {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.output}
+        for part in results
+    ]
+    # A tool message has only text: the attachments of its results go into a user message.
+    if attached := [
+        _content_part(attachment, image_detail)
+        for part in results
+        for attachment in part.attachments
+    ]:
+        converted.append({"role": "user", "content": attached})
+    return converted
+
+
+def _openai_message(message: Message, text: str, image_detail: str | None) -> JSON | None:
+    attached = [
+        _content_part(part.attachment, image_detail)
+        for part in message.parts
+        if isinstance(part, AttachmentPart) and part.attachment
+    ]
+    calls = [
+        _openai_call(part)
+        for part in message.parts
+        if isinstance(part, ToolCallPart) and not part.server_executed
+    ]
+    converted: JSON = {"role": message.role, "content": text or None}
+    if attached:
+        converted["content"] = [*([{"type": "text", "text": text}] if text else []), *attached]
+    if calls:
+        converted["tool_calls"] = calls
+    if converted["content"] is None and not calls:
+        # An empty assistant message (reasoning is not sent back) keeps the turns alternating. Any
+        # other empty message is left out.
+        if message.role != "assistant":
+            return None
+        converted["content"] = ""
+    return converted
+
+
+def _openai_call(part: ToolCallPart) -> JSON:
+    call: JSON = {
+        "id": part.tool_call_id,
+        "type": "function",
+        "function": {"name": part.name, "arguments": json.dumps(part.arguments)},
+    }
+    metadata = (part.provider_metadata or {}).get(METADATA) or {}
+    if extra := metadata.get("extra_content"):
+        call["extra_content"] = extra
+    return call
+
+
+def _content_part(attachment: llm.Attachment, image_detail: str | None) -> JSON:
+    try:
+        return _read_attachment(attachment, image_detail)
+    except Exception as error:  # noqa: BLE001 (llm reads files, and fetches URLs with its own client)
+        raise BadRequestError(
+            f"The attachment {attachment.path or attachment.url or ''} cannot be sent:"
+            f" {clean(str(error)) or type(error).__name__}.",
+            status_code=400,
+        ) from None
+
+
+def _read_attachment(attachment: llm.Attachment, image_detail: str | None) -> JSON:
+    type = attachment.resolve_type() or ""
+    if type.startswith("image/"):
+        url = attachment.url or f"data:{type};base64,{attachment.base64_content()}"
+        image = {"url": url} | ({"detail": image_detail} if image_detail else {})
+        return {"type": "image_url", "image_url": image}
+    if type == "application/pdf":
+        data = f"data:{type};base64,{attachment.base64_content()}"
+        return {"type": "file", "file": {"filename": f"{attachment.id()}.pdf", "file_data": data}}
+    if type not in _AUDIO_FORMATS:
+        raise ValueError(f"{type or 'its type'} is not an image, PDF, WAV or MP3")
+    audio = {"data": attachment.base64_content(), "format": _AUDIO_FORMATS[type]}
+    return {"type": "input_audio", "input_audio": audio}
+
+
+def llm_tool(tool: JSON) -> llm.Tool:
+    """One of OpenAI's `tools` in llm's form."""
     function = tool["function"]
     return llm.Tool(
         name=function["name"],
@@ -26,58 +134,85 @@ def to_tool(tool: JSON) -> llm.Tool:
 
 
 def llm_messages(messages: Iterable[JSON]) -> list[Message]:
-    made: list[Message] = []
-    names: dict[str, str] = {}
+    """OpenAI's messages in llm's form. Raises a builtin error for malformed ones."""
+    converted: list[Message] = []
+    tool_names: dict[str, str] = {}
     for message in messages:
         role = message.get("role", "user")
         if role == "tool":
             id = message.get("tool_call_id")
             result = ToolResultPart(
-                name=names.get(id or "", ""),
+                name=tool_names.get(id or "", ""),
                 output=text_of(message.get("content")) or "",
                 tool_call_id=id,
             )
-            # The results of one round are one message of llm's.
-            if made and made[-1].role == "tool":
-                made[-1].parts.append(result)
+            # llm has one message for all results of a turn.
+            if converted and converted[-1].role == "tool":
+                converted[-1].parts.append(result)
             else:
-                made.append(Message(role="tool", parts=[result]))
+                converted.append(Message(role="tool", parts=[result]))
             continue
-        parts = list(_parts(message.get("content")))
+        parts = list(_llm_parts(message.get("content")))
         for call in message.get("tool_calls") or ():
-            names[call["id"]] = call["function"]["name"]
-            parts.append(_call_part(call))
-        made.append(Message(role="system" if role == "developer" else role, parts=parts))
-    return made
+            tool_names[call["id"]] = call["function"]["name"]
+            parts.append(_llm_call(call))
+        converted.append(Message(role="system" if role == "developer" else role, parts=parts))
+    return converted
 
 
-def this_turn(messages: list[Message]) -> JSON:
-    """The last message, taken out of `messages`, as the arguments of a prompt: there are plugins that
-    read nothing else. The system prompt too, which stays in the messages."""
+def prompt_arguments(messages: list[Message]) -> JSON:
+    """Remove the last turn from `messages`, and return it as arguments of `llm.Model.prompt`, with
+    the system prompt, which stays in `messages`. Some plugins read these arguments only."""
     system = [_text(message) for message in messages if message.role == "system"]
-    turn: JSON = {"system": "\n\n".join(system) or None}
+    arguments: JSON = {"system": "\n\n".join(system) or None}
     last = messages[-1]
     if last.role == "user":
         messages.pop()
-        turn["prompt"] = _text(last)
-        turn["attachments"] = [
+        arguments["prompt"] = _text(last)
+        arguments["attachments"] = [
             part.attachment for part in last.parts if isinstance(part, AttachmentPart)
         ]
     elif last.role == "tool":
         messages.pop()
-        turn["tool_results"] = [
+        arguments["tool_results"] = [
             llm.ToolResult(name=part.name, output=part.output, tool_call_id=part.tool_call_id)
             for part in last.parts
             if isinstance(part, ToolResultPart)
         ]
-    return turn
+    return arguments
+
+
+def attachment_types(messages: Iterable[JSON]) -> Iterable[str]:
+    """The MIME types of the attachments in OpenAI's messages. "image/*" for an image at a URL that
+    does not tell its type."""
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            for kind, field, default in _ATTACHMENT_FIELDS:
+                attached = part.get(kind) if isinstance(part, dict) else None
+                if not isinstance(attached, dict):
+                    continue
+                value = str(attached.get(field))
+                if kind == "input_audio":
+                    yield "audio/wav" if value == "wav" else "audio/mpeg"
+                elif value.startswith("data:"):
+                    yield _data_url_type(value)
+                else:
+                    yield _guess_type(value) or default
+
+
+_ATTACHMENT_FIELDS = (
+    ("image_url", "url", "image/*"),
+    ("file", "file_data", "application/pdf"),
+    ("input_audio", "format", ""),
+)
 
 
 def _text(message: Message) -> str:
     return "".join(part.text for part in message.parts if isinstance(part, TextPart))
 
 
-def _call_part(call: JSON) -> ToolCallPart:
+def _llm_call(call: JSON) -> ToolCallPart:
     return ToolCallPart(
         name=call["function"]["name"],
         arguments=json.loads(call["function"]["arguments"] or "{}"),
@@ -86,7 +221,7 @@ def _call_part(call: JSON) -> ToolCallPart:
     )
 
 
-def _parts(content: Any) -> Iterable[Part]:
+def _llm_parts(content: Any) -> Iterable[Part]:
     if isinstance(content, str):
         yield TextPart(text=content)
         return
@@ -101,48 +236,20 @@ def _parts(content: Any) -> Iterable[Part]:
         elif kind == "input_audio":
             audio = part["input_audio"]
             type = "audio/wav" if audio["format"] == "wav" else "audio/mpeg"
-            content = base64.b64decode(audio["data"])
-            yield AttachmentPart(attachment=llm.Attachment(type=type, content=content))
+            data = base64.b64decode(audio["data"])
+            yield AttachmentPart(attachment=llm.Attachment(type=type, content=data))
 
 
-def _attached_types(messages: Iterable[JSON]) -> Iterable[str]:
-    """The types of what is attached; an image that lies elsewhere may be of any."""
-    for message in messages:
-        content = message.get("content")
-        for part in content if isinstance(content, list) else ():
-            for kind, field, elsewhere in _ATTACHED:
-                found = part.get(kind) if isinstance(part, dict) else None
-                if not isinstance(found, dict):
-                    continue
-                value = str(found.get(field))
-                if kind == "input_audio":
-                    yield "audio/wav" if value == "wav" else "audio/mpeg"
-                else:
-                    yield (
-                        _type(value)
-                        if value.startswith("data:")
-                        else _type_elsewhere(value) or elsewhere
-                    )
-
-
-_ATTACHED = (
-    ("image_url", "url", "image/*"),
-    ("file", "file_data", "application/pdf"),
-    ("input_audio", "format", ""),
-)
-
-
-def _type(url: str) -> str:
+def _data_url_type(url: str) -> str:
     return url.removeprefix("data:").partition(",")[0].partition(";")[0]
 
 
-def _type_elsewhere(url: str) -> str | None:
-    """The type that a URL's ending tells."""
+def _guess_type(url: str) -> str | None:
     return mimetypes.guess_type(urlsplit(url).path)[0]
 
 
 def _attachment(url: str) -> llm.Attachment:
     if not url.startswith("data:"):
-        # Without a type llm would ask the server for it, here and now.
-        return llm.Attachment(url=url, type=_type_elsewhere(url) or "image/png")
-    return llm.Attachment(type=_type(url), content=base64.b64decode(url.partition(",")[2]))
+        # Without a type, llm would ask the server for it.
+        return llm.Attachment(url=url, type=_guess_type(url) or "image/png")
+    return llm.Attachment(type=_data_url_type(url), content=base64.b64decode(url.partition(",")[2]))

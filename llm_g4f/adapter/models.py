@@ -68,11 +68,11 @@ class _Shared:
         from .. import config
         from ..routing.fallback import Fallback
         from ..routing.registry import Registry
-        from .request import previous_metadata, to_request
+        from .request import previous_metadata, prompt_to_request
         from .response_writer import ResponseWriter
 
         metadata = previous_metadata(prompt)
-        request = to_request(self.requested, prompt, metadata, stream, key)
+        request = prompt_to_request(self.requested, prompt, metadata, stream, key)
         registry = Registry(config.load())
         return ResponseWriter(request, response, metadata, registry), Fallback(request, registry)
 

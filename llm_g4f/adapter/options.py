@@ -1,4 +1,4 @@
-"""What `-o` takes: all of llm's own Chat options, reasoning_effort, and three for the route."""
+"""The options for `-o`: those of llm's own Chat models, reasoning_effort, and three for the route."""
 
 from __future__ import annotations
 
@@ -12,59 +12,62 @@ from ..request import PARAMETERS
 
 
 class Options(llm.Options):
-    """Options of gpt-4o and its relatives. `provider`, `exact` and `timeout` are for the route;
-    the others go to the provider under these names."""
+    """The options of our models. `provider`, `exact` and `timeout` (seconds) are for the route; the
+    others go to the provider under these names."""
 
-    # llm builds every model at every start: the schema waits until somebody prompts.
+    # llm builds every model at every start: pydantic's schema is built by the first prompt.
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
-    def __init__(self, /, **given: Any) -> None:
-        if given:
-            super().__init__(**given)
+    def __init__(self, /, **options: Any) -> None:
+        if options:
+            super().__init__(**options)
         else:
-            # Nothing to check: pydantic would first take 2 ms to learn how.
+            # Nothing to validate: saves the 2 ms in which pydantic builds its schema.
             self.__setstate__(type(self).model_construct().__getstate__())
 
     temperature: float | None = Field(
         default=None,
         ge=0,
         le=2,
-        description="How random the answer is: 0 is the most predictable, 2 the least.",
+        description="Randomness of the answer, from 0 (the most predictable) to 2.",
     )
-    max_tokens: int | None = Field(default=None, description="The most tokens the answer may have.")
+    max_tokens: int | None = Field(
+        default=None, description="The most tokens that the answer may have."
+    )
     top_p: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="Sample only from the likeliest tokens that together have this probability.",
+        description="Sample only from the likeliest tokens, up to this total probability.",
     )
     frequency_penalty: float | None = Field(
         default=None,
         ge=-2,
         le=2,
-        description="Above 0: the more often a token has occurred, the less likely it is again.",
+        description="Above 0, a token becomes less likely the more often it has occurred.",
     )
     presence_penalty: float | None = Field(
         default=None,
         ge=-2,
         le=2,
-        description="Above 0: a token that has occurred at all is less likely again.",
+        description="Above 0, a token becomes less likely once it has occurred.",
     )
     stop: str | list[str] | None = Field(
-        default=None, description="Text at which the answer stops, without it."
+        default=None, description="Text before which the answer stops."
     )
     logit_bias: dict[int, int] | str | None = Field(
         default=None,
-        description="Token ids and how much likelier they are, -100 to 100: '{\"1712\": -100}'.",
+        description="Token ids, each with a change of its likelihood from -100 to 100: '{\"1712\": -100}'.",
     )
     seed: int | None = Field(
-        default=None, description="A number that makes sampling repeatable, as far as it goes."
+        default=None,
+        description="A number that makes sampling repeatable, as far as the provider supports it.",
     )
     json_object: bool | None = Field(
         default=None, description="Answer with a JSON object. The prompt must mention JSON."
     )
     image_detail: Literal["low", "high", "auto"] | None = Field(
-        default=None, description="How closely images are looked at: low, high or auto."
+        default=None, description="The detail in which images are read: low, high or auto."
     )
     service_tier: str | None = Field(
         default=None, description="The provider's processing tier, such as flex or priority."
@@ -72,18 +75,20 @@ class Options(llm.Options):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
         Field(
             default=None,
-            description="How much a model that reasons is to reason: none, minimal, low, medium, high, xhigh or max.",
+            description="How much a reasoning model reasons: none, minimal, low, medium, high, xhigh or max.",
         )
     )
     provider: str | None = Field(
         default=None,
-        description="Who may answer: providers in order, comma-separated; only these. any: the"
-        " usual route.",
+        description="The providers to use, in order, comma-separated; no others are tried. any: the"
+        " default route.",
     )
     exact: bool | None = Field(
-        default=None, description="Refuse substitutes: this very model or an error."
+        default=None, description="Refuse substitutes: this exact model, or an error."
     )
-    timeout: float | None = Field(default=None, gt=0, description="Seconds for the whole answer.")
+    timeout: float | None = Field(
+        default=None, gt=0, description="The most seconds that the whole answer may take."
+    )
 
     @field_validator("logit_bias")
     @classmethod
@@ -94,13 +99,13 @@ class Options(llm.Options):
             try:
                 value = json.loads(value)
             except ValueError:
-                raise ValueError("logit_bias is not JSON") from None
+                raise ValueError("logit_bias must be JSON") from None
         try:
             bias = {int(token): int(amount) for token, amount in value.items()}
         except (AttributeError, TypeError, ValueError):
-            raise ValueError("logit_bias maps token ids to numbers") from None
+            raise ValueError("logit_bias must map token ids to numbers") from None
         if not all(-100 <= amount <= 100 for amount in bias.values()):
-            raise ValueError("logit_bias is between -100 and 100")
+            raise ValueError("the numbers in logit_bias must be between -100 and 100")
         return bias
 
     def parameters(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Our models among llm's: each in the place of llm's own row, or beside it."""
+"""Register our models with llm: each in the place of llm's own row, or beside it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ Register = Callable[..., None]
 
 
 def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
-    """Put our models into `rows`, llm's list of models.
+    """Add our models to `rows`, llm's list of models.
 
-    A row of llm's own Chat class is replaced at its index, with its aliases: what stands behind
-    it (the user's extra models, other plugins') still wins over it. With `takeover: false`,
-    or where somebody else has the name, ours is registered as g4f/NAME alone. The open models and
-    those that g4f.yaml names are g4f/NAME, and NAME where nobody has it.
+    A row of llm's own Chat class is replaced at its index, with its aliases: later rows, such as the
+    user's extra models and other plugins', still win over it. With `takeover: false`, or if the name
+    is taken by another model, ours is only g4f/NAME. The open models and those in g4f.yaml are
+    g4f/NAME, and also NAME if that is free.
     """
     config = _config()
     takeover = config is None or config.takeover
     taken = {name for row in rows for name in (row.model.model_id, *row.aliases)}
     for model, aliases in MODELS.items():
         prefixed = f"g4f/{model}"
-        index = _builtin(rows, model) if takeover else None
+        index = _index_of_builtin(rows, model) if takeover else None
         if index is not None:
-            ours: dict[str, Any] = {
+            replacement: dict[str, Any] = {
                 "model": G4F(model, model),
                 "async_model": AsyncG4F(model, model),
                 "aliases": [*rows[index].aliases, prefixed],
             }
-            rows[index] = replace(rows[index], **ours)
+            rows[index] = replace(rows[index], **replacement)
         elif takeover and model not in taken:
             free = [alias for alias in aliases if alias not in taken]
             register(G4F(model, model), AsyncG4F(model, model), aliases=[*free, prefixed])
@@ -55,7 +55,7 @@ def register_all(register: Register, rows: list[ModelWithAliases]) -> None:
 
 
 def _config() -> Config | None:
-    """g4f.yaml, or None where there is none that can be used."""
+    """The configuration, or None if g4f.yaml is missing or invalid."""
     if not (llm.user_dir() / "g4f.yaml").exists():
         return None
     from .. import config
@@ -64,27 +64,27 @@ def _config() -> Config | None:
     try:
         return config.load()
     except ConfigError as error:
-        # Every use of our models says it again; other plugins' models must go on.
+        # Every use of our models raises it again. Other plugins' models must keep working.
         _warn(str(error))
         return None
 
 
-@cache  # llm asks for its models several times in one command
-def _warn(words: str) -> None:
+@cache  # llm registers models several times in one command
+def _warn(message: str) -> None:
     from ..routing.notices import announce
 
-    announce(words)
+    announce(message)
 
 
-def _builtin(rows: list[ModelWithAliases], model: str) -> int | None:
-    """Where llm's own row for `model` is. Rows of extra-openai-models.yaml have a model_name."""
+def _index_of_builtin(rows: list[ModelWithAliases], model: str) -> int | None:
+    """The index of llm's own row for `model`. Rows of extra-openai-models.yaml have a model_name."""
     for index, row in enumerate(rows):
-        own: Any = row.model
+        chat: Any = row.model
         if (
-            type(own) is Chat
-            and own.model_id == model
-            and own.model_name is None
-            and own.api_base is None
+            type(chat) is Chat
+            and chat.model_id == model
+            and chat.model_name is None
+            and chat.api_base is None
         ):
             return index
     return None

@@ -19,7 +19,7 @@ from ..routing.notices import announce, ending_of, notice_of
 from ..routing.registry import Registry
 from ..safe_text import clean
 from ..types import JSON, ChatCompletion, ChatCompletionChunk, ToolCall, ToolCallDelta, Usage
-from .request import METADATA
+from .messages import METADATA
 
 
 def _arguments(call: ToolCall) -> JSON:

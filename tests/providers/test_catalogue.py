@@ -12,7 +12,7 @@ import pytest
 
 from llm_g4f.config.settings import Config
 from llm_g4f.config.urls import check_base_url
-from llm_g4f.providers.capabilities import MODELS, capabilities_of
+from llm_g4f.providers.capabilities import CAPABILITIES, capabilities_of
 from llm_g4f.providers.catalogue import CHECKED, PROVIDERS
 from llm_g4f.providers.quirks import QUIRKS
 from llm_g4f.request import ChatRequest
@@ -94,8 +94,8 @@ def test_the_model_itself_elsewhere_comes_before_the_successor(
 
 
 def test_abilities_are_known_with_and_without_prefix() -> None:
-    assert capabilities_of("openai/gpt-4o") is MODELS["gpt-4o"]
-    assert capabilities_of("@cf/openai/gpt-oss-120b") is MODELS["gpt-oss-120b"]
+    assert capabilities_of("openai/gpt-4o") is CAPABILITIES["gpt-4o"]
+    assert capabilities_of("@cf/openai/gpt-oss-120b") is CAPABILITIES["gpt-oss-120b"]
     assert capabilities_of("nobody/knows") is None
     for row in PROVIDERS.values():
         if row.name in ("kilo", "llm7", "pollinations"):

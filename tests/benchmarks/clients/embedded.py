@@ -56,7 +56,7 @@ def main(tokens: int, rounds: int) -> None:
             return False
 
         request = {
-            **embedded._SAMPLING,
+            **embedded._DEFAULTS,
             **fixed,
             **endless,
             "messages": _question(number),
