@@ -36,7 +36,7 @@ sys.exit(3)
         ("chat", "-m", "gpt-4o"),
     ],
 )
-def test_a_command_says_and_asks_the_same(
+def test_a_forked_command_behaves_as_a_started_one(
     args: tuple[str, ...], run_llm: Run, endpoints: Callable[..., Path], user_path: Path
 ) -> None:
     said, asked = [], []

@@ -297,7 +297,7 @@ def perform(
 
 
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
-def test_a_command_line_does_what_it_did(
+def test_a_command_line_behaves_as_with_llms_gpt_4o(
     example: Example, tmp_path: Path, files: Path, run_llm: Run
 ) -> None:
     with Server(IMAGE) as server, ThreadPoolExecutor(2) as pool:

@@ -21,7 +21,7 @@ TRICKS = {
 TRICK = "".join(TRICKS.values())
 
 
-def is_tame(text: str) -> None:
+def assert_no_escapes(text: str) -> None:
     """Nothing in it that a terminal acts on, and nothing that reorders what a person reads."""
     bad = {
         char
