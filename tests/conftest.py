@@ -23,12 +23,11 @@ from llm.plugins import pm
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
 from llm_g4f.local import weights
-
-from .support import tls
-from .support.commands import Run
-from .support.environment import live_at, without_httptools
-from .support.forked import AVAILABLE, LLM, Forks, without_syncing
-from .support.prompts import Ask, ask_async, ask_sync
+from tests.support import tls
+from tests.support.commands import Run
+from tests.support.environment import live_at, without_httptools
+from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
+from tests.support.prompts import Ask, ask_async, ask_sync
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
 """Its half a gigabyte and its many processes are for who installs the extra `ray` beside `test`."""

@@ -62,20 +62,20 @@ def run(end: str) -> tuple[list[str], list[dict[str, Any]]]:
     return closed, complaints
 
 
-def test_closed() -> None:
+def test_closing_closes_the_inner_generator_first() -> None:
     assert run("closed") == (["inner", "outer"], [])
 
 
-def test_collected_as_garbage() -> None:
+def test_garbage_collection_closes_the_inner_generator_first() -> None:
     assert run("garbage") == (["inner", "outer"], [])
 
 
-def test_left_open_at_the_end_of_the_loop() -> None:
+def test_the_end_of_the_loop_closes_the_inner_generator_first() -> None:
     assert run("left") == (["inner", "outer"], [])
     del globals()["left"]
 
 
-def test_an_iterator_that_cannot_be_closed() -> None:
+def test_an_iterator_without_aclose() -> None:
     class Items:
         def __aiter__(self) -> Items:
             return self

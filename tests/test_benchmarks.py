@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from .benchmarks import report
-from .benchmarks.figures import ROWS, Figures, verdicts
-from .benchmarks.measure import GROUPS, QUICK, Bench
-from .benchmarks.processes import Server, checked
-from .benchmarks.server import Script
-from .benchmarks.venvs import Unavailable
+from tests.benchmarks import report
+from tests.benchmarks.figures import ROWS, Figures, verdicts
+from tests.benchmarks.measure import GROUPS, QUICK, Bench
+from tests.benchmarks.processes import Server, checked
+from tests.benchmarks.server import Script
+from tests.benchmarks.venvs import Unavailable
 
 TINY = QUICK.__class__(
     rounds=1,

@@ -21,10 +21,9 @@ import pytest
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.routing import policy
-
-from .support.commands import INTERRUPTIBLE
-from .support.forked import Fork, Forks
-from .support.server import (
+from tests.support.commands import INTERRUPTIBLE
+from tests.support.forked import Fork, Forks
+from tests.support.server import (
     HANG,
     SSE_HEAD,
     Endless,
@@ -37,7 +36,7 @@ from .support.server import (
     http,
     stream,
 )
-from .support.waiting import wait_until
+from tests.support.waiting import wait_until
 
 HEL = framed(event(chunk("Hel")))
 BUSY = http(503, {"error": {"message": "No."}})

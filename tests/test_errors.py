@@ -61,7 +61,7 @@ def real(kind: type[G4FError]) -> dict[str, str]:
     return found
 
 
-def test_the_tree_is_the_one_that_is_drawn() -> None:
+def test_the_error_tree_matches_the_docstring() -> None:
     for module in pkgutil.walk_packages(llm_g4f.__path__, "llm_g4f."):
         # It needs Ray, and has no error of its own.
         if module.name != "llm_g4f.batch.ray_actors":
@@ -76,7 +76,7 @@ def test_every_error_is_public() -> None:
     assert llm_g4f.errors is errors
 
 
-def test_names_that_openai_has_stand_in_the_same_order() -> None:
+def test_openais_names_have_openais_hierarchy() -> None:
     import openai
 
     for name, parent in drawn().items():
@@ -138,7 +138,7 @@ def test_408_is_a_timeout() -> None:
         (None, "Your input exceeds the model CONTEXT LENGTH"),
     ],
 )
-def test_a_prompt_beyond_the_window_is_known_by_its_words(code: str | None, detail: str) -> None:
+def test_a_context_length_error_is_recognised(code: str | None, detail: str) -> None:
     for status in (400, 413):
         reason = reason_of(status, code, detail)
         assert reason == "context_too_long"
@@ -149,7 +149,7 @@ def test_a_prompt_beyond_the_window_is_known_by_its_words(code: str | None, deta
 
 
 @pytest.mark.parametrize("detail", ["", "temperature: too large", "no context given", "max_tokens"])
-def test_other_bad_requests_are_not_about_the_window(detail: str) -> None:
+def test_other_bad_requests_are_not_context_length_errors(detail: str) -> None:
     assert reason_of(400, None, detail) is None
     assert type(status_error(400, "no", provider="a", model="m")) is BadRequestError
 
@@ -174,7 +174,7 @@ def test_control_characters_are_escaped(text: str, safe: str) -> None:
 
 
 @pytest.mark.parametrize("char", [*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"])
-def test_what_reorders_text_is_escaped(char: str) -> None:
+def test_bidirectional_controls_are_escaped(char: str) -> None:
     assert char not in clean(f"a{char}b")
     assert f"{ord(char):x}" in clean(f"a{char}b")
 
@@ -185,14 +185,14 @@ def test_long_text_is_cut(limit: int) -> None:
     assert clean("x" * (limit + 1), limit) == "x" * (limit - 1) + "…"
 
 
-def test_the_usual_limit_is_300() -> None:
+def test_the_default_limit_is_300_characters() -> None:
     assert len(clean("x" * 1_000_000)) == 300
 
 
 @given(st.text(st.characters() | st.characters(max_codepoint=0xA0)), st.integers(20, 60))
 @example("\x1b" * 400, 300)
 @example("\ud800", 300)
-def test_cleaned_text_is_short_and_can_be_printed(text: str, limit: int) -> None:
+def test_any_cleaned_text_is_short_and_printable(text: str, limit: int) -> None:
     made = clean(text, limit)
     assert len(made) <= limit
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", made)
@@ -208,7 +208,7 @@ RECEIPT = Receipt(
 )
 
 
-def test_more_than_one_attempt_is_told_a_line_each() -> None:
+def test_several_attempts_are_listed_one_a_line() -> None:
     error = status_error(429, "a takes no more", provider="a", model="gpt-4o")
     assert str(error) == "a takes no more"
     error.receipt = Receipt("gpt-4o", attempts=RECEIPT.attempts[:1])

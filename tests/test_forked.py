@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from .support.commands import Run
-from .support.forked import AVAILABLE, COVERAGE, Forks
-from .support.server import Server, http, stream
+from tests.support.commands import Run
+from tests.support.forked import AVAILABLE, COVERAGE, Forks
+from tests.support.server import Server, http, stream
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="there are no forks here")
 
@@ -36,7 +36,7 @@ sys.exit(3)
         ("chat", "-m", "gpt-4o"),
     ],
 )
-def test_a_command_says_and_asks_the_same(
+def test_a_forked_command_behaves_as_a_started_one(
     args: tuple[str, ...], run_llm: Run, endpoints: Callable[..., Path], user_path: Path
 ) -> None:
     said, asked = [], []

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from .support import load
+from tests.support import load
 
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_under_load_with_faults_every_call_ends_and_nothing_is_left_behind() -> None:
+def test_under_load_with_faults_every_call_ends_and_nothing_stays_open() -> None:
     if os.environ.get("G4F_LONG"):
         result = load.run(streams=500, seconds=60, share=0.2, pause=0.5, stall=5.0)
     else:

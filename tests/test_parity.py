@@ -17,11 +17,20 @@ import pytest
 import trustme
 from pydantic import BaseModel
 
-from .support.builtin import builtin
-from .support.media import GIF, JPEG, PDF, PNG, WEBP
-from .support.parity import as_ours_tells, comparable, shared_json
-from .support.scenarios import JSON, Reply, Scenario, Session, now, play, text_reply, tool_reply
-from .support.server import USAGE, Script, Server, call, chunk, completion, events, http
+from tests.support.builtin import builtin
+from tests.support.media import GIF, JPEG, PDF, PNG, WEBP
+from tests.support.parity import as_ours_tells, comparable, shared_json
+from tests.support.scenarios import (
+    JSON,
+    Reply,
+    Scenario,
+    Session,
+    now,
+    play,
+    text_reply,
+    tool_reply,
+)
+from tests.support.server import USAGE, Script, Server, call, chunk, completion, events, http
 
 
 @pytest.fixture(autouse=True)
@@ -415,7 +424,7 @@ FACES = {"sync": False, "async": True}
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_ours_does_what_llms_own_gpt_4o_does(
+def test_requests_answers_and_logs_equal_those_of_llms_gpt_4o(
     case: Case, streamed: bool, endpoints: Callable[..., Path]
 ) -> None:
     scripts = [reply.script(streamed=streamed) for reply in case.replies]
@@ -472,7 +481,7 @@ BREAKS: dict[str, tuple[Script, bool, type[Exception]]] = {
 
 
 @pytest.mark.parametrize(("script", "streamed", "error"), BREAKS.values(), ids=BREAKS)
-def test_what_breaks_llms_own_gpt_4o_does_not_break_ours(
+def test_streams_that_break_llms_gpt_4o_are_read(
     script: Script, streamed: bool, error: type[Exception], endpoints: Callable[..., Path]
 ) -> None:
     with Server(script) as server:
@@ -492,7 +501,7 @@ REFUSED: dict[str, JSON] = {
 
 @pytest.mark.parametrize("how", REFUSED.values(), ids=REFUSED)
 @pytest.mark.parametrize("asynchronous", FACES.values(), ids=FACES)
-def test_what_llms_own_gpt_4o_refuses_ours_refuses(asynchronous: bool, how: JSON) -> None:
+def test_input_that_llms_gpt_4o_rejects_is_rejected(asynchronous: bool, how: JSON) -> None:
     get: Any = llm.get_async_model if asynchronous else llm.get_model
     own = builtin("http://127.0.0.1:1/v1", asynchronous=asynchronous)
     refusals = []

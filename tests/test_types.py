@@ -27,8 +27,7 @@ from llm_g4f.types import (
     ToolCallDelta,
     Usage,
 )
-
-from .support.server import USAGE, chunk, completion
+from tests.support.server import USAGE, chunk, completion
 
 LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}]}
 DETAILS = {"prompt_tokens_details": {"cached_tokens": 3}}
@@ -90,7 +89,7 @@ def test_openais_types_accept_our_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_dict_dump_and_json_text_say_the_same(name: str) -> None:
+def test_to_dict_model_dump_and_json_are_equal(name: str) -> None:
     chunks, made = answer(*ANSWERS[name])
     for one in (*chunks, made):
         assert one.model_dump() == one.to_dict()
@@ -111,14 +110,14 @@ def test_dict_dump_and_json_text_say_the_same(name: str) -> None:
     ],
     ids=json.dumps,
 )
-def test_openais_types_accept_what_others_say_too(fields: dict[str, Any]) -> None:
+def test_openais_types_accept_the_values_of_other_servers(fields: dict[str, Any]) -> None:
     chunks, made = answer(chunk("a") | fields, chunk(finish="stop"))
     for one in chunks:
         OpenAIChunk.model_validate(one.to_dict())
     OpenAICompletion.model_validate(made.to_dict())
 
 
-def test_an_answer_says_who_gave_it() -> None:
+def test_an_answer_has_its_provider_and_receipt() -> None:
     chunks, made = answer(*ANSWERS["text"])
     for one in (*chunks, made):
         said = one.to_dict()
@@ -126,11 +125,11 @@ def test_an_answer_says_who_gave_it() -> None:
         assert said["receipt"]["attempts"][0]["outcome"] == "ok"
 
 
-def test_text_is_not_escaped_in_json_text() -> None:
+def test_json_text_is_not_escaped() -> None:
     assert "é😀" in answer(chunk("é😀", finish="stop"))[1].model_dump_json()
 
 
-def test_the_whole_answer() -> None:
+def test_chunks_become_a_completion() -> None:
     _, made = answer(*ANSWERS["text"])
     (choice,) = made.choices
     assert choice.message.content == "Hello"
@@ -167,7 +166,7 @@ def test_text_beside_tool_calls_is_kept() -> None:
     assert message.tool_calls
 
 
-def test_choices_come_in_their_order() -> None:
+def test_choices_are_in_order() -> None:
     _, made = answer(*ANSWERS["two choices"])
     assert [(one.index, one.message.content) for one in made.choices] == [(0, "0"), (1, "1")]
 
@@ -182,7 +181,7 @@ def test_logprobs_are_joined() -> None:
     OpenAICompletion.model_validate(made.to_dict())
 
 
-def test_logprobs_that_come_late_are_taken() -> None:
+def test_late_logprobs_are_kept() -> None:
     early, late = chunk("a"), chunk("b")
     early["choices"][0]["logprobs"] = {"content": None, "refusal": None}
     late["choices"][0]["logprobs"] = LOGPROBS
@@ -190,7 +189,7 @@ def test_logprobs_that_come_late_are_taken() -> None:
     assert found == LOGPROBS | {"refusal": None}
 
 
-def test_logprobs_of_the_chunks_stay_as_they_were() -> None:
+def test_logprobs_of_the_chunks_are_not_changed() -> None:
     one = chunk("a")
     one["choices"][0]["logprobs"] = copy.deepcopy(LOGPROBS)
     chunks, _ = answer(one, copy.deepcopy(one), chunk(finish="stop"))
@@ -210,7 +209,7 @@ def test_the_accumulator_knows_the_text_so_far() -> None:
     assert accumulator.completion().to_dict() == accumulator.completion().to_dict()
 
 
-def test_a_call_without_id_gets_one() -> None:
+def test_a_tool_call_without_an_id_gets_one() -> None:
     accumulator = Accumulator()
     call = ToolCallDelta(2, None, Function("f", ""))
     accumulator.add(
@@ -222,7 +221,7 @@ def test_a_call_without_id_gets_one() -> None:
     assert calls[0].function == Function("f", "{}")
 
 
-def test_a_receipt_as_a_dict_is_json() -> None:
+def test_a_receipt_as_json() -> None:
     receipt = Receipt(
         "gpt-4o",
         "b",

@@ -53,7 +53,7 @@ def test_an_item_comes_before_the_next_is_made() -> None:
     asyncio.run(main())
 
 
-def test_none_is_an_item_too() -> None:
+def test_none_is_an_item() -> None:
     def work(put: Put) -> None:
         put(None)
         put(1)
@@ -61,7 +61,7 @@ def test_none_is_an_item_too() -> None:
     assert asyncio.run(items_of(work)) == [None, 1]
 
 
-def test_what_the_work_raises_comes_behind_its_items() -> None:
+def test_an_error_comes_after_the_items() -> None:
     def work(put: Put) -> None:
         put(1)
         raise LookupError("gone")
@@ -75,7 +75,7 @@ def test_what_the_work_raises_comes_behind_its_items() -> None:
     asyncio.run(main())
 
 
-def test_work_that_ends_its_thread_ends_the_items_too() -> None:
+def test_system_exit_in_the_work_ends_the_items() -> None:
     def work(put: Put) -> None:
         put(1)
         raise SystemExit(3)
@@ -89,7 +89,7 @@ def test_work_that_ends_its_thread_ends_the_items_too() -> None:
     asyncio.run(main())
 
 
-def test_nothing_runs_before_the_first_item_is_asked_for() -> None:
+def test_the_work_starts_with_the_first_item_requested() -> None:
     async def main() -> None:
         ran = threading.Event()
         WorkerThread(lambda put: ran.set(), daemon=True).items()
@@ -136,7 +136,7 @@ def test_cancelling_ends_the_work() -> None:
     asyncio.run(main())
 
 
-def test_where_the_loop_is_closed_nobody_wants_more() -> None:
+def test_a_closed_loop_ends_the_work() -> None:
     wanted: list[bool] = []
     closed = threading.Event()
 
@@ -162,7 +162,7 @@ def test_where_the_loop_is_closed_nobody_wants_more() -> None:
 
 
 @pytest.mark.parametrize("daemon", [True, False])
-def test_whether_the_interpreter_waits_is_said_and_not_inherited(daemon: bool) -> None:
+def test_daemon_is_set_and_not_inherited(daemon: bool) -> None:
     found: list[bool] = []
 
     def work(put: Put) -> None:

@@ -31,11 +31,10 @@ from llm_g4f.errors import (
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionMessage, ToolCall
-
-from ..support.answers import outcomes, streamed, text_of
-from ..support.commands import Run, failed, g4f, ok, run_python
-from ..support.prompts import Ask
-from ..support.server import Server, stream, whole
+from tests.support.answers import outcomes, streamed, text_of
+from tests.support.commands import Run, failed, g4f, ok, run_python
+from tests.support.prompts import Ask
+from tests.support.server import Server, stream, whole
 
 Pieces = Iterator[str | StreamEvent]
 Answering = Callable[[llm.Prompt, Any], Pieces]
@@ -121,7 +120,7 @@ def left_out(**params: Any) -> str:
 # Where it can be named.
 
 
-def test_in_a_route(write_config: Write) -> None:
+def test_an_llm_model_in_a_route(write_config: Write) -> None:
     write_config("routes: {gpt-4o: ['llm:echo']}")
     answer = create("hi", provider=None)
     assert content(answer)["prompt"] == "hi"
@@ -131,7 +130,7 @@ def test_in_a_route(write_config: Write) -> None:
     assert outcomes(answer) == [("llm:echo", "ok")]
 
 
-def test_in_a_client() -> None:
+def test_an_llm_model_in_a_client() -> None:
     async def main() -> None:
         answer = await AsyncClient("llm:echo").chat.completions.create("hi")
         assert content(answer)["prompt"] == "hi"
@@ -143,7 +142,7 @@ def test_in_a_client() -> None:
     assert content(create("hi", provider="llm:echo"))["stream"] is False
 
 
-def test_in_an_option(ask: Ask) -> None:
+def test_an_llm_model_in_the_option_provider(ask: Ask) -> None:
     answer = ask("hi", provider="llm:echo", system="be brief")
     said = json.loads(answer.text)
     assert (said["prompt"], said["system"]) == ("hi", "be brief")
@@ -151,7 +150,7 @@ def test_in_an_option(ask: Ask) -> None:
     assert (answer.usage.input, answer.usage.output) == (3, len(answer.text.split()))
 
 
-def test_on_the_command_line(run_llm: Run) -> None:
+def test_an_llm_model_on_the_command_line(run_llm: Run) -> None:
     done = run_llm("-m", "gpt-4o", "-o", "provider", "llm:echo", "hi")
     assert (done.returncode, json.loads(done.stdout)["prompt"]) == (0, "hi")
     assert done.stderr == (
@@ -159,7 +158,9 @@ def test_on_the_command_line(run_llm: Run) -> None:
     )
 
 
-def test_the_next_of_the_route_follows_it(endpoints: Callable[..., Path], install: Install) -> None:
+def test_a_failing_llm_model_is_followed_by_the_next_candidate(
+    endpoints: Callable[..., Path], install: Install
+) -> None:
     def breaks(prompt: Any, response: Any) -> Pieces:
         raise RuntimeError("out of\x07 order")
         yield ""
@@ -179,7 +180,9 @@ def test_the_next_of_the_route_follows_it(endpoints: Callable[..., Path], instal
 
 
 @pytest.mark.parametrize("name", ["llm:vendor/theirs-1.5", "llm:short"])
-def test_ids_with_slashes_and_aliases(write_config: Write, install: Install, name: str) -> None:
+def test_model_ids_with_slashes_and_aliases(
+    write_config: Write, install: Install, name: str
+) -> None:
     install(hello, "vendor/theirs-1.5", aliases=("short",))
     write_config(f"routes: {{gpt-4o: ['{name}']}}")
     answer = create(provider=None)
@@ -188,7 +191,7 @@ def test_ids_with_slashes_and_aliases(write_config: Write, install: Install, nam
     assert text_of(create(provider=name)) == "Hello"
 
 
-def test_a_user_s_alias_counts(install: Install) -> None:
+def test_an_alias_of_the_user(install: Install) -> None:
     install(hello)
     llm.set_alias("mine", "theirs")
     assert create(provider="llm:mine").model == "theirs"
@@ -198,7 +201,7 @@ def test_a_user_s_alias_counts(install: Install) -> None:
 
 
 @pytest.mark.parametrize("name", ["llm:gpt-4o", "llm:4o", "llm:g4f/gpt-oss-120b"])
-def test_a_model_of_ours_would_ask_itself(write_config: Write, ask: Ask, name: str) -> None:
+def test_a_model_of_this_plugin_is_an_error(write_config: Write, ask: Ask, name: str) -> None:
     path = write_config(f"routes:\n  gpt-4.1: [openai]\n  gpt-4o: [openai, '{name}']\n")
     with pytest.raises(ConfigError) as caught:
         create(provider=None)
@@ -211,7 +214,7 @@ def test_a_model_of_ours_would_ask_itself(write_config: Write, ask: Ask, name: s
 
 
 @pytest.mark.parametrize("name", ["llm:nonsense", "llm:"])
-def test_a_model_that_nobody_has_is_an_error(name: str) -> None:
+def test_an_unknown_model_is_an_error(name: str) -> None:
     with pytest.raises(NoProviderError, match=f"Unknown model .*{name}"):
         create(provider=name)
 
@@ -219,9 +222,7 @@ def test_a_model_that_nobody_has_is_an_error(name: str) -> None:
 # In a process of their own: llm's own models leave their HTTP client to the garbage collector.
 
 
-def test_without_takeover_llms_own_gpt_4o_is_another_model(
-    write_config: Write, run_llm: Run
-) -> None:
+def test_without_takeover_llms_gpt_4o_is_a_provider(write_config: Write, run_llm: Run) -> None:
     write_config("{takeover: false, routes: {gpt-4o: ['llm:gpt-4o']}}")
     with Server(stream("Hel", "lo")) as server:
         env = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": server.url}
@@ -234,7 +235,7 @@ def test_without_takeover_llms_own_gpt_4o_is_another_model(
     assert (request.json["model"], request.json["temperature"]) == ("gpt-4o", 0.5)
 
 
-def test_a_model_of_extra_openai_models_is_another_model(user_path: Path, run_llm: Run) -> None:
+def test_a_model_of_extra_openai_models_is_a_provider(user_path: Path, run_llm: Run) -> None:
     with Server(stream("Hel", "lo")) as server:
         extra = [{"model_id": "mine", "model_name": "llama", "api_base": server.url}]
         (user_path / "extra-openai-models.yaml").write_text(yaml.safe_dump(extra))
@@ -247,7 +248,7 @@ def test_a_model_of_extra_openai_models_is_another_model(user_path: Path, run_ll
 # Commands.
 
 
-def test_the_commands_know_it(write_config: Write) -> None:
+def test_route_models_and_check_know_llm_models(write_config: Write) -> None:
     write_config("routes: {gpt-4o: ['llm:echo', 'llm:echo-needs-key']}")
     assert ok(g4f("route", "gpt-4o")) == [
         "1. llm:echo: echo, a substitute",
@@ -263,7 +264,7 @@ def test_the_commands_know_it(write_config: Write) -> None:
     assert "Unknown model 'nonsense' (llm:nonsense)" in failed(g4f("models", "llm:nonsense"))
 
 
-def test_it_is_no_entry_of_providers(user_path: Path) -> None:
+def test_enable_and_disable_reject_llm_models(user_path: Path) -> None:
     """It takes part where it is named; a name with a colon would break g4f.yaml."""
     for command in ("enable", "disable"):
         said = failed(g4f(command, "llm:echo"))
@@ -293,7 +294,7 @@ asyncio.run(main())
 """
 
 
-def test_python_finds_it_without_llm_loaded_and_the_loop_goes_on(write_config: Write) -> None:
+def test_llm_is_loaded_in_a_thread(write_config: Write) -> None:
     write_config("{notice: false, routes: {gpt-4o: ['llm:echo']}}")
     done = run_python(FRESH, "-W", "error")
     assert (done.returncode, done.stderr) == (0, "")
@@ -323,7 +324,7 @@ def test_a_model_that_needs_a_key(
     assert CANARY not in json.dumps(answer.receipt)
 
 
-def test_without_its_key_it_is_left_out_with_words(endpoints: Callable[..., Path]) -> None:
+def test_without_its_key_it_is_left_out_with_the_reason(endpoints: Callable[..., Path]) -> None:
     with Server(whole("from a")) as a:
         endpoints("routes: {gpt-4o: ['llm:echo-needs-key', a]}", a=a)
         answer = create(provider=None)
@@ -332,7 +333,7 @@ def test_without_its_key_it_is_left_out_with_words(endpoints: Callable[..., Path
         create(provider="llm:echo-needs-key")
 
 
-def test_its_key_is_in_no_error(install: Install, ask: Ask) -> None:
+def test_its_key_is_not_in_its_errors(install: Install, ask: Ask) -> None:
     def leaks(prompt: Any, response: Any) -> Pieces:
         raise ValueError(f"401 for {response.model.get_key()}")
         yield ""
@@ -347,7 +348,7 @@ def test_its_key_is_in_no_error(install: Install, ask: Ask) -> None:
     assert CANARY not in str(told.value)
 
 
-def test_a_key_that_is_missing_in_the_middle_is_an_authentication_error(install: Install) -> None:
+def test_needs_key_exception_is_an_authentication_error(install: Install) -> None:
     def refused(prompt: Any, response: Any) -> Pieces:
         raise llm.NeedsKeyException("No key for this")
         yield ""
@@ -380,7 +381,7 @@ def test_pieces_and_usage(install: Install) -> None:
     assert [prompt.prompt for prompt in seen] == ["hi", "hi"]
 
 
-def test_pieces_come_as_they_are_made(install: Install) -> None:
+def test_pieces_are_passed_on_at_once(install: Install) -> None:
     def slow(prompt: Any, response: Any) -> Pieces:
         made.append("a")
         yield "a"
@@ -396,7 +397,7 @@ def test_pieces_come_as_they_are_made(install: Install) -> None:
     assert "".join(one.choices[0].delta.content or "" for one in chunks) == "b"
 
 
-def test_without_counts_there_is_no_usage(install: Install) -> None:
+def test_incomplete_usage_is_none(install: Install) -> None:
     def silent(prompt: Any, response: Any) -> Pieces:
         yield "Hello"
         response.set_usage(input=7)
@@ -405,7 +406,7 @@ def test_without_counts_there_is_no_usage(install: Install) -> None:
     assert create().usage is None
 
 
-def test_reasoning_stays_apart(install: Install, ask: Ask) -> None:
+def test_reasoning_is_separate_from_text(install: Install, ask: Ask) -> None:
     def thinks(prompt: Any, response: Any) -> Pieces:
         yield StreamEvent(type="reasoning", chunk="h")
         yield StreamEvent(type="reasoning", chunk="m")
@@ -423,7 +424,7 @@ def test_reasoning_stays_apart(install: Install, ask: Ask) -> None:
     ]
 
 
-def test_what_the_server_did_is_not_the_answer(install: Install) -> None:
+def test_server_executed_tool_calls_are_left_out(install: Install) -> None:
     def searches(prompt: Any, response: Any) -> Pieces:
         yield StreamEvent(type="tool_call_name", chunk="search", server_executed=True)
         yield StreamEvent(type="tool_result", chunk="found", server_executed=True)
@@ -442,7 +443,7 @@ def test_a_lone_surrogate_is_replaced(install: Install) -> None:
     assert text_of(create()) == "a\ufffdb"
 
 
-def test_an_empty_answer_is_none(install: Install) -> None:
+def test_an_empty_answer_is_invalid(install: Install) -> None:
     install(lambda prompt, response: iter(()))
     with pytest.raises(InvalidResponseError, match="empty answer"):
         create()
@@ -451,7 +452,7 @@ def test_an_empty_answer_is_none(install: Install) -> None:
 # What goes wrong.
 
 
-def test_what_breaks_off_keeps_its_text_and_nobody_else_is_asked(
+def test_a_model_that_fails_after_text_is_a_stream_error(
     install: Install, endpoints: Callable[..., Path]
 ) -> None:
     def breaks(prompt: Any, response: Any) -> Pieces:
@@ -469,7 +470,7 @@ def test_what_breaks_off_keeps_its_text_and_nobody_else_is_asked(
     assert a.requests == []
 
 
-def test_an_error_without_words_has_a_name(install: Install) -> None:
+def test_an_error_without_a_message_shows_its_class(install: Install) -> None:
     def breaks(prompt: Any, response: Any) -> Pieces:
         raise NotImplementedError
         yield ""
@@ -479,7 +480,7 @@ def test_an_error_without_words_has_a_name(install: Install) -> None:
         create()
 
 
-def test_a_plugin_that_ends_its_thread_is_an_error(other_plugin: Callable[..., None]) -> None:
+def test_system_exit_in_a_model_is_an_error(other_plugin: Callable[..., None]) -> None:
     def exits(prompt: Any, response: Any) -> Pieces:
         yield ""
         sys.exit(3)
@@ -516,7 +517,7 @@ except errors.APITimeoutError as error:
 """
 
 
-def test_one_that_blocks_holds_up_neither_the_call_nor_the_exit() -> None:
+def test_a_blocking_model_delays_neither_the_timeout_nor_the_exit() -> None:
     done = run_python(BLOCKS)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
@@ -524,7 +525,7 @@ def test_one_that_blocks_holds_up_neither_the_call_nor_the_exit() -> None:
     )
 
 
-def test_one_that_is_silent_gives_way(
+def test_a_silent_model_is_followed_by_the_next_candidate(
     other_plugin: Callable[..., None],
     endpoints: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -585,7 +586,7 @@ def test_cancelling_closes_an_asynchronous_model(other_plugin: Callable[..., Non
 # What it can take.
 
 
-def test_options_that_it_has_are_passed_and_the_others_named(install: Install) -> None:
+def test_unknown_options_are_left_out_and_listed(install: Install) -> None:
     class Options(llm.Options):
         temperature: float | None = Field(default=None, le=1)
         max_tokens: int | None = None
@@ -611,19 +612,19 @@ def test_options_that_it_has_are_passed_and_the_others_named(install: Install) -
         create(temperature=1.5)
 
 
-def test_json_object_is_named_where_it_has_no_such_option(install: Install) -> None:
+def test_an_unknown_response_format_is_left_out_and_listed(install: Install) -> None:
     install(hello)
     answer = create(response_format={"type": "json_object"}, max_tokens=5)
     assert answer.receipt is not None
     assert answer.receipt.omitted == ("max_tokens", "response_format")
 
 
-def test_several_answers_at_a_time_are_not_for_it(install: Install) -> None:
+def test_n_above_one_is_ineligible(install: Install) -> None:
     install(hello)
     assert left_out(n=2) == "llm models give one answer per request (n=1)"
 
 
-def test_tools_are_for_those_that_call_them(install: Install) -> None:
+def test_tools_need_a_model_with_tools(install: Install) -> None:
     install(hello)
     assert left_out(tools=[tool("f")]) == "theirs does not support tools"
 
@@ -635,7 +636,7 @@ TURNS = [
 ]
 
 
-def test_conversations_are_for_those_that_have_them(install: Install) -> None:
+def test_conversations_need_a_model_with_conversations(install: Install) -> None:
     seen = install(hello, supports_conversation=False)
     assert left_out(messages=TURNS) == "theirs does not support conversations"
     create([{"role": "system", "content": "s"}, {"role": "user", "content": "a"}])
@@ -664,7 +665,7 @@ PDF = {
     ],
     ids=["webp", "mp3", "wav", "pdf"],
 )
-def test_attachments_go_by_their_type(
+def test_attachments_need_a_model_with_their_type(
     install: Install, endpoints: Callable[..., Path], part: dict[str, Any], type: str
 ) -> None:
     seen = install(hello, attachment_types={"image/png"})
@@ -712,14 +713,14 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 FORM = {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA}}
 
 
-def test_a_model_that_knows_schemas_gets_it(install: Install) -> None:
+def test_a_model_with_schemas_gets_the_schema(install: Install) -> None:
     seen = install(hello, supports_schema=True)
     assert text_of(create(response_format=FORM)) == "Hello"
     assert seen[0].schema == SCHEMA
     assert seen[0].system == ""
 
 
-def test_a_model_that_knows_none_is_told_in_words_and_checked(
+def test_a_model_without_schemas_gets_the_schema_in_the_prompt(
     install: Install, endpoints: Callable[..., Path]
 ) -> None:
     def answers_with_json(prompt: Any, response: Any) -> Pieces:
@@ -868,7 +869,7 @@ def test_a_round_of_tools_through_llm(install: Install, asynchronous: bool) -> N
 @pytest.mark.parametrize(
     ("events", "call"), [(EVENTS, {"tool_call_id": "c1"}), (NAMELESS, {})], ids=["by id", "without"]
 )
-def test_what_it_noted_with_its_call_comes_back_to_it(
+def test_provider_metadata_of_a_call_is_sent_back_to_the_model(
     install: Install, events: tuple[StreamEvent, ...], call: dict[str, Any]
 ) -> None:
     seen = install(calling(*events, **call), supports_tools=True)
@@ -890,7 +891,7 @@ def test_what_it_noted_with_its_call_comes_back_to_it(
     assert called.provider_metadata == SIGNED
 
 
-def test_what_it_noted_goes_to_no_endpoint(
+def test_provider_metadata_of_a_call_is_not_sent_to_an_endpoint(
     install: Install, endpoints: Callable[..., Path]
 ) -> None:
     install(calling(*EVENTS, tool_call_id="c1"), supports_tools=True)
@@ -951,7 +952,7 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize("request_", BAD, ids=lambda one: json.dumps(one)[:60])
-def test_a_request_of_another_shape_is_a_bad_request(install: Install, request_: Any) -> None:
+def test_an_invalid_request_is_a_bad_request(install: Install, request_: Any) -> None:
     seen = install(hello, supports_tools=True, supports_schema=True)
     with pytest.raises(BadRequestError) as caught:
         create(**request_)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import llm
 import pytest
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
-from ..support.media import MP3, PDF, PNG, WAV
-from ..support.server import Server, call, calls, chunk, events, stream
+from tests.support.media import MP3, PDF, PNG, WAV
+from tests.support.server import Server, call, calls, chunk, events, stream
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def sent(server: Server, messages: list[Message], **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("model_id", ["gpt-4o", "gpt-4o-mini"])
-def test_the_requested_model_is_on_the_wire(server: Server, model_id: str) -> None:
+def test_the_requested_model_is_sent(server: Server, model_id: str) -> None:
     llm.get_model(model_id).prompt("hi").text()
     assert server.requests[0].json["model"] == model_id
 
@@ -62,7 +61,7 @@ def test_an_image_by_path_is_sent_as_data(server: Server, tmp_path: Path) -> Non
     }
 
 
-def test_an_image_by_url_is_passed_on_and_not_fetched(server: Server) -> None:
+def test_an_image_by_url_is_sent_as_its_url(server: Server) -> None:
     with Server(stream("never")) as images:
         url = f"{images.origin}/a.png"
         image = llm.Attachment(url=url, type="image/png")
@@ -92,7 +91,7 @@ def test_audio_and_pdf(server: Server) -> None:
 
 @pytest.mark.parametrize("by", ["content", "path"])
 @pytest.mark.parametrize(("data", "format"), [(WAV, "wav"), (MP3, "mp3")], ids=["wav", "mp3"])
-def test_audio_is_known_by_what_is_in_it(
+def test_the_audio_format_is_detected(
     server: Server, tmp_path: Path, data: bytes, format: str, by: str
 ) -> None:
     path = tmp_path / "a"
@@ -115,7 +114,7 @@ def test_audio_is_known_by_what_is_in_it(
         ([TextPart(text="a"), TextPart(text="b")], "ab"),
     ],
 )
-def test_reasoning_is_not_sent_back_and_turns_alternate(
+def test_reasoning_is_not_sent_back_and_roles_alternate(
     server: Server, turn: list[Any], content: str
 ) -> None:
     messages = [llm.user("u"), Message("assistant", turn), llm.user("v")]
@@ -126,7 +125,7 @@ def test_reasoning_is_not_sent_back_and_turns_alternate(
     ]
 
 
-def test_messages_without_words_say_nothing(server: Server) -> None:
+def test_empty_messages_are_left_out(server: Server) -> None:
     messages = [Message("user", []), Message("system", []), llm.user("v")]
     assert sent(server, messages) == [{"role": "user", "content": "v"}]
 
@@ -159,7 +158,7 @@ def test_tool_calls_and_results(server: Server) -> None:
     assert second == {"role": "tool", "tool_call_id": "b", "content": "sun"}
 
 
-def test_what_tools_bring_along_comes_from_the_user(server: Server) -> None:
+def test_attachments_of_tool_results_are_a_user_message(server: Server) -> None:
     results = [
         llm.ToolResult("camera", "a picture", [llm.Attachment(content=PNG)], tool_call_id="a"),
         llm.ToolResult("ear", "a sound", [llm.Attachment(content=WAV)], tool_call_id="b"),
@@ -188,7 +187,7 @@ def test_what_tools_bring_along_comes_from_the_user(server: Server) -> None:
     }
 
 
-def test_an_assistant_turn_with_words_and_calls_keeps_both(server: Server) -> None:
+def test_an_assistant_message_keeps_text_and_tool_calls(server: Server) -> None:
     messages = [
         llm.user("weather?"),
         llm.assistant("Let me see.", ToolCallPart(name="weather", tool_call_id="a")),
@@ -221,7 +220,7 @@ def test_an_attachment_that_cannot_be_read_is_a_model_error(
 
 @pytest.mark.parametrize("type", ["text/csv", "video/mp4", "audio/ogg"])
 @pytest.mark.parametrize("by", ["user", "tool"])
-def test_an_attachment_that_no_chat_request_has_a_place_for_is_named(
+def test_an_unsupported_attachment_is_named_in_the_error(
     server: Server, tmp_path: Path, type: str, by: str
 ) -> None:
     """In messages= llm does not look at it."""
@@ -240,7 +239,7 @@ def test_a_lone_surrogate_in_a_prompt_is_replaced(server: Server) -> None:
     assert server.requests[0].json["messages"][0]["content"] == "a\ufffdb"
 
 
-def test_a_schema_outranks_json_object(server: Server) -> None:
+def test_a_schema_wins_over_json_object(server: Server) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
     llm.get_model("gpt-4o").prompt("hi", schema=schema, json_object=True).text()
     assert server.requests[0].json["response_format"] == {
@@ -263,16 +262,6 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 NOTICE = 'gpt-4o answered by llama (mybox): a substitute. "llm g4f route gpt-4o" shows why.'
-
-
-def test_the_notice_is_logged_before_the_first_word(
-    substitute: Server, caplog: pytest.LogCaptureFixture
-) -> None:
-    words = iter(llm.get_model("gpt-4o").prompt("hi"))
-    assert next(words) == "Hello"
-    assert said(caplog) == [NOTICE]
-    assert caplog.records[-1].levelno == logging.WARNING
-    assert list(words) == []
 
 
 def test_the_notice_appears_once_in_a_conversation(
@@ -319,27 +308,7 @@ def test_the_notice_appears_again_when_it_changes(
     assert said(caplog) == [NOTICE, NOTICE.replace("llama", "qwen"), NOTICE]
 
 
-def test_an_exact_answer_needs_no_notice(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    llm.get_model("gpt-4o").prompt("hi").text()
-    assert said(caplog) == []
-
-
-def test_the_notice_can_be_silenced_and_the_receipt_stays(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    with Server(stream("Hello", model="llama")) as server:
-        write_config(
-            f"notice: false\nproviders:\n"
-            f"  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        response = llm.get_model("gpt-4o").prompt("hi")
-        assert response.text() == "Hello"
-    assert said(caplog) == []
-    assert response.response_json is not None
-    assert response.response_json["g4f"]["exact"] is False
-
-
-def test_a_substitute_that_is_cut_before_its_first_word_is_announced_too(
+def test_a_substitute_that_is_cut_before_any_text_is_announced(
     write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     cut = events(chunk("", role="assistant", model="llama"), chunk(finish="length", model="llama"))

@@ -15,9 +15,8 @@ import pytest
 from llm.parts import ReasoningPart
 
 from llm_g4f.adapter.models import G4F, AsyncG4F
-
-from ..support.prompts import Ask, ask_sync
-from ..support.server import (
+from tests.support.prompts import Ask, ask_sync
+from tests.support.server import (
     CLOSE,
     HANG,
     RESET,
@@ -94,7 +93,7 @@ def test_the_receipt_is_in_the_json(ask: Ask, serve: Callable[..., Server], stre
     assert 0 <= receipt["ttft"] <= receipt["seconds"]
 
 
-def test_no_usage_is_no_usage(ask: Ask, serve: Callable[..., Server]) -> None:
+def test_missing_usage_stays_none(ask: Ask, serve: Callable[..., Server]) -> None:
     serve(events(chunk("Hello"), chunk(finish="stop"), "[DONE]"))
     answer = ask()
     assert answer.text == "Hello"
@@ -102,7 +101,7 @@ def test_no_usage_is_no_usage(ask: Ask, serve: Callable[..., Server]) -> None:
     assert answer.json["usage"] is None
 
 
-def test_usage_details_are_llms_simplified_ones(ask: Ask, serve: Callable[..., Server]) -> None:
+def test_usage_details_are_simplified(ask: Ask, serve: Callable[..., Server]) -> None:
     usage = {
         **USAGE,
         "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
@@ -122,7 +121,7 @@ def test_a_schema(ask: Ask, serve: Callable[..., Server]) -> None:
     assert form == {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA}}
 
 
-def test_reasoning_comes_as_reasoning(ask: Ask, serve: Callable[..., Server]) -> None:
+def test_reasoning_events_and_parts(ask: Ask, serve: Callable[..., Server]) -> None:
     serve(
         events(
             chunk(reasoning="Let me "),
@@ -148,7 +147,7 @@ def test_hidden_reasoning_is_still_logged(ask: Ask, serve: Callable[..., Server]
     assert [part.text for part in answer.parts] == ["hm", "42"]
 
 
-def test_withheld_reasoning_leaves_a_mark(ask: Ask, serve: Callable[..., Server]) -> None:
+def test_withheld_reasoning_is_a_redacted_part(ask: Ask, serve: Callable[..., Server]) -> None:
     usage = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 5}}
     serve(events(chunk("42"), chunk(finish="stop"), chunk(usage=usage), "[DONE]"))
     first = ask().parts[0]
@@ -231,7 +230,7 @@ def test_a_chain_of_asynchronous_tools_runs_them_together(serve: Callable[..., S
     assert results(server) == [("call_a", "3"), ("call_b", "7")]
 
 
-def test_a_tool_that_fails_is_told_to_the_model(serve: Callable[..., Server]) -> None:
+def test_a_tool_error_is_sent_to_the_model(serve: Callable[..., Server]) -> None:
     server = serve(calls(call("broken", "{}", "call_a")), stream("Sorry."))
 
     def broken() -> str:
@@ -243,7 +242,7 @@ def test_a_tool_that_fails_is_told_to_the_model(serve: Callable[..., Server]) ->
 
 
 @pytest.mark.parametrize("arguments", ["[1, 2]", '"x"', "5", '{"a": '])
-def test_arguments_that_are_no_object_never_run_a_tool(
+def test_invalid_tool_arguments_do_not_run_the_tool(
     ask: Ask, serve: Callable[..., Server], arguments: str
 ) -> None:
     serve(calls(call("add", arguments, "call_a")))
@@ -251,7 +250,7 @@ def test_arguments_that_are_no_object_never_run_a_tool(
         ask(tools=[llm.Tool(name="add", implementation=lambda: pytest.fail("it ran"))])
 
 
-def test_keys_reach_the_one_provider_they_are_for(
+def test_a_key_is_sent_to_its_provider(
     ask: Ask, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(stream("Hello"))
@@ -264,7 +263,7 @@ def test_keys_reach_the_one_provider_they_are_for(
     ]
 
 
-def test_a_key_without_a_provider_is_openais_alone(
+def test_a_key_without_a_provider_is_for_openai_only(
     ask: Ask, endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Server(stream("mine")) as mine, Server(stream("openai")) as openai:
@@ -276,18 +275,14 @@ def test_a_key_without_a_provider_is_openais_alone(
         assert "authorization" not in mine.requests[0].headers
 
 
-def test_a_stored_key_goes_by_its_name(
-    ask: Ask, serve: Callable[..., Server], user_path: Path
-) -> None:
+def test_key_names_a_stored_key(ask: Ask, serve: Callable[..., Server], user_path: Path) -> None:
     server = serve(stream("Hello"))
     (user_path / "keys.json").write_text(json.dumps({"work": "sk-stored"}))
     ask(key="work", provider="mybox")
     assert server.requests[0].headers["authorization"] == "Bearer sk-stored"
 
 
-def test_a_stored_key_set_on_the_model_goes_by_its_name(
-    serve: Callable[..., Server], user_path: Path
-) -> None:
+def test_model_key_names_a_stored_key(serve: Callable[..., Server], user_path: Path) -> None:
     server = serve(stream("Hello"))
     (user_path / "keys.json").write_text(json.dumps({"work": "sk-stored"}))
     model = G4F("gpt-4o", "gpt-4o")
@@ -297,7 +292,9 @@ def test_a_stored_key_set_on_the_model_goes_by_its_name(
 
 
 @pytest.mark.parametrize("face", [G4F, AsyncG4F])
-def test_a_key_set_on_the_model(face: type[G4F | AsyncG4F], serve: Callable[..., Server]) -> None:
+def test_model_key_is_used_unless_the_prompt_has_one(
+    face: type[G4F | AsyncG4F], serve: Callable[..., Server]
+) -> None:
     server = serve(stream("Hello"))
     model = face("gpt-4o", "gpt-4o")
     model.key = "sk-model"
@@ -317,7 +314,7 @@ def test_a_key_set_on_the_model(face: type[G4F | AsyncG4F], serve: Callable[...,
     ]
 
 
-def test_a_key_for_several_providers_is_refused(ask: Ask, endpoints: Callable[..., Path]) -> None:
+def test_a_key_for_several_providers_is_an_error(ask: Ask, endpoints: Callable[..., Path]) -> None:
     with Server(stream("a")) as a, Server(stream("b")) as b:
         endpoints(a=a, b=b)
         with pytest.raises(llm.ModelError, match="A key belongs to one provider"):
@@ -336,7 +333,7 @@ def test_get_key_never_raises(user_path: Path, stored: str | None) -> None:
 
 
 @pytest.mark.parametrize("key", ["sk-ca\nnary", "sk-cänary", "sk canary", "\x00canary", "  "])
-def test_a_key_that_is_none_is_said_without_printing_it(
+def test_an_invalid_key_is_an_error_that_does_not_show_it(
     ask: Ask, serve: Callable[..., Server], key: str
 ) -> None:
     server = serve(stream("never"))
@@ -346,7 +343,7 @@ def test_a_key_that_is_none_is_said_without_printing_it(
     assert server.requests == []
 
 
-def test_both_faces_in_one_loop(serve: Callable[..., Server]) -> None:
+def test_sync_and_async_models_in_one_loop(serve: Callable[..., Server]) -> None:
     serve(stream("Hello"))
 
     async def cell() -> list[str]:
@@ -356,7 +353,7 @@ def test_both_faces_in_one_loop(serve: Callable[..., Server]) -> None:
     assert asyncio.run(cell()) == ["Hello", "Hello"]
 
 
-def test_prompts_from_threads_keep_apart(serve: Callable[..., Server]) -> None:
+def test_prompts_from_many_threads(serve: Callable[..., Server]) -> None:
     server = serve(stream("Hello"))
     start = threading.Barrier(8)
 
@@ -380,7 +377,7 @@ def test_many_prompts_at_once_in_one_loop(serve: Callable[..., Server]) -> None:
     assert asyncio.run(main()) == ["Hello"] * 8
 
 
-def test_a_sync_answer_that_is_left_is_closed(serve: Callable[..., Server]) -> None:
+def test_a_dropped_sync_answer_closes_its_connection(serve: Callable[..., Server]) -> None:
     server = serve([SSE_HEAD, framed(event(chunk("Hel"))), HANG])
     response = iter(llm.get_model("gpt-4o").prompt("hi"))
     assert next(response) == "Hel"
@@ -388,7 +385,7 @@ def test_a_sync_answer_that_is_left_is_closed(serve: Callable[..., Server]) -> N
     server.wait_closed()
 
 
-def test_an_async_answer_that_is_left_is_closed(serve: Callable[..., Server]) -> None:
+def test_a_dropped_async_answer_closes_its_connection(serve: Callable[..., Server]) -> None:
     server = serve([SSE_HEAD, framed(event(chunk("Hel"))), HANG])
 
     async def main() -> None:
@@ -418,7 +415,7 @@ FAILURES: dict[str, tuple[Script, str]] = {
 
 @pytest.mark.parametrize(("script", "words"), FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("streamed", [True, False])
-def test_failures_are_model_errors_with_words(
+def test_failures_are_model_errors(
     ask: Ask,
     serve: Callable[..., Server],
     monkeypatch: pytest.MonkeyPatch,
@@ -445,7 +442,7 @@ def test_the_error_lists_every_attempt(ask: Ask, endpoints: Callable[..., Path])
 
 
 @pytest.mark.parametrize("end", [RESET, CLOSE])
-def test_an_answer_that_breaks_off_is_a_model_error_after_its_text(
+def test_an_answer_that_breaks_off_gives_its_text_and_a_model_error(
     serve: Callable[..., Server], end: Any
 ) -> None:
     server = serve([SSE_HEAD, framed(event(chunk("Hel"))), 0.05, end])
@@ -476,9 +473,7 @@ def talk(prompts: list[dict[str, Any]], *, face: str) -> list[str]:
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
-def test_a_conversation_stays_with_the_provider_it_was_kept_to(
-    endpoints: Callable[..., Path], face: str
-) -> None:
+def test_a_conversation_keeps_its_provider(endpoints: Callable[..., Path], face: str) -> None:
     with (
         Server(stream("one")) as one,
         Server(stream("two")) as two,
@@ -500,7 +495,7 @@ def test_a_conversation_stays_with_the_provider_it_was_kept_to(
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
-def test_a_conversation_stays_exact(write_config: Callable[[str], Path], face: str) -> None:
+def test_a_conversation_keeps_exact(write_config: Callable[[str], Path], face: str) -> None:
     with Server(stream("sub", model="llama")) as sub, Server(stream("exact")) as exact:
         write_config(
             "providers:\n"
@@ -530,7 +525,7 @@ def test_a_chain_of_tools_keeps_its_provider(endpoints: Callable[..., Path]) -> 
     ("reason", "words"),
     [("length", "cut at its token limit"), ("content_filter", "content filter cut")],
 )
-def test_an_answer_that_was_cut_warns(
+def test_a_cut_answer_warns(
     ask: Ask,
     serve: Callable[..., Server],
     caplog: pytest.LogCaptureFixture,
@@ -545,7 +540,7 @@ def test_an_answer_that_was_cut_warns(
     assert words in caplog.messages[0]
 
 
-def test_an_answer_that_simply_ended_does_not_warn(
+def test_a_complete_answer_does_not_warn(
     ask: Ask, serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     serve(http(200, completion("Hello")))

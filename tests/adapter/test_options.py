@@ -10,10 +10,9 @@ import pydantic
 import pytest
 
 from llm_g4f.adapter.options import Options
-
-from ..support.builtin import builtin
-from ..support.commands import Run
-from ..support.server import HANG, Server, stream
+from tests.support.builtin import builtin
+from tests.support.commands import Run
+from tests.support.server import HANG, Server, stream
 
 OWN = {"provider", "exact", "timeout", "reasoning_effort"}
 
@@ -64,7 +63,7 @@ VALID: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), VALID)
-def test_what_llms_own_options_take_ours_take_alike(name: str, value: Any) -> None:
+def test_values_that_llms_options_accept_are_accepted(name: str, value: Any) -> None:
     assert plain(Options(**{name: value})) == plain(BUILTIN(**{name: value}))
 
 
@@ -94,7 +93,7 @@ INVALID: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), INVALID)
-def test_what_llms_own_options_refuse_ours_refuse(name: str, value: Any) -> None:
+def test_values_that_llms_options_reject_are_rejected(name: str, value: Any) -> None:
     with pytest.raises(pydantic.ValidationError):
         BUILTIN(**{name: value})
     with pytest.raises(pydantic.ValidationError) as caught:
@@ -102,7 +101,7 @@ def test_what_llms_own_options_refuse_ours_refuse(name: str, value: Any) -> None
     assert caught.value.errors()[0]["loc"][0] == name
 
 
-def test_without_any_they_are_what_pydantic_makes_of_none() -> None:
+def test_options_without_values_equal_validated_ones() -> None:
     none, checked = Options(), Options.model_validate({})
     assert none == checked
     assert (dict(none), none.model_fields_set) == (dict(checked), set())
@@ -110,7 +109,7 @@ def test_without_any_they_are_what_pydantic_makes_of_none() -> None:
 
 
 @pytest.mark.parametrize("value", ["[1]", "5", '"a"', '{"1": null}', '{"1": [2]}'])
-def test_a_logit_bias_of_another_shape_is_refused_in_words(value: str) -> None:
+def test_an_invalid_logit_bias_is_explained(value: str) -> None:
     with pytest.raises(pydantic.ValidationError, match="logit_bias must map token ids to numbers"):
         Options(logit_bias=value)
 
@@ -130,7 +129,7 @@ def test_our_own_options(name: str, value: Any, read: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
-def test_how_much_a_model_reasons_goes_to_an_endpoint_as_it_is(
+def test_reasoning_effort_is_sent_to_an_endpoint(
     endpoints: Callable[..., Path], value: str
 ) -> None:
     with Server(stream("Hello")) as server:
@@ -139,7 +138,7 @@ def test_how_much_a_model_reasons_goes_to_an_endpoint_as_it_is(
     assert server.requests[0].json["reasoning_effort"] == value
 
 
-def test_a_model_that_does_not_reason_is_not_asked_to(
+def test_reasoning_effort_is_left_out_for_a_model_without_reasoning(
     monkeypatch: pytest.MonkeyPatch, run_llm: Run
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
@@ -164,12 +163,12 @@ def test_a_model_that_does_not_reason_is_not_asked_to(
         ("exact", "maybe"),
     ],
 )
-def test_our_own_options_are_checked(name: str, value: Any) -> None:
+def test_our_own_options_are_validated(name: str, value: Any) -> None:
     with pytest.raises(pydantic.ValidationError):
         Options(**{name: value})
 
 
-def test_what_is_for_the_route_is_not_sent(endpoints: Callable[..., Path]) -> None:
+def test_routing_options_are_not_sent(endpoints: Callable[..., Path]) -> None:
     with Server(stream("Hello")) as server:
         endpoints(mybox=server)
         model = llm.get_model("gpt-4o")
@@ -182,7 +181,7 @@ def test_what_is_for_the_route_is_not_sent(endpoints: Callable[..., Path]) -> No
     }
 
 
-def test_provider_chooses_who_is_asked(endpoints: Callable[..., Path]) -> None:
+def test_the_option_provider_selects_providers(endpoints: Callable[..., Path]) -> None:
     with Server(stream("one")) as one, Server(stream("two")) as two:
         endpoints(one=one, two=two)
         model = llm.get_model("gpt-4o")
@@ -192,7 +191,7 @@ def test_provider_chooses_who_is_asked(endpoints: Callable[..., Path]) -> None:
         assert model.prompt("hi", provider="any").text() == "one"
 
 
-def test_exact_refuses_a_substitute(write_config: Callable[[str], Path]) -> None:
+def test_the_option_exact_excludes_substitutes(write_config: Callable[[str], Path]) -> None:
     with Server(stream("Hello", model="llama")) as server:
         write_config(
             f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
@@ -204,7 +203,7 @@ def test_exact_refuses_a_substitute(write_config: Callable[[str], Path]) -> None
         assert model.prompt("hi").text() == "Hello"
 
 
-def test_timeout_bounds_the_whole_answer(endpoints: Callable[..., Path]) -> None:
+def test_the_option_timeout_limits_the_whole_answer(endpoints: Callable[..., Path]) -> None:
     with Server([HANG]) as server:
         endpoints(mybox=server)
         with pytest.raises(llm.ModelError, match=r"not complete within 0\.2 s"):
@@ -226,12 +225,3 @@ def test_stored_options_are_used_on_the_command_line(
     assert (stored["temperature"], stored["logit_bias"]) == (0.5, {"1": 2})
     assert given["temperature"] == 1
     assert one.requests == []
-
-
-def test_bad_options_on_the_command_line_are_said_in_words(run_llm: Run) -> None:
-    done = run_llm("-m", "gpt-4o", "hi", "-o", "temperature", "3", "-o", "nosuch", "1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: ")
-    assert "temperature" in done.stderr
-    assert "nosuch" in done.stderr
-    assert "Traceback" not in done.stderr

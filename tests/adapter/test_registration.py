@@ -18,9 +18,8 @@ from llm.plugins import load_plugins, pm
 from llm_g4f.adapter.models import G4F, AsyncG4F
 from llm_g4f.adapter.registration import register_all
 from llm_g4f.providers.model_ids import MODELS, OPEN_MODELS
-
-from ..support.commands import Run
-from ..support.server import Server, stream
+from tests.support.commands import Run
+from tests.support.server import Server, stream
 
 OURS = tuple(MODELS)
 OPEN = [(f"g4f/{name}", "G4F", [name]) for name in OPEN_MODELS]
@@ -84,12 +83,12 @@ def test_no_other_row_changes() -> None:
     assert others(rows()) == others(builtin_rows()) + OPEN
 
 
-def test_both_faces_have_one_name() -> None:
+def test_sync_and_async_models_have_the_same_name() -> None:
     (found,) = named("gpt-4o")
     assert str(found.model) == str(found.async_model) == "G4F: gpt-4o"
 
 
-def test_replacements_of_logged_json_are_llms_own() -> None:
+def test_json_replacements_equal_llms() -> None:
     """Else turns that llm's own gpt-4o logged read back without their JSON."""
     for model in (sync("gpt-4o"), asynchronous("gpt-4o")):
         for name, value in Chat.json_replacements.items():
@@ -155,7 +154,9 @@ def registered(found: list[ModelWithAliases]) -> list[tuple[str, str, list[str]]
         (Chat, {"api_base": "http://127.0.0.1:1/v1"}),
     ],
 )
-def test_a_row_that_is_not_llms_own_is_somebody_elses(theirs: tuple[Any, dict[str, Any]]) -> None:
+def test_a_row_of_another_class_or_address_is_not_replaced(
+    theirs: tuple[Any, dict[str, Any]],
+) -> None:
     kind, settings = theirs
     assert registered([row(kind("gpt-4o", **settings), "4o")]) == [
         ("gpt-4o", kind.__name__, ["4o"]),
@@ -164,7 +165,7 @@ def test_a_row_that_is_not_llms_own_is_somebody_elses(theirs: tuple[Any, dict[st
     ]
 
 
-def test_where_llm_has_no_such_model_ours_is_added() -> None:
+def test_a_model_missing_in_llm_is_added() -> None:
     chat: Any = Chat
     assert registered([row(chat("4o", api_base="http://127.0.0.1:1/v1"))]) == [
         ("4o", "Chat", []),
@@ -251,7 +252,7 @@ def test_a_broken_configuration_is_one_warning_at_start(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_broken_configuration_leaves_help_and_other_models_alone(
+def test_a_broken_configuration_does_not_affect_help_and_other_models(
     write_config: Callable[[str], Path], run_llm: Run, user_path: Path
 ) -> None:
     path = write_config(BROKEN)
@@ -313,7 +314,7 @@ def started(**environment: str) -> tuple[list[str], list[str], list[str], set[st
 
 
 @pytest.mark.parametrize("config", [None, "takeover: true\nproviders: {}\n"])
-def test_hooks_import_nothing_heavy_and_touch_no_network(
+def test_the_hooks_import_little_and_open_no_sockets(
     config: str | None, write_config: Callable[[str], Path]
 ) -> None:
     if config:
@@ -350,7 +351,7 @@ def test_hooks_import_nothing_heavy_and_touch_no_network(
     assert {name for name in extra - ours if "llm_g4f" not in name} == set()
 
 
-def test_models_lists_one_row_for_each(run_llm: Run) -> None:
+def test_llm_models_lists_each_model_once(run_llm: Run) -> None:
     done = run_llm("models")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -361,7 +362,7 @@ def test_models_lists_one_row_for_each(run_llm: Run) -> None:
     assert "G4F: g4f/gpt-oss-120b (aliases: gpt-oss-120b)" in lines
 
 
-def test_options_shown_are_those_of_the_model_that_runs(run_llm: Run) -> None:
+def test_llm_shows_the_options_of_our_model(run_llm: Run) -> None:
     done = run_llm("-m", "gpt-4o", "--options")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("G4F: gpt-4o (aliases: 4o, g4f/gpt-4o)")

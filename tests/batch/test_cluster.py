@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support.batch import (
+from tests.support.batch import (
     asked,
     batch,
     has_lines,
@@ -31,9 +31,9 @@ from ..support.batch import (
     texts,
     write,
 )
-from ..support.environment import live_at
-from ..support.server import HANG, Script, Server, http, whole
-from ..support.waiting import wait_until
+from tests.support.environment import live_at
+from tests.support.server import HANG, Script, Server, http, whole
+from tests.support.waiting import wait_until
 
 CANARY = "sk-canary-7f3a91"
 
@@ -139,7 +139,7 @@ def tells(folder: Path, secret: str) -> list[str]:
     return found + [line for _, line in processes().values() if secret in line]
 
 
-def test_both_workers_ask_and_no_more_than_so_many_and_ctrl_c_keeps_what_was_answered(
+def test_concurrency_on_two_workers_and_ctrl_c(
     cluster: Cluster,
 ) -> None:
     write("in.jsonl", *prompts(40))
@@ -166,7 +166,7 @@ def test_both_workers_ask_and_no_more_than_so_many_and_ctrl_c_keeps_what_was_ans
     assert {path.name for path in Path().iterdir() if path.is_file()} == {"in.jsonl", "out"}
 
 
-def test_killed_it_goes_on_with_what_is_missing_and_the_key_stays_where_it_was(
+def test_a_killed_run_continues_and_the_key_stays_on_the_workers(
     cluster: Cluster,
 ) -> None:
     write(
@@ -197,7 +197,7 @@ def test_killed_it_goes_on_with_what_is_missing_and_the_key_stays_where_it_was(
     assert tells(cluster.folder, CANARY) == []
 
 
-def test_a_worker_that_dies_costs_no_row(cluster: Cluster) -> None:
+def test_a_killed_worker_loses_no_row(cluster: Cluster) -> None:
     write("in.jsonl", *prompts(30))
     with Server([0.3, *whole("Hello", model="llama")]) as server:
         cluster.serve(server)
@@ -222,7 +222,7 @@ def refused_at(address: str) -> bool:
     return done.returncode != 0 and b"InvalidAuthToken" in done.stderr
 
 
-def test_without_an_address_this_machine_is_the_cluster(
+def test_without_an_address_a_private_cluster_is_started(
     user_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -257,7 +257,9 @@ def test_without_an_address_this_machine_is_the_cluster(
     assert not [line for _, line in processes().values() if own in line]
 
 
-def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write("in.jsonl", *prompts(1))
     result = batch("in.jsonl", "out", *RAY, "--ray-address", "127.0.0.1:1", code=1)
@@ -273,7 +275,7 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--ray-address", "auto"), "--ray-address goes with --engine ray", 2),
     ],
 )
-def test_what_is_refused_before_anything_starts(
+def test_invalid_options_are_errors_before_anything_starts(
     arguments: tuple[str, ...],
     said: str,
     code: int,

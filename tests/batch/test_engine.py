@@ -13,8 +13,7 @@ from openai.types.chat import ChatCompletion
 
 from llm_g4f.batch import Result, run
 from llm_g4f.errors import BadRequestError, NoProviderError
-
-from ..support.server import HANG, Server, call, calls, http, whole
+from tests.support.server import HANG, Server, call, calls, http, whole
 
 Endpoints = Callable[..., Path]
 
@@ -97,7 +96,7 @@ def test_an_answer_as_a_dict(endpoints: Endpoints) -> None:
     assert result.receipt is not None
 
 
-def test_tool_calls_and_refusals_are_in_it(endpoints: Endpoints) -> None:
+def test_a_result_has_tool_calls_and_refusal(endpoints: Endpoints) -> None:
     tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
     with Server(calls(call("look", "{}", "call_1")), whole(None, refusal="No.")) as server:
         endpoints(box=server)
@@ -110,7 +109,7 @@ def test_tool_calls_and_refusals_are_in_it(endpoints: Endpoints) -> None:
     assert sent(server)[0]["tools"] == tools
 
 
-def test_a_failure_is_in_its_result(endpoints: Endpoints) -> None:
+def test_a_result_has_its_error(endpoints: Endpoints) -> None:
     with Server(http(404, {"error": {"message": "no such model", "code": "x"}})) as server:
         endpoints(box=server)
         (result,) = results([{"id": "a", "prompt": "hi"}])
@@ -169,7 +168,7 @@ def test_a_failure_is_in_its_result(endpoints: Endpoints) -> None:
         ({"prompt": "a", "base_url": "http://a"}, "base_url can only be set for the whole run"),
     ],
 )
-def test_a_row_that_cannot_be_asked_fails_alone(row: Any, said: str, endpoints: Endpoints) -> None:
+def test_an_invalid_row_fails_alone(row: Any, said: str, endpoints: Endpoints) -> None:
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         found = results([row, {"id": "good", "prompt": "hi"}])
@@ -181,7 +180,7 @@ def test_a_row_that_cannot_be_asked_fails_alone(row: Any, said: str, endpoints: 
     assert len(server.requests) == 1
 
 
-def test_so_many_are_asked_at_once(endpoints: Endpoints) -> None:
+def test_concurrency_limits_the_requests_at_once(endpoints: Endpoints) -> None:
     async def main() -> None:
         waiting = asyncio.ensure_future(anext(run([{"prompt": "a"}] * 50, concurrency=4)))
         await hanging(server, 4)
@@ -197,7 +196,7 @@ def test_so_many_are_asked_at_once(endpoints: Endpoints) -> None:
     assert len(server.requests) == 4
 
 
-def test_rows_are_taken_as_they_are_needed(endpoints: Endpoints) -> None:
+def test_rows_are_read_lazily(endpoints: Endpoints) -> None:
     taken = 0
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -220,7 +219,7 @@ def test_rows_are_taken_as_they_are_needed(endpoints: Endpoints) -> None:
     assert 5 <= taken <= 5 + 3 * 3
 
 
-def test_rows_may_come_asynchronously(endpoints: Endpoints) -> None:
+def test_rows_may_be_an_async_iterable(endpoints: Endpoints) -> None:
     async def rows() -> AsyncIterator[dict[str, Any]]:
         for number in range(20):
             await asyncio.sleep(0)
@@ -231,14 +230,14 @@ def test_rows_may_come_asynchronously(endpoints: Endpoints) -> None:
         assert sorted(str(one.id) for one in results(rows())) == sorted(map(str, range(20)))
 
 
-def test_the_quick_do_not_wait_for_the_slow(endpoints: Endpoints) -> None:
+def test_results_come_as_they_are_ready(endpoints: Endpoints) -> None:
     with Server([0.5, *whole("slow")], whole("quick")) as server:
         endpoints(box=server)
         found = results([{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}], concurrency=2)
     assert [result.text for result in found] == ["quick", "quick", "slow"]
 
 
-def test_what_the_rows_raise_comes_behind_the_results_under_way(endpoints: Endpoints) -> None:
+def test_an_error_of_the_rows_comes_after_the_pending_results(endpoints: Endpoints) -> None:
     def rows() -> Iterator[dict[str, Any]]:
         yield {"id": "a", "prompt": "hi"}
         raise LookupError("no more")
@@ -257,7 +256,7 @@ def test_what_the_rows_raise_comes_behind_the_results_under_way(endpoints: Endpo
 
 
 @pytest.mark.parametrize("way", ["aclose", "cancel", "forget", "stop"])
-def test_nothing_is_left_behind(way: str, endpoints: Endpoints) -> None:
+def test_ending_a_run_closes_its_connections(way: str, endpoints: Endpoints) -> None:
     async def main() -> None:
         answers = run([{"prompt": "a"}] * 9, concurrency=4)
         assert (await anext(answers)).text == "Hello"
@@ -286,7 +285,7 @@ def test_nothing_is_left_behind(way: str, endpoints: Endpoints) -> None:
         asyncio.run(main())
 
 
-def test_who_answers_is_said_once(endpoints: Endpoints, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_notice_appears_once(endpoints: Endpoints, caplog: pytest.LogCaptureFixture) -> None:
     with Server(whole("Hello", model="llama")) as server:
         endpoints("routes: {gpt-4o: [box/llama]}", box=server)
         with caplog.at_level(logging.WARNING, "llm_g4f"):
@@ -311,7 +310,7 @@ def test_a_key_goes_to_its_own_provider(endpoints: Endpoints) -> None:
     assert "canary" not in repr(found)
 
 
-def test_a_key_that_comes_during_a_run_is_found(
+def test_a_key_set_during_a_run_is_found(
     endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm_g4f.batch.engine._CURRENT", 0.0)
@@ -328,7 +327,7 @@ def test_a_key_that_comes_during_a_run_is_found(
     assert found[1].text == "Hello"
 
 
-def test_arguments_that_make_no_sense(endpoints: Endpoints) -> None:
+def test_invalid_arguments_are_errors(endpoints: Endpoints) -> None:
     async def made(**kwargs: Any) -> None:
         run([], **kwargs)
 
@@ -338,7 +337,7 @@ def test_arguments_that_make_no_sense(endpoints: Endpoints) -> None:
         asyncio.run(made(provider="a,b", api_key="sk-1"))
 
 
-def test_a_base_url_alone_will_do() -> None:
+def test_a_base_url_alone_is_a_provider() -> None:
     with Server(whole("Hello")) as server:
         (result,) = results([{"prompt": "hi"}], base_url=server.url)
     assert (result.text, result.provider) == ("Hello", "custom")

@@ -33,10 +33,9 @@ from llm_g4f.routing.policy import LONGEST_COOLDOWN
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Candidate, equally_exact
 from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
-
-from ..support import batch_limits, clock
-from ..support.batch_limits import Bucket, Scenario
-from ..support.registry import GivenProviders
+from tests.support import batch_limits, clock
+from tests.support.batch_limits import Bucket, Scenario
+from tests.support.registry import GivenProviders
 
 # What a provider takes, in made-up time.
 
@@ -107,7 +106,7 @@ def simulated(bucket: Bucket, told: str, takes: float, at_once: int, prompts: in
         (1, 60, "exactly", 2.0, 16, 1.05),
     ],
 )
-def test_a_rate_is_found_and_kept(
+def test_the_rate_converges_to_the_providers_limit(
     rate: float, burst: float, told: str, takes: float, at_once: int, ratio: float
 ) -> None:
     prompts = 10_000
@@ -117,7 +116,7 @@ def test_a_rate_is_found_and_kept(
     assert run.most <= at_once
 
 
-def test_without_refusals_nothing_is_held_back() -> None:
+def test_without_rate_limits_all_requests_run_at_once() -> None:
     run = simulated(Bucket(math.inf, math.inf), "never", 1.0, 64, 2_000)
     assert (run.refused, run.most) == (0, 64)
     assert run.seconds < 1.2 * 2_000 / 64
@@ -132,7 +131,7 @@ def full(pace: AdaptiveRate, now: float) -> int:
     return count
 
 
-def test_the_window_doubles_until_something_is_refused_and_then_grows_by_steps() -> None:
+def test_the_window_doubles_until_the_first_failure_and_then_grows_linearly() -> None:
     pace = AdaptiveRate(40, 0.0)
     begun = []
     for now in range(5):
@@ -152,7 +151,7 @@ def test_the_window_doubles_until_something_is_refused_and_then_grows_by_steps()
     assert pace.window == 24
 
 
-def test_the_window_falls_to_what_is_carried_but_at_most_by_half() -> None:
+def test_a_rate_limit_shrinks_the_window_by_at_most_half() -> None:
     for refused, window in ((1, 7), (3, 5), (4, 4), (8, 4)):
         pace = AdaptiveRate(8, 0.0)
         for _ in range(full(pace, 0.0)):
@@ -162,7 +161,7 @@ def test_the_window_falls_to_what_is_carried_but_at_most_by_half() -> None:
         assert pace.window == window
 
 
-def test_nobody_begins_before_the_time_that_was_named() -> None:
+def test_no_request_starts_before_retry_after() -> None:
     pace = AdaptiveRate(8, 0.0)
     full(pace, 0.0)
     pace.rate_limited(0.0, 1.0, 7.0)
@@ -173,7 +172,7 @@ def test_nobody_begins_before_the_time_that_was_named() -> None:
     assert pace.delay(11.0) == 0
 
 
-def test_a_pause_that_nobody_named_doubles_while_nothing_is_answered() -> None:
+def test_a_pause_without_retry_after_doubles_until_an_answer() -> None:
     pace, now, pauses = AdaptiveRate(8, 0.0), 0.0, []
     for _ in range(9):
         pace.begin(now)
@@ -202,7 +201,7 @@ def test_a_pause_that_nobody_named_doubles_while_nothing_is_answered() -> None:
         max_size=200,
     ),
 )
-def test_whatever_happens_there_is_room_sooner_or_later(
+def test_any_sequence_of_events_makes_room_again(
     most: int, steps: list[tuple[str, float, float | None]]
 ) -> None:
     pace, now = AdaptiveRate(most, 0.0), 0.0
@@ -384,7 +383,7 @@ def assert_all_back(limits: BatchAdmission) -> None:
 Make = Callable[..., Hosts]
 
 
-def test_load_is_shared_only_by_what_is_too_much_for_the_first(hosts: Make) -> None:
+def test_only_overflow_goes_to_the_next_provider(hosts: Make) -> None:
     a, b, c = Host("a"), Host("b"), Host("c", exact=False)
     source = hosts(a, c, b)
     assert all(one.error is None for one in rows(source, FIRST_WINDOW))
@@ -394,7 +393,7 @@ def test_load_is_shared_only_by_what_is_too_much_for_the_first(hosts: Make) -> N
     assert {one.seconds for one in found} == {1.0}
 
 
-def test_two_providers_take_what_each_can(hosts: Make) -> None:
+def test_two_providers_share_the_load_by_their_limits(hosts: Make) -> None:
     a = Host("a", bucket=Bucket(20, 10), takes=0.1)
     b = Host("b", bucket=Bucket(60, 10), takes=0.1)
     found = rows(hosts(a, b), 2_000)
@@ -405,7 +404,7 @@ def test_two_providers_take_what_each_can(hosts: Make) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_limit_that_passes_soon_is_waited_out(status: int, hosts: Make) -> None:
+def test_a_short_limit_is_waited_for(status: int, hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 30.0, status) for _ in range(4)])
     c = Host("c", exact=False)
     (only,) = rows(hosts(a, c), 1)
@@ -415,7 +414,7 @@ def test_a_limit_that_passes_soon_is_waited_out(status: int, hosts: Make) -> Non
     assert not c.asked
 
 
-def test_who_is_refused_is_asked_before_all_that_wait(hosts: Make) -> None:
+def test_a_rate_limited_request_is_retried_before_the_waiting_ones(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 5.0)])
 
     async def main() -> list[Row]:
@@ -430,7 +429,7 @@ def test_who_is_refused_is_asked_before_all_that_wait(hosts: Make) -> None:
     assert a.most == 1
 
 
-def test_retry_after_holds_for_all_of_its_key_and_for_no_other(hosts: Make) -> None:
+def test_retry_after_holds_for_its_scope_only(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 50.0)], scope="model")
     found = rows(hosts(a), 30)
     assert all(asked == 0.0 or asked >= 50.0 for asked in a.asked)
@@ -447,7 +446,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_for_a_limit_that_lasts_another_is_asked_at_once(name: str, hosts: Make) -> None:
+def test_a_long_limit_moves_requests_to_the_next_provider(name: str, hosts: Make) -> None:
     a, b = Host("a", fails=[LONG[name]() for _ in range(9)]), Host("b", exact=False)
     source = hosts(a, b)
     found = rows(source, 40)
@@ -464,7 +463,7 @@ def test_for_a_limit_that_lasts_another_is_asked_at_once(name: str, hosts: Make)
     assert tmp.exists()
 
 
-def test_what_is_no_limit_leads_to_the_next_as_ever(hosts: Make) -> None:
+def test_another_failure_moves_requests_to_the_next_provider(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", None, 500) for _ in range(99)])
     b = Host("b", exact=False)
     found = rows(hosts(a, b), 20)
@@ -474,7 +473,7 @@ def test_what_is_no_limit_leads_to_the_next_as_ever(hosts: Make) -> None:
     assert found[-1].attempts == [("b", "ok")]
 
 
-def test_who_has_recovered_is_asked_first_again(hosts: Make) -> None:
+def test_a_recovered_provider_is_first_again(hosts: Make) -> None:
     down = refusal("a", None, 500)
     a, b = Host("a", fails=[down, 0.0, down]), Host("b", exact=False)
 
@@ -491,7 +490,7 @@ def test_who_has_recovered_is_asked_first_again(hosts: Make) -> None:
     assert clock.run(main()) == ["b", "a", "b", "a"]
 
 
-def test_a_request_waits_no_longer_than_its_own_time(hosts: Make) -> None:
+def test_a_request_waits_at_most_for_its_timeout(hosts: Make) -> None:
     a = Host("a", bucket=Bucket(1 / 60, 2))
     found = rows(hosts(a), 4, timeout=30.0)
     kinds = Counter(type(one.error).__name__ for one in found)
@@ -505,7 +504,7 @@ def test_a_request_waits_no_longer_than_its_own_time(hosts: Make) -> None:
     assert "a had no room" in str(late.error)
 
 
-def test_who_is_refused_for_ever_is_told_so(hosts: Make) -> None:
+def test_a_request_that_is_always_rate_limited_fails_in_the_end(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 60.0) for _ in range(99)])
     (only,) = rows(hosts(a), 1)
     assert isinstance(only.error, RateLimitError)
@@ -513,7 +512,7 @@ def test_who_is_refused_for_ever_is_told_so(hosts: Make) -> None:
     assert fallback.PATIENCE <= only.seconds <= fallback.PATIENCE + LONGEST_COOLDOWN
 
 
-def test_time_outs_halve_what_is_asked_at_once(hosts: Make) -> None:
+def test_timeouts_halve_the_requests_at_once(hosts: Make) -> None:
     a = Host("a", fails=[1e9] * FIRST_WINDOW, timeout=10.0)
     found = rows(hosts(a), FIRST_WINDOW)
     assert {one.attempts[0] for one in found} == {("a", "APITimeoutError")}
@@ -522,7 +521,7 @@ def test_time_outs_halve_what_is_asked_at_once(hosts: Make) -> None:
 
 
 @pytest.mark.parametrize("when", [0.5, 1.5, 2.5])
-def test_who_goes_away_gives_its_place_back(when: float, hosts: Make) -> None:
+def test_a_cancelled_request_releases_its_permit(when: float, hosts: Make) -> None:
     a = Host("a")
 
     async def main() -> None:
@@ -539,7 +538,7 @@ def test_who_goes_away_gives_its_place_back(when: float, hosts: Make) -> None:
     clock.run(main())
 
 
-def test_who_goes_away_in_the_moment_of_its_turn_gives_it_back(hosts: Make) -> None:
+def test_a_request_cancelled_as_it_gets_its_permit_releases_it(hosts: Make) -> None:
     a = Host("a")
 
     async def main() -> None:
@@ -561,14 +560,14 @@ def test_who_goes_away_in_the_moment_of_its_turn_gives_it_back(hosts: Make) -> N
     clock.run(main())
 
 
-def test_the_embedded_model_is_asked_one_at_a_time(hosts: Make) -> None:
+def test_the_embedded_model_gets_one_request_at_a_time(hosts: Make) -> None:
     embedded, local = Host("e", kind="embedded"), Host("l", kind="local")
     rows(hosts(embedded), 5)
     rows(hosts(local), 5)
     assert (embedded.most, local.most) == (1, FIRST_WINDOW)
 
 
-def test_other_processes_learn_of_what_lasts_and_once(
+def test_a_long_limit_is_written_once_for_other_processes(
     hosts: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -589,7 +588,7 @@ def test_other_processes_learn_of_what_lasts_and_once(
     assert "long" not in source.cooldowns._path.read_text(), "it has answered since"
 
 
-def test_a_cooldown_of_another_process_is_waited_out(hosts: Make) -> None:
+def test_a_cooldown_of_another_process_is_waited_for(hosts: Make) -> None:
     a, b = Host("a"), Host("b", exact=False)
     source = hosts(a, b)
 
@@ -610,7 +609,7 @@ def test_a_cooldown_of_another_process_is_waited_out(hosts: Make) -> None:
         ("a:local/m b:anonymous/m", "a"),
     ],
 )
-def test_who_is_as_good_as_the_first(route: str, alike: str) -> None:
+def test_equally_exact(route: str, alike: str) -> None:
     candidates = []
     for text in route.split():
         name, _, what = text.partition(":")
@@ -647,7 +646,7 @@ ends = st.builds(
     ),
     st.integers(1, 9),
 )
-def test_every_request_ends_and_every_slot_comes_back(
+def test_every_request_ends_and_every_permit_is_released(
     made: list[tuple[bool, Kind, list[APIError | float], float]],
     calls: list[tuple[float | None, float | None]],
     most: int,
@@ -685,7 +684,7 @@ def test_every_request_ends_and_every_slot_comes_back(
         )
 
 
-def test_a_single_prompt_does_not_even_load_the_limits() -> None:
+def test_a_single_prompt_does_not_import_the_limits() -> None:
     code = "import sys, llm_g4f.client; print([m for m in sys.modules if m.endswith(('.provider_limits', '.adaptive_rate'))])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

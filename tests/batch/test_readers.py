@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from llm_g4f.batch import readers
 from llm_g4f.batch.readers import FORMATS, Format, Row, detect, read, read_in_thread
-
-from ..support.server import split
+from tests.support.server import split
 
 SIZES = (1, 3, 7, 1 << 16)
 
@@ -55,7 +54,7 @@ def told(data: bytes, format: Format, size: int = 1 << 16) -> list[tuple[int, in
     ],
 )
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_every_format_has_the_same_rows(
+def test_all_formats_give_the_same_rows(
     format: Format, data: bytes, mark: bytes, size: int
 ) -> None:
     found = rows(mark + data, format, size)
@@ -63,7 +62,7 @@ def test_every_format_has_the_same_rows(
     assert [row.error for row in found] == [None] * 3
 
 
-def test_a_prompt_a_line() -> None:
+def test_lines_of_text_are_prompts() -> None:
     assert told(b"a\r\n\n b \nc", "lines") == [
         (1, 1, {"prompt": "a"}),
         (3, 3, {"prompt": " b "}),
@@ -94,7 +93,7 @@ def test_a_prompt_a_line() -> None:
         ("lines", b"a\n\xff\nb", {2: "not UTF-8"}),
     ],
 )  # fmt: skip
-def test_a_bad_row_is_said_with_its_line(
+def test_an_invalid_row_has_its_line(
     format: Format, data: bytes, wrong: dict[int, str], size: int
 ) -> None:
     found = {row.line: row.error for row in rows(data, format, size) if row.error}
@@ -104,7 +103,7 @@ def test_a_bad_row_is_said_with_its_line(
 
 
 @pytest.mark.parametrize("format", [one for one in FORMATS if one != "tsv"])
-def test_a_row_that_is_too_long_spoils_no_other(
+def test_a_too_long_row_does_not_affect_the_others(
     format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readers, "MAX_ROW_SIZE", 1_000)
@@ -123,7 +122,7 @@ def test_a_row_that_is_too_long_spoils_no_other(
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_long_prompt_is_a_prompt(format: Format) -> None:
+def test_a_long_prompt_is_read(format: Format) -> None:
     prompt = "x" * 500_000
     text = json.dumps({"prompt": prompt}) if format in ("nl", "json") else prompt
     data = {"json": f"[{text}]", "csv": f"prompt\n{text}", "tsv": f"prompt\n{text}"}.get(
@@ -133,7 +132,7 @@ def test_a_long_prompt_is_a_prompt(format: Format) -> None:
 
 
 @given(st.lists(OBJECTS), st.sampled_from(SIZES), st.sampled_from([None, 1]))
-def test_what_json_writes_is_read(objects: list[Any], size: int, indent: int | None) -> None:
+def test_output_of_json_is_read(objects: list[Any], size: int, indent: int | None) -> None:
     array = json.dumps(objects, indent=indent).encode()
     lines = "\n".join(json.dumps(one, ensure_ascii=False) for one in objects)
     assert [row.data for row in rows(array, "json", size)] == objects
@@ -141,7 +140,7 @@ def test_what_json_writes_is_read(objects: list[Any], size: int, indent: int | N
 
 
 @given(st.lists(st.tuples(CELLS, CELLS).filter(any)), st.sampled_from(SIZES))
-def test_what_csv_writes_is_read(table: list[tuple[str, str]], size: int) -> None:
+def test_output_of_csv_is_read(table: list[tuple[str, str]], size: int) -> None:
     written = io.StringIO()
     csv.writer(written).writerows([("a", "b"), *table])
     found = [row.data for row in rows(written.getvalue().encode(), "csv", size)]
@@ -154,7 +153,7 @@ NOISE = st.lists(
 
 
 @given(st.binary() | NOISE, st.sampled_from(FORMATS), st.sampled_from(SIZES))
-def test_any_bytes_give_rows_or_what_is_wrong(data: bytes, format: Format, size: int) -> None:
+def test_any_bytes_give_rows_or_errors(data: bytes, format: Format, size: int) -> None:
     found = rows(data, format, size)
     for row in found:
         assert (row.data is None) != (row.error is None)
@@ -186,7 +185,7 @@ def test_any_bytes_give_rows_or_what_is_wrong(data: bytes, format: Format, size:
         ("", b"", "lines"),
     ],
 )
-def test_the_format_is_found(name: str, head: bytes, format: str) -> None:
+def test_detect(name: str, head: bytes, format: str) -> None:
     assert detect(name, head) == format
 
 
@@ -237,7 +236,7 @@ def test_a_pipe_is_read_no_further_than_needed() -> None:
     assert 10 <= asked <= 10 + readers._READ_AHEAD + 1
 
 
-def test_what_reading_raises_is_raised_where_the_rows_are_taken() -> None:
+def test_an_error_of_the_reader_thread_is_raised_to_the_consumer() -> None:
     def broken() -> Iterator[Row]:
         yield Row(1, 1, 1, {})
         raise OSError("gone")

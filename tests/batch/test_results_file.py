@@ -40,7 +40,7 @@ def opened(path: Path) -> Iterator[ResultsFile]:
         yield ledger
 
 
-def test_a_result_is_in_the_file_once_it_is_written(path: Path) -> None:
+def test_an_appended_result_is_in_the_file_at_once(path: Path) -> None:
     with opened(path) as ledger:
         for text, kept in (("é\n", "é\n"), ("\ud83d", "\ufffd")):
             ledger.append({"id": kept, "text": text})
@@ -58,13 +58,13 @@ def test_a_result_is_in_the_file_once_it_is_written(path: Path) -> None:
         ("1", RowState.MISSING),
     ],
 )
-def test_the_file_says_what_became_of_an_id(path: Path, id: str | int, state: RowState) -> None:
+def test_the_state_of_an_id(path: Path, id: str | int, state: RowState) -> None:
     path.write_bytes(written(ANSWER, FAILURE, INVALID, {"id": 1, "text": ""}))
     with opened(path) as ledger:
         assert ledger.index.state(id) is state
 
 
-def test_a_torn_line_is_taken_away_wherever_it_is_torn(path: Path) -> None:
+def test_a_torn_line_is_removed(path: Path) -> None:
     whole = written(ANSWER)
     for cut in range(len(whole) - 1):
         path.write_bytes(whole + whole[:cut])
@@ -73,7 +73,7 @@ def test_a_torn_line_is_taken_away_wherever_it_is_torn(path: Path) -> None:
         assert results(path) == [ANSWER, FAILURE]
 
 
-def test_an_answer_that_lacks_its_lines_end_is_kept(path: Path) -> None:
+def test_an_answer_without_its_line_end_is_kept(path: Path) -> None:
     path.write_bytes(written(FAILURE, ANSWER)[:-1])
     with opened(path) as ledger:
         assert ledger.index.state("a") is RowState.ANSWERED
@@ -98,7 +98,7 @@ def test_an_answer_that_lacks_its_lines_end_is_kept(path: Path) -> None:
         b'{"id":1.5,"text":"x"}',
     ],
 )
-def test_a_file_that_is_something_else_is_left_as_it_is(path: Path, other: bytes) -> None:
+def test_another_file_is_not_changed(path: Path, other: bytes) -> None:
     path.write_bytes(other)
     with pytest.raises(LedgerError, match=r"out\.jsonl, line \d: not a result of a batch"):
         ResultsFile(path)
@@ -106,7 +106,7 @@ def test_a_file_that_is_something_else_is_left_as_it_is(path: Path, other: bytes
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
 
 
-def test_it_knows_what_it_says_of_an_id(path: Path) -> None:
+def test_is_current(path: Path) -> None:
     other = {**INVALID, "error": {"type": "BadRequestError", "line": 4}}
     with opened(path) as ledger:
         assert not ledger.is_current(INVALID)
@@ -116,7 +116,7 @@ def test_it_knows_what_it_says_of_an_id(path: Path) -> None:
         assert not ledger.is_current(INVALID)
 
 
-def test_what_was_made_up_for_is_taken_out(path: Path) -> None:
+def test_compact_removes_replaced_failures(path: Path) -> None:
     path.write_bytes(written(FAILURE, ANSWER, INVALID))
     with opened(path) as ledger:
         ledger.append({"id": "b", "text": "at last"})
@@ -127,7 +127,7 @@ def test_what_was_made_up_for_is_taken_out(path: Path) -> None:
     assert [one["id"] for one in results(path)] == ["a", "line 3", "b", "c"]
 
 
-def test_what_the_run_before_had_no_time_to_take_out_is_taken_out(path: Path) -> None:
+def test_opening_removes_replaced_failures(path: Path) -> None:
     again = {"id": "b", "error": {"type": "APITimeoutError"}}
     path.write_bytes(written(FAILURE, ANSWER, again, FAILURE, ANSWER | {"id": "d"}, again))
     (path.parent / f".{path.name}.new").write_bytes(b"half a")
@@ -136,7 +136,7 @@ def test_what_the_run_before_had_no_time_to_take_out_is_taken_out(path: Path) ->
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
 
 
-def test_a_failure_undoes_no_answer(path: Path) -> None:
+def test_a_failure_does_not_replace_an_answer(path: Path) -> None:
     path.write_bytes(written(ANSWER, {"id": "a", "error": {"type": "RateLimitError"}}))
     with opened(path) as ledger:
         assert ledger.index.state("a") is RowState.ANSWERED
@@ -144,7 +144,7 @@ def test_a_failure_undoes_no_answer(path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
-def test_the_files_mode_stays_and_a_new_one_has_the_users(path: Path) -> None:
+def test_the_mode_of_the_file_is_kept(path: Path) -> None:
     umask = os.umask(0o027)
     try:
         with opened(path):
@@ -159,7 +159,7 @@ def test_the_files_mode_stays_and_a_new_one_has_the_users(path: Path) -> None:
         os.umask(umask)
 
 
-def test_a_link_stays_a_link(path: Path) -> None:
+def test_a_symlink_is_kept(path: Path) -> None:
     target = path.parent / "elsewhere"
     target.write_bytes(written(FAILURE, ANSWER | {"id": "b"}))
     path.symlink_to(target)
@@ -169,14 +169,14 @@ def test_a_link_stays_a_link(path: Path) -> None:
     assert results(target) == [ANSWER | {"id": "b"}]
 
 
-def test_what_is_no_file_is_refused(path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_an_error(path: Path) -> None:
     with pytest.raises(LedgerError, match="is not a regular file"):
         ResultsFile(Path(os.devnull))
     with pytest.raises(LedgerError, match="cannot be written: No such file"):
         ResultsFile(path.parent / "nowhere" / "out")
 
 
-def test_one_run_at_a_time(path: Path) -> None:
+def test_the_file_is_locked(path: Path) -> None:
     with opened(path):
         with pytest.raises(LedgerError, match=r"out\.jsonl is being written by another run"):
             ResultsFile(path)
@@ -191,7 +191,7 @@ def hold(path: Path, ready: Any) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
-def test_a_run_that_was_killed_holds_nothing(path: Path) -> None:
+def test_a_killed_run_leaves_no_lock(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     other = context.Process(target=hold, args=(path, ready))
@@ -209,7 +209,7 @@ def test_a_run_that_was_killed_holds_nothing(path: Path) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
-def test_a_full_disk_is_said_and_leaves_whole_lines(path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_complete_lines(path: Path) -> None:
     with opened(path) as ledger:
         ledger.append(ANSWER)
         kept = os.dup(ledger._file)
@@ -225,7 +225,7 @@ def test_a_full_disk_is_said_and_leaves_whole_lines(path: Path) -> None:
     assert results(path) == [ANSWER]
 
 
-def test_seen_ids_are_known_with_their_lines(path: Path) -> None:
+def test_repeated_ids_are_found_with_their_lines(path: Path) -> None:
     path.write_bytes(written(ANSWER))
     ids: list[str | int] = ["a", 1, "1", "a", 1]
     with opened(path) as ledger:

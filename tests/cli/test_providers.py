@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_g4f.providers.catalogue import PROVIDERS
-
-from ..support.server import Server, http, stream
+from tests.support.server import Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[[str], Path]
@@ -80,7 +79,9 @@ def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
         (("Box!", "https://x.example"), "invalid provider name 'Box!'"),
     ],
 )
-def test_add_refuses(run_llm: Run, user_path: Path, args: tuple[str, ...], words: str) -> None:
+def test_add_rejects_invalid_arguments(
+    run_llm: Run, user_path: Path, args: tuple[str, ...], words: str
+) -> None:
     refused = run_llm("g4f", "add", *args)
     assert refused.returncode == 1
     assert words in refused.stderr
@@ -88,18 +89,18 @@ def test_add_refuses(run_llm: Run, user_path: Path, args: tuple[str, ...], words
     assert not (user_path / "g4f.yaml").exists()
 
 
-def test_plain_http(run_llm: Run, user_path: Path) -> None:
+def test_add_with_plain_http(run_llm: Run, user_path: Path) -> None:
     assert run_llm("g4f", "add", "box", "http://x.example/v1", "--plain-http").returncode == 0
     assert "plain_http: true" in (user_path / "g4f.yaml").read_text()
 
 
-def test_consent_is_told_where_prompts_go(run_llm: Run) -> None:
+def test_enable_says_where_prompts_go(run_llm: Run) -> None:
     said = run_llm("g4f", "enable", "kilo").stdout
     assert f"your prompts will go to {PROVIDERS['kilo'].base_url}." in said
     assert "may be used for training" in said
 
 
-def test_unknown_names(run_llm: Run) -> None:
+def test_enable_and_disable_reject_unknown_names(run_llm: Run) -> None:
     for command in ("enable", "disable"):
         assert (
             "There is no provider 'nope'. There are: openai"
@@ -115,7 +116,7 @@ def test_a_broken_file_is_not_edited(run_llm: Run, write_config: Write) -> None:
     assert path.read_text() == "providers: {box: {base_urll: x}}"
 
 
-def test_disabled_embedded_is_left_out(run_llm: Run, real_weights: Path) -> None:
+def test_a_disabled_embedded_model_does_not_answer(run_llm: Run, real_weights: Path) -> None:
     assert run_llm("g4f", "disable", "embedded").returncode == 0
     answer = run_llm("-m", "gpt-4o", "hi")
     assert answer.returncode == 1

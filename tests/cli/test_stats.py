@@ -24,11 +24,10 @@ import sqlite_utils
 
 from llm_g4f.cli import chart, log_stats
 from llm_g4f.cli.plot import COLOURS, OTHERS, figure
-
-from ..support.commands import Run, failed, g4f, ok
-from ..support.scenarios import empty_log
-from ..support.server import END as BODY_END
-from ..support.server import SSE_HEAD, Script, Server, chunk, event, framed, http, whole
+from tests.support.commands import Run, failed, g4f, ok
+from tests.support.scenarios import empty_log
+from tests.support.server import END as BODY_END
+from tests.support.server import SSE_HEAD, Script, Server, chunk, event, framed, http, whole
 
 JSON = dict[str, Any]
 
@@ -129,7 +128,7 @@ BUSY = http(429, {"error": {"message": "slow down"}}, [("Retry-After", "1")])
 LONG = "a-vendor/a-model-whose-name-is-long-instruct-fp8"
 
 
-def test_what_the_plugin_logs_is_found_again(
+def test_stats_of_answers_that_the_plugin_logged(
     run_llm: Run, write_config: Callable[[str], Path], user_path: Path
 ) -> None:
     gone = http(404, {"error": {"message": "no model gpt-4o", "code": "model_not_found"}})
@@ -198,7 +197,7 @@ def test_what_the_plugin_logs_is_found_again(
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_providers_and_models_with_slashes_in_their_names_stay_whole(
+def test_names_with_slashes(
     streamed: bool, write_config: Callable[[str], Path], user_path: Path
 ) -> None:
     write_config("routes: {gpt-4o: ['llm:echo']}")
@@ -219,7 +218,7 @@ def test_providers_and_models_with_slashes_in_their_names_stay_whole(
         ("llm:a/b/c", "llm:a/b", "c"),
     ],
 )
-def test_a_receipt_without_its_names_is_completed(
+def test_a_receipt_without_provider_and_model_is_completed(
     resolved: str, provider: str, model: str, log: sqlite3.Connection
 ) -> None:
     left = {"requested_model": "gpt-4o", "exact": False, "ttft": 0.5, "seconds": 2.5}
@@ -233,7 +232,7 @@ def test_a_receipt_without_its_names_is_completed(
     assert row["first_token_seconds"]["median"] == 0.5
 
 
-def test_an_answer_after_failures_counts_for_whoever_gave_it(log: sqlite3.Connection) -> None:
+def test_an_answer_after_failures_counts_for_its_provider(log: sqlite3.Connection) -> None:
     failures = (
         failure("openai", "RateLimitError", 0.25, 429),
         failure("azure", "APITimeoutError", 1.0),
@@ -272,9 +271,7 @@ def test_an_answer_after_failures_counts_for_whoever_gave_it(log: sqlite3.Connec
         ({"seconds": None}, None),
     ],
 )
-def test_what_is_not_known_has_no_rate(
-    row: JSON, rate: float | None, log: sqlite3.Connection
-) -> None:
+def test_an_unknown_rate_is_none(row: JSON, rate: float | None, log: sqlite3.Connection) -> None:
     add(log, row)
     (found,) = told()["providers"]
     assert found["tokens_per_second"]["median"] == (rate and pytest.approx(rate))
@@ -341,7 +338,7 @@ def test_figures_of_many_answers(log: sqlite3.Connection) -> None:
         ([None], "-", None),
     ],
 )
-def test_prices_are_those_in_the_logs(
+def test_prices_of_the_logs(
     prices: list[float | None], shown: str, total: float | None, log: sqlite3.Connection
 ) -> None:
     add(log, *({"details": {"price_usd": price}} if price else {} for price in prices))
@@ -366,12 +363,12 @@ def test_prices_are_those_in_the_logs(
         17,
     ],
 )
-def test_what_is_no_answer_of_ours_is_left_out(payload: Any, log: sqlite3.Connection) -> None:
+def test_other_rows_are_ignored(payload: Any, log: sqlite3.Connection) -> None:
     add(log, {"payload": payload}, {"provider": "ours"})
     assert [row["provider"] for row in told()["providers"]] == ["ours"]
 
 
-def test_rows_that_nobody_would_write_are_survived(log: sqlite3.Connection) -> None:
+def test_invalid_rows_are_ignored(log: sqlite3.Connection) -> None:
     add(log, *({} for _ in range(5)))
     for number, what in enumerate(
         (
@@ -402,7 +399,7 @@ def test_rows_that_nobody_would_write_are_survived(log: sqlite3.Connection) -> N
         ("100w", 5),
     ],
 )
-def test_since_so_long_ago(since: str, answers: int, log: sqlite3.Connection) -> None:
+def test_since_a_duration(since: str, answers: int, log: sqlite3.Connection) -> None:
     ages = (timedelta(0), timedelta(hours=3), timedelta(days=2), timedelta(days=7, hours=1))
     add(log, *({"at": NOW - age} for age in (*ages, timedelta(days=400))))
     assert told("--since", since)["answers"] == answers
@@ -440,7 +437,7 @@ def test_since_a_moment(since: str, utc: str, answers: int, log: sqlite3.Connect
 
 
 @pytest.mark.parametrize("since", ["", "soon", "7", "2 months", "2026-13-01", "9999999999w", "-1d"])
-def test_since_refuses_what_is_no_time(since: str, log: sqlite3.Connection) -> None:
+def test_since_rejects_an_invalid_time(since: str, log: sqlite3.Connection) -> None:
     refused = g4f("stats", "--since", since)
     assert refused.exit_code == 2
     assert f"Invalid time {since!r}. Examples: 2026-11-01, " in refused.stderr
@@ -458,7 +455,9 @@ def test_since_refuses_what_is_no_time(since: str, log: sqlite3.Connection) -> N
         ("nobody", []),
     ],
 )
-def test_model(model: str, providers: list[str], log: sqlite3.Connection) -> None:
+def test_model_filters_the_answers(
+    model: str, providers: list[str], log: sqlite3.Connection
+) -> None:
     add(
         log,
         {"provider": "a"},
@@ -470,7 +469,7 @@ def test_model(model: str, providers: list[str], log: sqlite3.Connection) -> Non
     assert found["model"] == model
 
 
-def test_json_says_what_was_asked_and_when(log: sqlite3.Connection, user_path: Path) -> None:
+def test_json_has_the_query_and_the_period(log: sqlite3.Connection, user_path: Path) -> None:
     add(log, {"at": NOW - timedelta(days=1)}, {})
     found = told()
     assert list(found) == [
@@ -503,7 +502,7 @@ def test_the_tables_fit_a_terminal(log: sqlite3.Connection) -> None:
     assert "x-Turbo  " in lines[3]
 
 
-def test_a_chart_where_there_are_no_bars(log: sqlite3.Connection) -> None:
+def test_a_chart_in_an_encoding_without_bars(log: sqlite3.Connection) -> None:
     add(log, {}, {})
     command = [sys.executable, "-m", "llm", "g4f", "stats", "--chart"]
     env = {**os.environ, "PYTHONIOENCODING": "cp1252"}
@@ -521,7 +520,7 @@ def test_without_answers(log: sqlite3.Connection, user_path: Path) -> None:
     assert (found["answers"], found["providers"], found["first_utc"]) == (0, [], None)
 
 
-def test_without_a_database_none_is_made(user_path: Path) -> None:
+def test_a_missing_database_is_not_created(user_path: Path) -> None:
     path = user_path / "logs.db"
     for args in ((), ("--json",)):
         said = failed(g4f("stats", *args))
@@ -549,7 +548,7 @@ def test_another_database(log: sqlite3.Connection, user_path: Path, tmp_path: Pa
         ("drop table parts", "is not a log database of llm 0.36 or newer (no such table: parts)"),
     ],
 )
-def test_a_database_of_another_kind(
+def test_a_database_of_another_schema_is_an_error(
     sql: str, words: str, log: sqlite3.Connection, user_path: Path
 ) -> None:
     log.execute(sql)
@@ -559,7 +558,7 @@ def test_a_database_of_another_kind(
     assert "llm logs -d " in said
 
 
-def test_a_file_that_is_no_database(user_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(user_path: Path) -> None:
     path = user_path / "logs.db"
     path.write_text("a" * 5_000)
     assert failed(g4f("stats")) == f"{path} cannot be read: file is not a database.\n"
@@ -689,7 +688,7 @@ def png_size(path: Path) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("name", "begins"), [("a.svg", b"<?xml"), ("b.PDF", b"%PDF-"), ("c.png", b"\x89PNG")]
 )
-def test_the_suffix_is_the_format(
+def test_the_suffix_selects_the_format(
     name: str, begins: bytes, log: sqlite3.Connection, tmp_path: Path
 ) -> None:
     weeks(log, {"a": (200, 0.5), "b": (5, 3.0)})
@@ -738,7 +737,7 @@ def test_the_picture_has_the_figures_of_the_logs(
         assert sorted(y for _, y in dots) == pytest.approx(sorted(series["mybox"]))
 
 
-def test_a_line_is_the_median_of_each_day_and_breaks_where_there_is_none(
+def test_a_line_is_the_median_of_each_day_with_gaps(
     log: sqlite3.Connection, user_path: Path
 ) -> None:
     midnight = datetime(2026, 11, 1, tzinfo=UTC)
@@ -793,7 +792,7 @@ def test_more_providers_than_colours_share_the_last(
     ],
     ids=["one", "at once", "no count", "no time", "long name", "old", "far apart"],
 )
-def test_whatever_there_is_can_be_drawn(
+def test_any_answers_can_be_plotted(
     rows: list[JSON], log: sqlite3.Connection, tmp_path: Path
 ) -> None:
     add(log, *rows)
@@ -810,20 +809,20 @@ def test_whatever_there_is_can_be_drawn(
         ("no/a.png", "cannot be written: No such file or directory"),
     ],
 )
-def test_where_it_cannot_be_drawn_to(
+def test_an_invalid_plot_file_is_an_error(
     name: str, words: str, log: sqlite3.Connection, tmp_path: Path
 ) -> None:
     add(log, {})
     assert f"{tmp_path / name} {words}" in failed(g4f("stats", "--plot", str(tmp_path / name)))
 
 
-def test_nothing_is_drawn_without_answers(log: sqlite3.Connection, tmp_path: Path) -> None:
+def test_no_plot_without_answers(log: sqlite3.Connection, tmp_path: Path) -> None:
     said = failed(g4f("stats", "--plot", str(tmp_path / "a.png")))
     assert said == "Nothing to draw: no answers yet.\n"
     assert not (tmp_path / "a.png").exists()
 
 
-def test_only_the_picture_needs_matplotlib(
+def test_only_the_plot_needs_matplotlib(
     log: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(log, {})

@@ -30,7 +30,7 @@ def parse(text: str) -> Config:
     return config.parse(text, Path("g4f.yaml"))
 
 
-def test_without_a_file_the_defaults_hold(user_path: Path) -> None:
+def test_defaults_without_a_file(user_path: Path) -> None:
     assert config.load() == Config(user_path / "g4f.yaml", takeover=True, substitutes=True)
     assert config.load().notice
     assert not config.load().providers
@@ -38,12 +38,12 @@ def test_without_a_file_the_defaults_hold(user_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "{}", "\ufefftakeover: true"])
-def test_an_empty_file_is_the_defaults(write_config: Write, text: str) -> None:
+def test_defaults_of_an_empty_file(write_config: Write, text: str) -> None:
     path = write_config(text)
     assert config.load() == Config(path)
 
 
-def test_every_key_of_the_example(write_config: Write, user_path: Path) -> None:
+def test_every_key(write_config: Write, user_path: Path) -> None:
     ca_file = user_path / "company.pem"
     ca_file.touch()
     path = write_config(
@@ -116,7 +116,7 @@ routes:
     )
 
 
-def test_a_ca_file_may_lie_in_the_home_directory(
+def test_ca_file_in_the_home_directory(
     write_config: Write, user_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(user_path))
@@ -231,19 +231,19 @@ def test_deep_nesting_is_an_error_and_no_crash(user_path: Path, text: str) -> No
 @pytest.mark.parametrize(
     ("content", "words"), [(b"takeover: \xff", "not UTF-8"), (b"takeover: \0", "g4f.yaml")]
 )
-def test_bytes_that_are_no_text_are_an_error(user_path: Path, content: bytes, words: str) -> None:
+def test_invalid_bytes_are_an_error(user_path: Path, content: bytes, words: str) -> None:
     (user_path / "g4f.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=words):
         config.load()
 
 
-def test_a_file_that_cannot_be_read_is_an_error(user_path: Path) -> None:
+def test_an_unreadable_file_is_an_error(user_path: Path) -> None:
     (user_path / "g4f.yaml").mkdir()
     with pytest.raises(ConfigError, match=r"g4f\.yaml cannot be read: "):
         config.load()
 
 
-def test_a_path_that_cannot_be_looked_at_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_path_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_USER_PATH", "/" + "a" * 5_000)
     with pytest.raises(ConfigError, match="cannot be read: "):
         config.load()
@@ -271,7 +271,7 @@ def test_a_changed_file_is_read_again_and_an_unchanged_one_is_not(user_path: Pat
     assert config.load() == Config(path)
 
 
-def test_the_user_directory_is_llms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_directory_equals_llms(monkeypatch: pytest.MonkeyPatch) -> None:
     import llm
 
     monkeypatch.delenv("LLM_USER_PATH")
@@ -429,13 +429,13 @@ USERINFO = [
 
 
 @pytest.mark.parametrize(("url", "expected"), GOOD_URLS)
-def test_a_good_base_url_loses_its_trailing_slash(url: str, expected: str) -> None:
+def test_a_valid_base_url_loses_its_trailing_slash(url: str, expected: str) -> None:
     assert check_base_url(url) == expected
     assert check_base_url(url, plain_http=True) == expected
 
 
 @pytest.mark.parametrize("url", UNENCRYPTED)
-def test_http_beyond_this_machine_needs_consent(url: str) -> None:
+def test_http_to_another_host_needs_plain_http(url: str) -> None:
     with pytest.raises(ValueError, match="unencrypted"):
         check_base_url(url)
     assert check_base_url(url, plain_http=True) == url.rstrip("/")
@@ -443,13 +443,13 @@ def test_http_beyond_this_machine_needs_consent(url: str) -> None:
 
 @pytest.mark.parametrize("plain_http", [False, True])
 @pytest.mark.parametrize(("url", "words"), BAD_URLS)
-def test_a_bad_base_url_is_an_error(url: str, words: str, plain_http: bool) -> None:
+def test_an_invalid_base_url_is_an_error(url: str, words: str, plain_http: bool) -> None:
     with pytest.raises(ValueError, match=words):
         check_base_url(url, plain_http=plain_http)
 
 
 @pytest.mark.parametrize("url", USERINFO)
-def test_a_url_with_a_secret_in_it_is_refused_and_not_shown(url: str) -> None:
+def test_a_url_with_a_secret_is_an_error_that_does_not_show_it(url: str) -> None:
     with pytest.raises(ValueError, match="must not contain a user name or a key") as caught:
         check_base_url(url, plain_http=True)
     assert CANARY not in str(caught.value)
@@ -457,7 +457,7 @@ def test_a_url_with_a_secret_in_it_is_refused_and_not_shown(url: str) -> None:
 
 @settings(deadline=None)
 @given(st.text() | st.from_regex(r"https?://[a-z@:/?#\[\]\\%.0-9]*", fullmatch=True))
-def test_any_url_is_good_or_a_value_error(url: str) -> None:
+def test_any_url_is_valid_or_a_value_error(url: str) -> None:
     try:
         good = check_base_url(url)
     except ValueError:
@@ -494,7 +494,7 @@ def test_stored_keys_come_before_the_environment(
 
 
 @pytest.mark.parametrize("stored", ["", "  ", None, 5, {"x": 1}])
-def test_a_stored_key_that_is_none_counts_as_absent(
+def test_an_empty_stored_key_is_ignored(
     user_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Any
 ) -> None:
     keys(user_path, a=stored)
@@ -505,13 +505,15 @@ def test_a_stored_key_that_is_none_counts_as_absent(
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '"x"'])
-def test_a_keys_file_that_is_no_object_holds_no_keys(user_path: Path, content: str) -> None:
+def test_a_keys_file_without_an_object_has_no_keys(user_path: Path, content: str) -> None:
     (user_path / "keys.json").write_text(content)
     assert revealed(("a",), ()) is None
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"a": "' + CANARY.encode()])
-def test_a_broken_keys_file_is_named_and_not_shown(user_path: Path, content: bytes) -> None:
+def test_an_invalid_keys_file_is_an_error_that_does_not_show_it(
+    user_path: Path, content: bytes
+) -> None:
     (user_path / "keys.json").write_bytes(content)
     with pytest.raises(NoProviderError, match=r"keys\.json cannot be read") as caught:
         config.find_key(("a",), ())
@@ -521,7 +523,7 @@ def test_a_broken_keys_file_is_named_and_not_shown(user_path: Path, content: byt
 @pytest.mark.parametrize(
     "bad", [f"{CANARY} x", f"{CANARY}\nX: y", f"{CANARY}ü", f"{CANARY}\x00", f"{CANARY}\x7f", "…"]
 )
-def test_a_bad_key_is_an_error_that_names_its_place_and_never_the_key(
+def test_an_invalid_key_is_an_error_with_its_source_and_without_the_key(
     user_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
     keys(user_path, a=bad)
@@ -542,7 +544,7 @@ def test_a_bad_key_is_an_error_that_names_its_place_and_never_the_key(
         assert bad not in str(caught.value)
 
 
-def test_a_key_given_by_name_or_as_itself(user_path: Path) -> None:
+def test_named_key(user_path: Path) -> None:
     assert config.named_key("work").reveal() == "work"
     keys(user_path, work="stored")
     assert config.named_key("work").reveal() == "stored"
@@ -551,7 +553,7 @@ def test_a_key_given_by_name_or_as_itself(user_path: Path) -> None:
         config.named_key(" ")
 
 
-def test_a_key_is_never_in_a_repr() -> None:
+def test_a_key_is_not_in_its_repr() -> None:
     key = config.clean_key(CANARY, "a test")
     assert key.reveal() == CANARY
     assert CANARY not in f"{key!r} {key} {[key]}"

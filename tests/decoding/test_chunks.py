@@ -16,9 +16,8 @@ from llm_g4f.decoding.chunks import ChunkReader
 from llm_g4f.decoding.text import parse_json, text_of, whole
 from llm_g4f.errors import InvalidResponseError
 from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ToolCall
-
-from ..support.server import chunk, completion
-from ..support.strategies import chunks_like, fragmented, mostly, texts, tool_chunk, values
+from tests.support.server import chunk, completion
+from tests.support.strategies import chunks_like, fragmented, mostly, texts, tool_chunk, values
 
 
 def read(*values: Any, choices: int = 1) -> list[ChatCompletionChunk]:
@@ -37,7 +36,7 @@ def calls_of(*values: Any) -> list[ToolCall]:
     return accumulator.completion().choices[0].message.tool_calls or []
 
 
-def test_a_chunk_is_read_whole() -> None:
+def test_all_fields_of_a_chunk() -> None:
     tokens = {"content": [{"token": "Hi", "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
     sent = chunk("Hi", role="assistant", finish="stop")
     sent |= {"system_fingerprint": "fp", "service_tier": "default"}
@@ -50,12 +49,12 @@ def test_a_chunk_is_read_whole() -> None:
     assert (choice.index, choice.finish_reason, choice.logprobs) == (0, "stop", tokens)
 
 
-def test_id_created_and_model_hold_for_the_chunks_that_leave_them_out() -> None:
+def test_missing_id_created_and_model_are_those_of_the_chunk_before() -> None:
     first, second = read(chunk("a"), {"choices": []})
     assert (second.id, second.created, second.model) == (first.id, first.created, first.model)
 
 
-def test_an_answer_that_never_names_its_model_has_the_one_asked_for() -> None:
+def test_a_missing_model_is_the_requested_one() -> None:
     (one,) = read({"choices": []})
     assert one.model == "asked"
     assert one.id
@@ -83,7 +82,7 @@ def test_an_answer_that_never_names_its_model_has_the_one_asked_for() -> None:
     ],
     ids=json.dumps,
 )
-def test_what_says_nothing_is_skipped(value: Any) -> None:
+def test_empty_chunks_are_skipped(value: Any) -> None:
     (one,) = read(value)
     for choice in one.choices:
         assert choice.delta == ChoiceDelta()
@@ -93,19 +92,19 @@ def test_what_says_nothing_is_skipped(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [None, True, 1, 1.5, "x", [], [{"choices": []}], {}, {"id": "x"}, {"detail": "no"}]
 )
-def test_json_that_is_no_completion_is_an_error(value: Any) -> None:
+def test_other_json_is_an_error(value: Any) -> None:
     with pytest.raises(InvalidResponseError, match=r"^a: .*no completion") as caught:
         read(value)
     assert (caught.value.provider, caught.value.model) == ("a", "asked")
 
 
-def test_an_index_that_is_missing_or_no_number_is_the_first() -> None:
+def test_an_invalid_index_is_zero() -> None:
     for index in (None, "0", 0.0):
         (one,) = read({"choices": [{"index": index, "delta": {"content": "x"}}]})
         assert one.choices[0].index == 0
 
 
-def test_as_many_choices_are_read_as_were_asked_for() -> None:
+def test_only_the_requested_choices_are_read() -> None:
     value = {"choices": [{"index": i, "delta": {"content": str(i)}} for i in range(4)]}
     assert [choice.index for choice in read(value, choices=3)[0].choices] == [0, 1, 2]
 
@@ -145,7 +144,7 @@ def test_refusals_are_kept() -> None:
     assert delta_of({"content": None, "refusal": "No."}).refusal == "No."
 
 
-def test_message_is_taken_where_delta_is_missing() -> None:
+def test_message_in_place_of_delta() -> None:
     (one,) = read(completion("Hello"))
     assert one.choices[0].delta.content == "Hello"
     assert one.choices[0].finish_reason == "stop"
@@ -153,7 +152,7 @@ def test_message_is_taken_where_delta_is_missing() -> None:
 
 
 @pytest.mark.parametrize("reason", ["", None, 0, {}])
-def test_a_finish_reason_that_is_none_is_none(reason: Any) -> None:
+def test_an_invalid_finish_reason_is_none(reason: Any) -> None:
     (one,) = read({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
     assert one.choices[0].finish_reason is None
 
@@ -178,14 +177,12 @@ def test_a_finish_reason_that_is_none_is_none(reason: Any) -> None:
     ],
     ids=str,
 )
-def test_usage_is_read_or_none_and_never_invented(
-    usage: Any, counted: tuple[int, int, int] | None
-) -> None:
+def test_usage_is_valid_or_none(usage: Any, counted: tuple[int, int, int] | None) -> None:
     found = read({"choices": [], "usage": usage})[0].usage
     assert (found and (found.prompt_tokens, found.completion_tokens, found.total_tokens)) == counted
 
 
-def test_of_usage_on_every_chunk_the_last_counts() -> None:
+def test_the_last_usage_counts() -> None:
     accumulator = Accumulator()
     for count in (1, 2, 3):
         usage = {"prompt_tokens": 5, "completion_tokens": count}
@@ -270,7 +267,7 @@ def test_tool_calls_are_put_together(
     assert [(call.id, call.function.name, call.function.arguments) for call in found] == calls
 
 
-def test_a_piece_carries_its_calls_place_and_the_first_one_its_id() -> None:
+def test_each_delta_has_the_index_of_its_tool_call() -> None:
     first, second = read(
         tool_chunk(piece("{", name="f", id="x", index=7)), tool_chunk(piece("}", index=7))
     )
@@ -299,7 +296,7 @@ def test_any_fragmentation_gives_the_same_calls(
 )
 @example([{"choices": [{"finish_reason": "\ud800", "delta": {"role": "\udfff"}}]}])
 @example([{"choices": [{"logprobs": {"content": [{"token": "\ud800"}]}}]}])
-def test_any_json_is_a_chunk_or_an_error_of_ours(values: list[Any]) -> None:
+def test_any_json_is_a_chunk_or_an_invalid_response(values: list[Any]) -> None:
     """And what comes of it can be written down: a lone surrogate in it could not."""
     reader = ChunkReader("a", "asked", 2)
     accumulator = Accumulator()
@@ -352,7 +349,7 @@ def test_a_plain_piece_of_text_takes_the_short_way() -> None:
 
 
 @pytest.mark.parametrize("depth", [10, 150, *range(200, 1000, 20), 5_000, 100_000])
-def test_deep_nesting_is_a_value_or_an_error_of_ours(depth: int) -> None:
+def test_deep_nesting_is_a_chunk_or_an_error(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for body in (
         b'{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":%s}}]}}]}',
@@ -380,7 +377,7 @@ def test_a_number_of_5000_digits_is_a_value_error_at_worst() -> None:
 
 
 @given(st.binary(max_size=40) | values.map(lambda value: json.dumps(value).encode()))
-def test_nothing_but_value_error_leaves_the_parser(data: bytes) -> None:
+def test_the_parser_raises_only_value_error(data: bytes) -> None:
     with suppress(ValueError):
         parse_json(data)
 
@@ -412,7 +409,7 @@ def test_surrogates_are_joined_or_replaced(data: bytes, text: str) -> None:
 
 
 @given(st.text(st.characters()))
-def test_whole_text_can_be_written_and_good_text_stays(text: str) -> None:
+def test_any_text_becomes_encodable(text: str) -> None:
     made = whole(text)
     made.encode()
     try:
@@ -424,5 +421,5 @@ def test_whole_text_can_be_written_and_good_text_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, {}, {"text": "x"}, [], [None], [{"text": 1}]])
-def test_what_holds_no_text_has_none(value: Any) -> None:
+def test_text_of_other_values_is_none(value: Any) -> None:
     assert text_of(value) is None

@@ -16,8 +16,7 @@ from llm_g4f import AsyncClient
 from llm_g4f.errors import APIError, TruncatedStreamError
 from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
-
-from ..support.server import (
+from tests.support.server import (
     CLOSE,
     END,
     RESET,
@@ -30,7 +29,7 @@ from ..support.server import (
     framed,
     http,
 )
-from ..support.strategies import chunks_like, fragmented, tool_chunk, values
+from tests.support.strategies import chunks_like, fragmented, tool_chunk, values
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +69,7 @@ def telling() -> Iterator[Teller]:
         yield Teller(server, runner)
 
 
-def test_any_json_in_a_stream_or_alone_is_an_answer_or_an_error() -> None:
+def test_any_json_is_an_answer_or_an_api_error() -> None:
     with telling() as teller:
 
         @settings(deadline=None)
@@ -94,7 +93,7 @@ GOOD = b"".join(step for step in events(chunk("Hel"), chunk("lo"), chunk(finish=
 BITS = [b"\r\n", b"\n", b"\r", b"0", b"ffffffff", b"-1", b":", b" ", b"\x00", b"\xff", b"{", b"data: "]  # fmt: skip
 
 
-def test_any_bytes_are_an_answer_or_an_error() -> None:
+def test_any_bytes_are_an_answer_or_an_api_error() -> None:
     with telling() as teller:
 
         @settings(deadline=None)
@@ -114,7 +113,7 @@ def test_any_bytes_are_an_answer_or_an_error() -> None:
         check()
 
 
-def test_tool_calls_arrive_whole_or_not_at_all() -> None:
+def test_tool_calls_are_complete_or_an_error() -> None:
     with telling() as teller:
 
         @settings(deadline=None)

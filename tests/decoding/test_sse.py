@@ -107,7 +107,7 @@ def test_any_bytes_in_any_split_give_the_events_of_the_standard(
 
 
 @given(inputs)
-def test_byte_by_byte_gives_the_same_as_at_once(data: bytes) -> None:
+def test_single_bytes_give_the_same_events(data: bytes) -> None:
     assert decode(*(bytes([byte]) for byte in data)) == decode(data)
 
 
@@ -132,13 +132,13 @@ def test_byte_by_byte_gives_the_same_as_at_once(data: bytes) -> None:
         ("event: é\ndata: é😀\n\n".encode(), [("é", "é😀")]),
     ],
 )
-def test_named_cases(data: bytes, events: list[Seen]) -> None:
+def test_examples(data: bytes, events: list[Seen]) -> None:
     assert decode(data)[0] == events
     assert Reference(data).events == events
 
 
 @pytest.mark.parametrize("char", ["\u2028", "\u2029", "\u0085", "\v", "\f", "\x1c", "\x1d", "\x1e"])
-def test_lines_end_at_cr_and_lf_alone(char: str) -> None:
+def test_only_cr_and_lf_end_a_line(char: str) -> None:
     assert decode(f"data: a{char}data: b\n\n".encode()) == ([("message", f"a{char}data: b")], [])
 
 
@@ -156,7 +156,7 @@ def test_lines_end_at_cr_and_lf_alone(char: str) -> None:
         (BOM[:2], None),
     ],
 )
-def test_end_gives_what_no_blank_line_ended(data: bytes, last: Event | None) -> None:
+def test_end_gives_the_event_without_a_blank_line(data: bytes, last: Event | None) -> None:
     decoder = Decoder()
     decoder.feed(data)
     assert decoder.end() == last
@@ -186,7 +186,7 @@ def test_an_event_beyond_the_cap_is_refused_however_it_is_split(data: bytes, siz
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 100_000], ids=lambda size: f"by {size}")
-def test_the_cap_is_for_each_event_and_not_for_the_stream(size: int) -> None:
+def test_the_cap_is_for_each_event(size: int) -> None:
     data = b"data: 0123456789\r\ndata: 0123456789\r\n\r\n" * 100
     decoder = Decoder(limit=60)
     pieces = [data[at : at + size] for at in range(0, len(data), size)]

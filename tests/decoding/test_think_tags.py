@@ -15,8 +15,7 @@ from llm_g4f.accumulator import Accumulator
 from llm_g4f.client import Client
 from llm_g4f.decoding.chunks import ChunkReader
 from llm_g4f.decoding.think_tags import ThinkTags
-
-from ..support.server import Script, Server, chunk, completion, events, http
+from tests.support.server import Script, Server, chunk, completion, events, http
 
 
 def parted(pieces: Sequence[str]) -> tuple[str, str]:
@@ -58,9 +57,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "reasoning", "content"), TEXTS)
-def test_reasoning_stands_between_tags_at_the_very_start(
-    text: str, reasoning: str, content: str
-) -> None:
+def test_reasoning_is_between_tags_at_the_start(text: str, reasoning: str, content: str) -> None:
     assert expected(text) == (reasoning, content)
     assert parted([text]) == (reasoning, content)
     assert parted(list(text)) == (reasoning, content)
@@ -71,14 +68,14 @@ tokens = st.sampled_from(["<think>", "</think>", "<", "</", "think", ">", "\n", 
 
 @given(st.lists(tokens, max_size=10).map("".join), st.lists(st.integers(0, 40), max_size=8))
 @example("<think>a</think>b", [1, 8, 9, 16])
-def test_how_a_text_is_cut_changes_nothing(text: str, cuts: list[int]) -> None:
+def test_any_split_gives_the_same_result(text: str, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[start:end] for start, end in pairwise(edges)]
     assert "".join(pieces) == text
     assert parted(pieces) == expected(text)
 
 
-def test_pieces_are_passed_on_as_soon_as_they_can_be_no_tag() -> None:
+def test_pieces_are_passed_on_as_soon_as_possible() -> None:
     thinking = ThinkTags()
     pieces = ["<thi", "nk>a", "b<", "c</th", "ink>", "\nd"]
     assert [thinking.feed(piece) for piece in pieces] == [
@@ -106,7 +103,7 @@ def read(*values: Any) -> tuple[str | None, str | None]:
 
 
 @pytest.mark.parametrize("size", range(1, len(INLINE) + 1))
-def test_in_chunks_of_any_size_it_is_reasoning(size: int) -> None:
+def test_chunks_of_any_size(size: int) -> None:
     pieces = [chunk(INLINE[start : start + size]) for start in range(0, len(INLINE), size)]
     assert read(*pieces, chunk(finish="stop")) == (REASONING, CONTENT)
     last = pieces.pop()
@@ -114,18 +111,18 @@ def test_in_chunks_of_any_size_it_is_reasoning(size: int) -> None:
     assert read(*pieces, last) == (REASONING, CONTENT)
 
 
-def test_what_was_held_back_comes_with_the_end() -> None:
+def test_held_text_comes_with_the_end() -> None:
     assert read(chunk("<thi"), chunk(finish="stop")) == (None, "<thi")
     assert read(chunk("<think>hm</thi"), chunk(finish="length")) == ("hm</thi", "")
 
 
-def test_in_a_whole_answer_it_is_reasoning() -> None:
+def test_a_whole_completion() -> None:
     assert read(completion(INLINE)) == (REASONING, CONTENT)
     assert read(completion("<thi")) == (None, "<thi")
 
 
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
-def test_beside_reasoning_of_its_own_the_text_stays_as_it_is(field: str) -> None:
+def test_tags_beside_a_reasoning_field_stay_in_the_text(field: str) -> None:
     text = "<think>b</think>c"
     thought: dict[str, Any] = {field: "a"}
     assert read(completion(text, **thought)) == ("a", text)
@@ -133,14 +130,14 @@ def test_beside_reasoning_of_its_own_the_text_stays_as_it_is(field: str) -> None
     assert read(*streamed) == ("a", text)
 
 
-def test_text_held_back_before_reasoning_of_its_own_is_not_lost() -> None:
+def test_held_text_before_a_reasoning_field_is_kept() -> None:
     assert read(chunk("<thi"), chunk(reasoning="a"), chunk("n"), chunk(finish="stop")) == (
         "a",
         "<thin",
     )
 
 
-def test_each_choice_has_reasoning_of_its_own() -> None:
+def test_each_choice_has_its_own_reasoning() -> None:
     def piece(index: int, content: str, finish: str | None = None) -> dict[str, Any]:
         choice = {"index": index, "delta": {"content": content}, "finish_reason": finish}
         return {"choices": [choice]}
@@ -165,7 +162,7 @@ def test_each_choice_has_reasoning_of_its_own() -> None:
     ],
     ids=["whole", "a character a chunk", "the end with the last"],
 )
-def test_a_client_sees_reasoning_apart_from_content(script: Script) -> None:
+def test_the_client_gives_reasoning_and_content(script: Script) -> None:
     with Server(script) as server:
         answer = Client(base_url=server.url).chat.completions.create("hi")
     message = answer.choices[0].message

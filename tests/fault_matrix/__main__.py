@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support.environment import live_at, without_httptools
-from ..support.server import End, Endless, Script
-from .faults import (
+from tests.fault_matrix.faults import (
     ALONE,
     FOLLOWED,
     TRANSPORTS,
@@ -26,9 +24,11 @@ from .faults import (
     short_waits,
     typical,
 )
-from .messages import Message, write_messages
-from .request_errors import REQUEST_ERRORS, error_of
-from .rows import SECTIONS
+from tests.fault_matrix.messages import Message, write_messages
+from tests.fault_matrix.request_errors import REQUEST_ERRORS, error_of
+from tests.fault_matrix.rows import SECTIONS
+from tests.support.environment import live_at, without_httptools
+from tests.support.server import End, Endless, Script
 
 
 def does(fault: Fault) -> str:

@@ -32,8 +32,7 @@ from llm_g4f.http import connect as connections
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-
-from ..support.server import Script, Server, http, stream
+from tests.support.server import Script, Server, http, stream
 
 TRANSPORTS = ("own", "httpx")
 """What the whole matrix is run on. "httpx" is httpx's, used where httptools is missing."""

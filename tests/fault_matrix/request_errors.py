@@ -23,9 +23,8 @@ from llm_g4f.errors import (
     NotFoundError,
     RateLimitError,
 )
-
-from ..support.server import Script, Server, http, whole
-from .rows import no
+from tests.fault_matrix.rows import no
+from tests.support.server import Script, Server, http, whole
 
 IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
@@ -83,63 +82,63 @@ def base_url(url: str) -> str:
 
 
 CONFIG = [
-    RequestError("g4f.yaml is no YAML", ConfigError, "providers: [\n"),
+    RequestError("g4f.yaml is not YAML", ConfigError, "providers: [\n"),
     RequestError("g4f.yaml is a list", ConfigError, "- openai\n"),
     RequestError("g4f.yaml is not UTF-8", ConfigError, b"providers: \xff\n"),
     RequestError("g4f.yaml is nested too deeply", ConfigError, "[" * 3000),
     RequestError("an unknown key", ConfigError, "provider: {}\n"),
     RequestError("a key twice", ConfigError, "notice: true\nnotice: false\n"),
     RequestError("text where true or false belongs", ConfigError, "takeover: maybe\n"),
-    RequestError("a provider that is no mapping", ConfigError, "providers:\n  a: https://a.invalid/v1\n"),
+    RequestError("a provider that is not a mapping", ConfigError, "providers:\n  a: https://a.invalid/v1\n"),
     RequestError("a provider's name in upper case", ConfigError, "providers:\n  MyBox: {base_url: https://a.invalid/v1}\n"),
     RequestError("an unknown key of a provider", ConfigError, provider("url: x")),
     RequestError("a provider without base_url", ConfigError, "providers:\n  a: {key: a}\n"),
     RequestError("a base_url without https://", ConfigError, base_url("a.invalid/v1")),
     RequestError("a base_url with a key in it", ConfigError, base_url("https://user:sk-canary@a.invalid/v1")),
     RequestError("a base_url with a query", ConfigError, base_url("https://a.invalid/v1?api=1")),
-    RequestError("a base_url that is no URL", ConfigError, base_url("https://[::1/v1")),
+    RequestError("an invalid base_url", ConfigError, base_url("https://[::1/v1")),
     RequestError("a base_url with a space", ConfigError, base_url("https://a.invalid/ v1")),
     RequestError("http:// to another machine", ConfigError, base_url("http://192.0.2.1/v1")),
     RequestError("key and key_env", ConfigError, provider("key: a\n    key_env: A_KEY")),
-    RequestError("a timeout that is none", ConfigError, provider("timeout: soon")),
-    RequestError("a context that is no number of tokens", ConfigError, provider("context: 8.5")),
-    RequestError("a ca_file that is not there", ConfigError, provider("ca_file: /nowhere/company.pem")),
-    RequestError("quirks that are no list", ConfigError, provider("quirks: max_tokens")),
+    RequestError("an invalid timeout", ConfigError, provider("timeout: soon")),
+    RequestError("an invalid context", ConfigError, provider("context: 8.5")),
+    RequestError("a missing ca_file", ConfigError, provider("ca_file: /nowhere/company.pem")),
+    RequestError("quirks that are not a list", ConfigError, provider("quirks: max_tokens")),
     RequestError("an unknown quirk", ConfigError, provider("quirks: [max_token]")),
-    RequestError("a header name that is none", ConfigError, provider("headers: {X Team: blue}")),
+    RequestError("an invalid header name", ConfigError, provider("headers: {X Team: blue}")),
     RequestError("a key among the headers", ConfigError, provider("headers: {Authorization: Bearer sk-canary}")),
     RequestError("a header that is not ASCII", ConfigError, provider("headers: {X-Team: blåu}")),
-    RequestError("an extra_body that is no JSON", ConfigError, provider("extra_body: {a: 2027-01-14}")),
+    RequestError("an extra_body that is not JSON", ConfigError, provider("extra_body: {a: 2027-01-14}")),
     RequestError("a control character", ConfigError, provider('key: "a\\x07"')),
     RequestError("a model without an id", ConfigError, provider("models: {gpt-4o: {exact: true}}")),
     RequestError("an unknown key of a model", ConfigError, provider("models: {gpt-4o: {id: x, real: true}}")),
-    RequestError("a route that is no list", ConfigError, "routes:\n  gpt-4o: openai\n"),
-    RequestError("openai elsewhere without a key of its own", ConfigError, "providers:\n  openai: {base_url: https://a.invalid/v1}\n"),
+    RequestError("a route that is not a list", ConfigError, "routes:\n  gpt-4o: openai\n"),
+    RequestError("openai at another address without its own key", ConfigError, "providers:\n  openai: {base_url: https://a.invalid/v1}\n"),
 ]  # fmt: skip
 
 NO_PROVIDER = [
-    RequestError("a provider that there is not", NoProviderError, params={"provider": "opnai"}),
-    RequestError("a route to a provider that there is not", NoProviderError, "routes:\n  gpt-4o: [opnai]\n"),
+    RequestError("an unknown provider", NoProviderError, params={"provider": "opnai"}),
+    RequestError("a route with an unknown provider", NoProviderError, "routes:\n  gpt-4o: [opnai]\n"),
     RequestError("no key", NoProviderError, params={"provider": "openai"}),
     RequestError("a key_env that is not set", NoProviderError, provider("key_env: A_KEY"), params={"provider": "a"}),
     RequestError("disabled", NoProviderError, "providers:\n  openai: {enabled: false}\n", params={"provider": "openai"}),
     RequestError("a local server that is not enabled", NoProviderError, params={"provider": "ollama"}),
     RequestError("a public endpoint that is not enabled", NoProviderError, params={"provider": "ovh"}),
-    RequestError("an account that is not named", NoProviderError, params={"provider": "cloudflare"}),
-    RequestError("a local server that is not there", NoProviderError, "providers:\n  ollama: {enabled: true, base_url: 'http://127.0.0.1:9/v1'}\n", params={"provider": "ollama"}),
-    RequestError("a local server without a model for it", NoProviderError, "providers:\n  ollama: {enabled: true, base_url: '{a}'}\n", params={"provider": "ollama"}, servers={"a": http(200, {"data": [{"id": "llama3"}, {"id": "phi4"}]})}),
-    RequestError("a model that stands for nothing", NoProviderError, provider("models: {gpt-4: x}"), params={"provider": "a"}),
-    RequestError("a substitute where only the model will do", NoProviderError, provider("models: {gpt-4o: llama}"), params={"provider": "a", "exact": True}),
-    RequestError("an image for a provider that reads none", NoProviderError, provider("vision: false"), params={"provider": "a", "messages": IMAGE}),
-    RequestError("tools for a provider that calls none", NoProviderError, provider("supports_tools: false"), params={"provider": "a", "tools": [TOOL]}),
+    RequestError("a missing account variable", NoProviderError, params={"provider": "cloudflare"}),
+    RequestError("a local server that is not running", NoProviderError, "providers:\n  ollama: {enabled: true, base_url: 'http://127.0.0.1:9/v1'}\n", params={"provider": "ollama"}),
+    RequestError("a local server without a known model", NoProviderError, "providers:\n  ollama: {enabled: true, base_url: '{a}'}\n", params={"provider": "ollama"}, servers={"a": http(200, {"data": [{"id": "llama3"}, {"id": "phi4"}]})}),
+    RequestError("no model for the requested one", NoProviderError, provider("models: {gpt-4: x}"), params={"provider": "a"}),
+    RequestError("a substitute under exact", NoProviderError, provider("models: {gpt-4o: llama}"), params={"provider": "a", "exact": True}),
+    RequestError("an image for a provider without vision", NoProviderError, provider("vision: false"), params={"provider": "a", "messages": IMAGE}),
+    RequestError("tools for a provider without tools", NoProviderError, provider("supports_tools: false"), params={"provider": "a", "tools": [TOOL]}),
     RequestError("api_key and two providers", NoProviderError, settings={"provider": "openai,groq", "api_key": "sk-canary"}),
     RequestError("api_key, and another provider for a call", NoProviderError, settings={"provider": "openai", "api_key": "sk-canary"}, params={"provider": "groq"}),
     RequestError("api_key with a line end in it", NoProviderError, settings={"api_key": "sk-\ncanary"}),
     RequestError("a key with a space in the environment", NoProviderError, params={"provider": "openai"}, env={"OPENAI_API_KEY": "sk canary"}),
     RequestError("keys.json is damaged", NoProviderError, params={"provider": "openai"}, keys="{"),
     RequestError("base_url and a provider", NoProviderError, settings={"provider": "openai", "base_url": "https://a.invalid/v1"}),
-    RequestError("a base_url of the client that is none", NoProviderError, settings={"base_url": "a.invalid"}),
-    RequestError("an OPENAI_BASE_URL that is none", NoProviderError, params={"provider": "openai"}, env={"OPENAI_API_KEY": "sk-canary", "OPENAI_BASE_URL": "a.invalid"}),
+    RequestError("an invalid base_url of the client", NoProviderError, settings={"base_url": "a.invalid"}),
+    RequestError("an invalid OPENAI_BASE_URL", NoProviderError, params={"provider": "openai"}, env={"OPENAI_API_KEY": "sk-canary", "OPENAI_BASE_URL": "a.invalid"}),
     RequestError("a secret header for a whole route", NoProviderError, params={"headers": {"Authorization": "Bearer sk-canary"}}),
 ]  # fmt: skip
 
@@ -147,8 +146,8 @@ TWO = "providers:\n  a: {base_url: '{a}'}\n  b: {base_url: '{b}'}\n"
 OPENAI = {"OPENAI_API_KEY": "sk-canary"}
 
 OTHERS = [
-    RequestError("messages that are none", BadRequestError, provider(""), params={"messages": [1]}),
-    RequestError("a proxy that is no URL", APIConnectionError, provider(""), settings={"proxies": "nonsense"}, params={"provider": "a"}),
+    RequestError("invalid messages", BadRequestError, provider(""), params={"messages": [1]}),
+    RequestError("an invalid proxy URL", APIConnectionError, provider(""), settings={"proxies": "nonsense"}, params={"provider": "a"}),
     RequestError("a SOCKS proxy", APIConnectionError, provider(""), settings={"proxies": "socks5://127.0.0.1:9"}, params={"provider": "a"}),
     RequestError("one provider fails twice", InternalServerError, TWO, params={"provider": "a"}, servers={"a": no(503, "Overloaded."), "b": whole()}),
     RequestError("two providers fail", RateLimitError, TWO, params={"provider": "a,b"}, servers={"a": no(429, "Slow down.", [("Retry-After", "7")]), "b": no(404, "No such model.")}),

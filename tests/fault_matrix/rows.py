@@ -28,8 +28,20 @@ from llm_g4f.errors import (
     TruncatedStreamError,
     UnprocessableEntityError,
 )
-
-from ..support.server import (
+from tests.fault_matrix.faults import (
+    EITHER,
+    PROXY_REFUSAL,
+    Fault,
+    Policy,
+    encrypted,
+    overrun,
+    plain_to_tls,
+    proxied,
+    refused,
+    tls_to_plain,
+    unresolvable,
+)
+from tests.support.server import (
     CLOSE,
     END,
     HALF,
@@ -49,19 +61,6 @@ from ..support.server import (
     split,
     stream,
     whole,
-)
-from .faults import (
-    EITHER,
-    PROXY_REFUSAL,
-    Fault,
-    Policy,
-    encrypted,
-    overrun,
-    plain_to_tls,
-    proxied,
-    refused,
-    tls_to_plain,
-    unresolvable,
 )
 
 A, S, N, R, K = Policy
@@ -135,9 +134,9 @@ def endless_gzip() -> tuple[bytes, bytes]:
 
 
 CONNECTION = [
-    Fault("a name that does not resolve", S, APIConnectionError, at=unresolvable, requests=0),
-    Fault("a port where nobody listens", S, APIConnectionError, at=refused, requests=0),
-    Fault("a queue of connections that is full", S, APITimeoutError, at=overrun, requests=0),
+    Fault("an unresolvable host name", S, APIConnectionError, at=unresolvable, requests=0),
+    Fault("connection refused", S, APIConnectionError, at=refused, requests=0),
+    Fault("connect timeout", S, APITimeoutError, at=overrun, requests=0),
     Fault("TLS by an unknown authority", R, APIConnectionError, stream("x"), at=encrypted(trusted=False), requests=0),
     Fault("TLS for another host", R, APIConnectionError, stream("x"), at=encrypted("example.org"), requests=0),
     Fault("TLS that has expired", R, APIConnectionError, stream("x"), at=encrypted(begin=-9, end=-8), requests=0),
@@ -145,11 +144,11 @@ CONNECTION = [
     Fault("TLS by an authority in ca_file", A, None, stream("Hel", "lo"), "Hello", at=encrypted(), kept=True),
     Fault("https:// to a server without TLS", R, APIConnectionError, stream("x"), at=tls_to_plain, requests=0),
     Fault("http:// to a server with TLS", S, APIConnectionError, stream("x"), at=plain_to_tls, requests=0),
-    Fault("a proxy that wants a password, http://", R, APIConnectionError, at=proxied("http://127.0.0.1:9/v1", PROXY_REFUSAL), requests=0),
-    Fault("a proxy that wants a password, https://", R, APIConnectionError, at=proxied("https://127.0.0.1:9/v1", PROXY_REFUSAL), requests=0),
+    Fault("proxy authentication required, http://", R, APIConnectionError, at=proxied("http://127.0.0.1:9/v1", PROXY_REFUSAL), requests=0),
+    Fault("proxy authentication required, https://", R, APIConnectionError, at=proxied("https://127.0.0.1:9/v1", PROXY_REFUSAL), requests=0),
     Fault("a proxy that cannot reach the provider", R, APIConnectionError, at=proxied("https://127.0.0.1:9/v1", http(502)), requests=0),
-    Fault("a proxy that is not there, http://", R, APIConnectionError, at=proxied("http://127.0.0.1:9/v1", None), requests=0),
-    Fault("a proxy that is not there, https://", R, APIConnectionError, at=proxied("https://127.0.0.1:9/v1", None), requests=0),
+    Fault("an unreachable proxy, http://", R, APIConnectionError, at=proxied("http://127.0.0.1:9/v1", None), requests=0),
+    Fault("an unreachable proxy, https://", R, APIConnectionError, at=proxied("https://127.0.0.1:9/v1", None), requests=0),
     Fault("reset at the request", S, APIConnectionError, [RESET]),
     Fault("closed at the request", S, APIConnectionError, [CLOSE]),
     Fault("half closed at the request", S, APIConnectionError, [HALF]),
@@ -161,9 +160,9 @@ CONNECTION = [
 ]  # fmt: skip
 
 REDIRECTS = [
-    Fault(f"{status} to {whose}", R, APIStatusError, http(status, "", [("Location", target)]), status=status)
+    Fault(f"{status} to {place}", R, APIStatusError, http(status, "", [("Location", target)]), status=status)
     for status in (301, 302, 303, 307, 308)
-    for whose, target in (("another server", "SINK/v1/chat/completions"), ("itself", "/v2/chat"))
+    for place, target in (("another server", "SINK/v1/chat/completions"), ("itself", "/v2/chat"))
 ]  # fmt: skip
 
 RETRY_AFTER: dict[str, tuple[list[Header], Any, float | None, int]] = {
@@ -187,11 +186,11 @@ STATUS = [
     Fault("400", R, BadRequestError, no(400), status=400, made={"cooldown": 0}),
     Fault("400, an HTML page", R, BadRequestError, http(400, "<html>No.</html>", kind="text/html"), status=400),
     Fault("400, a megabyte with escapes", R, BadRequestError, no(400, "\x1b]52;c;x\x07\x9b2J" * 2**16), status=400, kept=False),
-    Fault("400, too long for its window, a larger one behind", N, ContextLengthError, no(400, code="context_length_exceeded"), status=400, yaml="context: 8000", behind="context: 16000"),
-    Fault("400, too long for its window, a smaller one behind", R, ContextLengthError, no(400, code="context_length_exceeded"), status=400, yaml="context: 8000", behind="context: 4000"),
-    Fault("400, too long for its window, an unknown one behind", R, ContextLengthError, no(400, "This model's maximum context length is 8 tokens."), status=400, yaml="context: 8000"),
-    Fault("400, a parameter it does not take", A, None, (no(400, param="seed", code="unsupported_parameter"), stream("Hel", "lo")), "Hello", params={"seed": 1}, failed=(("BadRequestError", 400),), made={"omitted": ("seed",)}),
-    Fault("400, a parameter it does not take, again", R, BadRequestError, no(400, param="seed", code="unsupported_parameter"), params={"seed": 1}, failed=(("BadRequestError", 400),) * 2, kept=True),
+    Fault("400, context too long, then a larger window", N, ContextLengthError, no(400, code="context_length_exceeded"), status=400, yaml="context: 8000", behind="context: 16000"),
+    Fault("400, context too long, then a smaller window", R, ContextLengthError, no(400, code="context_length_exceeded"), status=400, yaml="context: 8000", behind="context: 4000"),
+    Fault("400, context too long, then an unknown window", R, ContextLengthError, no(400, "This model's maximum context length is 8 tokens."), status=400, yaml="context: 8000"),
+    Fault("400, an unsupported parameter", A, None, (no(400, param="seed", code="unsupported_parameter"), stream("Hel", "lo")), "Hello", params={"seed": 1}, failed=(("BadRequestError", 400),), made={"omitted": ("seed",)}),
+    Fault("400, an unsupported parameter, again", R, BadRequestError, no(400, param="seed", code="unsupported_parameter"), params={"seed": 1}, failed=(("BadRequestError", 400),) * 2, kept=True),
     Fault("400, a parameter that was not sent", R, BadRequestError, no(400, param="seed", code="unsupported_parameter"), status=400),
     Fault("401", N, AuthenticationError, no(401), status=401, made={"cooldown": 0}),
     Fault("402", N, APIStatusError, no(402), status=402, made={"cooldown": 3600}),
@@ -207,7 +206,7 @@ STATUS = [
     Fault("422", R, UnprocessableEntityError, http(422, {"detail": [{"loc": ["body"], "msg": "field required"}]}), status=422),
     Fault("429", N, RateLimitError, no(429), status=429, made={"cooldown": 5}),
     *(
-        Fault(f"429, come back after: {name}", N, RateLimitError, no(429, headers=headers, **({"details": details} if details else {})), status=429, made={"retry_after": delay, "cooldown": cooldown})
+        Fault(f"429, retry after: {name}", N, RateLimitError, no(429, headers=headers, **({"details": details} if details else {})), status=429, made={"retry_after": delay, "cooldown": cooldown})
         for name, (headers, details, delay, cooldown) in RETRY_AFTER.items()
     ),
     Fault("429, insufficient_quota", N, RateLimitError, no(429, code="insufficient_quota"), status=429, made={"cooldown": 3600}),
@@ -215,7 +214,7 @@ STATUS = [
     Fault("500, an empty body", S, InternalServerError, http(500), status=500),
     Fault("500, a body without end", S, InternalServerError, [SSE_HEAD.replace(b"200", b"500"), Endless(framed(b"x" * 2**15))], status=500, kept=False),
     Fault("502, an HTML page", S, InternalServerError, http(502, "<html>nginx</html>", kind="text/html"), status=502),
-    Fault("503, come back after 7 s", N, InternalServerError, no(503, headers=[("Retry-After", "7")]), status=503, made={"cooldown": 7}),
+    Fault("503, retry after 7 s", N, InternalServerError, no(503, headers=[("Retry-After", "7")]), status=503, made={"cooldown": 7}),
     Fault("503, cut in its body", S, InternalServerError, [b"HTTP/1.1 503 X\r\nContent-Length: 99\r\n\r\n{", 0.02, CLOSE], status=503, kept=False),
     Fault("529", S, InternalServerError, no(529), status=529),
     Fault("an unknown status", N, APIStatusError, [b"HTTP/1.1 499 \r\nContent-Length: 0\r\n\r\n"], status=499),
@@ -231,11 +230,11 @@ HEAD = [
     Fault("text under 200", N, InvalidResponseError, http(200, "upstream error", kind="text/plain"), kept=EITHER),
     Fault("another JSON under 200", N, InvalidResponseError, http(200, {"hello": "world"}), kept=EITHER),
     Fault("half a JSON under 200", N, InvalidResponseError, http(200, '{"choices": ['), kept=EITHER),
-    Fault("nothing under 200", N, InvalidResponseError, http(200), kept=EITHER),
+    Fault("an empty body under 200", N, InvalidResponseError, http(200), kept=EITHER),
     Fault("blank lines under 200", N, InvalidResponseError, http(200, "\r\n \n"), kept=EITHER),
     Fault("204", N, InvalidResponseError, [b"HTTP/1.1 204 No Content\r\n\r\n"], kept=EITHER),
-    Fault("a completion, streamed or not", A, None, whole(), "Hello", made={"usage": USAGE, "finish": "stop"}),
-    Fault("a stream, asked for or not", A, None, stream("Hel", "lo"), "Hello", made={"usage": USAGE, "finish": "stop"}),
+    Fault("a completion for any request", A, None, whole(), "Hello", made={"usage": USAGE, "finish": "stop"}),
+    Fault("a stream for any request", A, None, stream("Hel", "lo"), "Hello", made={"usage": USAGE, "finish": "stop"}),
     *(
         Fault(f"a stream under {kind}", A, None, http(200, GOOD, kind=kind), "Hello")
         for kind in ("application/json", "text/plain", "text/html")
@@ -245,15 +244,15 @@ HEAD = [
         Fault(f"a completion under {kind}", A, None, http(200, WHOLE, kind=kind), "Hello")
         for kind in ("text/event-stream", "text/plain", "text/html")
     ),
-    Fault("a stream packed by gzip", A, None, http(200, gzip.compress(GOOD), [("Content-Encoding", "gzip")]), "Hello"),
-    Fault("a completion packed by gzip", A, None, http(200, gzip.compress(WHOLE), [("Content-Encoding", "gzip")]), "Hello"),
-    Fault("a completion packed by deflate", A, None, http(200, zlib.compress(WHOLE), [("Content-Encoding", "deflate")]), "Hello"),
-    Fault("a packing nobody asked for or knows", N, InvalidResponseError, http(200, b"\x8b\x02\x80\x7f\x03", [("Content-Encoding", "br")]), kept=EITHER),
-    Fault("gzip that is none", S, TruncatedStreamError, http(200, WHOLE, [("Content-Encoding", "gzip")]), kept=EITHER),
+    Fault("a stream compressed with gzip", A, None, http(200, gzip.compress(GOOD), [("Content-Encoding", "gzip")]), "Hello"),
+    Fault("a completion compressed with gzip", A, None, http(200, gzip.compress(WHOLE), [("Content-Encoding", "gzip")]), "Hello"),
+    Fault("a completion compressed with deflate", A, None, http(200, zlib.compress(WHOLE), [("Content-Encoding", "deflate")]), "Hello"),
+    Fault("an unknown content encoding", N, InvalidResponseError, http(200, b"\x8b\x02\x80\x7f\x03", [("Content-Encoding", "br")]), kept=EITHER),
+    Fault("invalid gzip", S, TruncatedStreamError, http(200, WHOLE, [("Content-Encoding", "gzip")]), kept=EITHER),
     Fault("a gzip bomb", N, InvalidResponseError, http(200, bomb(40), [("Content-Encoding", "gzip")]), kept=EITHER),
     Fault("a gzip bomb without end", N, InvalidResponseError, [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + endless_gzip()[0], Endless(endless_gzip()[1], 0.001)]),
     Fault("blank lines without end", N, InvalidResponseError, [SSE_HEAD, Endless(framed(b"\n" * 2**19))]),
-    Fault("a status line that is none", S, APIConnectionError, [b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n", CLOSE]),
+    Fault("an invalid status line", S, APIConnectionError, [b"SSH-2.0-OpenSSH_9.2\r\nInvalid SSH identification string.\r\n", CLOSE]),
     Fault("a head without a status line", S, APIConnectionError, [b"Content-Type: application/json\r\n\r\n{}", HANG]),
     Fault("a head that never ends", S, APIConnectionError, [b"HTTP/1.1 200 OK\r\n", Endless(b"X-A: " + b"x" * 1000 + b"\r\n")]),
     Fault("a header line that never ends", S, APIConnectionError, [b"HTTP/1.1 200 OK\r\nX-A: ", Endless(b"x" * 2**14)]),
@@ -267,8 +266,8 @@ HEAD = [
     Fault("a length and chunks", S, APIConnectionError, answered("Content-Length: 3", "Transfer-Encoding: chunked", body=framed(WHOLE) + END), httpx=False),
     Fault("a length that is too short", N, InvalidResponseError, answered("Content-Length: 20", body=WHOLE), httpx=False),
     Fault("a length that is too long", S, TruncatedStreamError, [*answered("Content-Length: 9999", body=WHOLE), 0.02, CLOSE]),
-    Fault("a length that is none", S, APIConnectionError, [*answered("Content-Length: -1", body=WHOLE), HANG]),
-    Fault("an answer with another one behind it", A, None, stream("Hel", "lo"), "Hello", before=[*whole("one"), *whole("nobody's")], httpx=False),
+    Fault("an invalid length", S, APIConnectionError, [*answered("Content-Length: -1", body=WHOLE), HANG]),
+    Fault("an answer followed by another one", A, None, stream("Hel", "lo"), "Hello", before=[*whole("one"), *whole("nobody's")], httpx=False),
     Fault("no chunk size", S, TruncatedStreamError, [SSE_HEAD, b"zz\r\n", HANG]),
     Fault("a chunk that is cut", S, TruncatedStreamError, [SSE_HEAD, b"ff\r\ndata", 0.02, CLOSE]),
     Fault("a chunk size without end", S, TruncatedStreamError, [SSE_HEAD, Endless(b"0" * 2**14)]),
@@ -286,7 +285,7 @@ FRAMING = [
     Fault("CRLF split in the middle", A, None, [SSE_HEAD, *(framed(piece) for piece in split(GOOD.replace(b"\n", b"\r\n"), 1)), END], "Hello"),
     Fault("comments, ids, retries", A, None, sent(b": OPENROUTER PROCESSING\n\nid: 1\nretry: 5\n\nevent: message\n" + GOOD), "Hello"),
     Fault("comments only", N, InvalidResponseError, sent(b": ping\n\n: ping\n\n"), kept=EITHER),
-    Fault("no space behind the colon", A, None, sent(GOOD.replace(b"data: ", b"data:")), "Hello"),
+    Fault("no space after the colon", A, None, sent(GOOD.replace(b"data: ", b"data:")), "Hello"),
     Fault("data of several lines", A, None, sent(b"data: {\"choices\":\ndata: [{\"delta\":{\"content\":\"Hello\"}}]}\n\n" + b"".join(map(event, HELLO[2:]))), "Hello"),
     Fault("a BOM", A, None, sent(b"\xef\xbb\xbf" + GOOD), "Hello"),
     Fault("a BOM before a whole completion", A, None, http(200, b"\xef\xbb\xbf" + WHOLE), "Hello"),
@@ -296,7 +295,7 @@ FRAMING = [
     Fault("NUL in a text", A, None, events(chunk("a\0b"), *HELLO[2:]), "a\0b"),
     Fault("NUL between events", A, None, sent(GOOD.replace(b"\n\n", b"\n\n\0\n\n", 1)), "Hello"),
     Fault("UTF-8 split across reads", A, None, [SSE_HEAD, *map(framed, split(GOOD.replace(b'"lo"', '"l😀é"'.encode()), 1)), END], "Hell😀é"),
-    Fault("bytes that are no UTF-8", A, None, sent(GOOD.replace(b'"lo"', b'"l\xff\xc3"')), "Hell\ufffd\ufffd"),
+    Fault("invalid UTF-8", A, None, sent(GOOD.replace(b'"lo"', b'"l\xff\xc3"')), "Hell\ufffd\ufffd"),
     *(
         Fault(f"U+{ord(char):04X} inside a text", A, None, sent(GOOD.replace(b'"lo"', f'"l{char}o"'.encode())), f"Hell{char}o")
         for char in "\u2028\u2029\x85"
@@ -305,13 +304,13 @@ FRAMING = [
         Fault(f"U+{ord(char):04X} inside a text, escaped", A, None, events(chunk(f"a{char}b"), *HELLO[2:]), f"a{char}b")
         for char in "\v\f\x1c"
     ),
-    Fault("one line of 33 MiB before a word", N, InvalidResponseError, [SSE_HEAD, framed(b"data: "), *[framed(b"x" * 2**20)] * 33, HANG]),
-    Fault("one line of 33 MiB behind a word", K, StreamError, begun(framed(b"data: "), *[framed(b"x" * 2**20)] * 33, HANG), "Hel"),
+    Fault("one line of 33 MiB before text", N, InvalidResponseError, [SSE_HEAD, framed(b"data: "), *[framed(b"x" * 2**20)] * 33, HANG]),
+    Fault("one line of 33 MiB after text", K, StreamError, begun(framed(b"data: "), *[framed(b"x" * 2**20)] * 33, HANG), "Hel"),
     Fault("a line without end", N, InvalidResponseError, [SSE_HEAD, framed(b"data: "), Endless(framed(b"x" * 2**19))]),
     Fault("a completion without end", N, InvalidResponseError, [SSE_HEAD, framed(b'{"choices": "'), Endless(framed(b"x" * 2**19))]),
-    Fault("no blank line behind [DONE]", A, None, sent(GOOD.removesuffix(b"\n\n")), "Hello"),
-    Fault("no blank line behind the last chunk", A, None, sent(b"".join(map(event, HELLO[:3])).removesuffix(b"\n\n")), "Hello"),
-    Fault("no line end behind half an event", K, TruncatedStreamError, begun(framed(event(chunk("lo"))[:40]), END), "Hel", kept=EITHER),
+    Fault("no blank line after [DONE]", A, None, sent(GOOD.removesuffix(b"\n\n")), "Hello"),
+    Fault("no blank line after the last chunk", A, None, sent(b"".join(map(event, HELLO[:3])).removesuffix(b"\n\n")), "Hello"),
+    Fault("no line end after half an event", K, TruncatedStreamError, begun(framed(event(chunk("lo"))[:40]), END), "Hel", kept=EITHER),
     Fault("half an event, then nothing", S, TruncatedStreamError, sent(event(chunk("lo"))[:40]), kept=EITHER),
     Fault("[DONE], then more", A, None, events(*HELLO, chunk(" world"), {"error": {"message": "No."}}, "{"), "Hello"),
     Fault("[DONE], then a stream without end", A, None, [SSE_HEAD, framed(GOOD), Endless(EVENT)], "Hello", kept=False, after_finish=60.0),
@@ -321,42 +320,42 @@ FRAMING = [
 
 ENDS = [
     Fault("only [DONE]", N, InvalidResponseError, events("[DONE]"), kept=EITHER),
-    Fault("an answer without a word", N, InvalidResponseError, events(chunk("", role="assistant"), *HELLO[2:]), kept=EITHER),
-    Fault("a whole answer without a word", N, InvalidResponseError, whole(""), kept=EITHER),
+    Fault("an answer without text", N, InvalidResponseError, events(chunk("", role="assistant"), *HELLO[2:]), kept=EITHER),
+    Fault("a whole answer without text", N, InvalidResponseError, whole(""), kept=EITHER),
     Fault("a whole answer of null", N, InvalidResponseError, whole(None), kept=EITHER),
     Fault("usage alone", N, InvalidResponseError, events(chunk(usage=USAGE), "[DONE]"), kept=EITHER),
     Fault("no [DONE]", A, None, events(*HELLO[:4]), "Hello"),
     Fault("no [DONE], left open", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), HANG], "Hello", kept=False, after_finish=0.3),
-    Fault("no [DONE], left open behind the usage", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:4]), HANG], "Hello", kept=False, made={"usage": USAGE}, after_finish=0.3),
+    Fault("no [DONE], left open after the usage", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:4]), HANG], "Hello", kept=False, made={"usage": USAGE}, after_finish=0.3),
     Fault("no [DONE], left open with comments", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), Endless(PING, 0.05)], "Hello", kept=False, after_finish=0.3),
     Fault("no [DONE], cut", A, None, [SSE_HEAD, *(framed(event(one)) for one in HELLO[:3]), 0.05, RESET], "Hello", kept=False),
     Fault("no finish_reason", A, None, events(*HELLO[:2], "[DONE]"), "Hello"),
-    Fault("neither, before a word", S, TruncatedStreamError, opened(END), kept=EITHER),
-    Fault("neither, behind a word", K, TruncatedStreamError, begun(END), "Hel", kept=EITHER),
-    Fault("closed before a word", S, TruncatedStreamError, opened(0.02, CLOSE)),
-    Fault("closed behind a word", K, TruncatedStreamError, begun(0.02, CLOSE), "Hel"),
-    Fault("half closed before a word", S, TruncatedStreamError, opened(HALF)),
-    Fault("half closed behind a word", K, TruncatedStreamError, begun(HALF), "Hel"),
-    Fault("reset before a word", S, TruncatedStreamError, opened(0.05, RESET)),
-    Fault("reset behind a word", K, TruncatedStreamError, begun(0.05, RESET), "Hel"),
+    Fault("no [DONE] and no finish_reason, before text", S, TruncatedStreamError, opened(END), kept=EITHER),
+    Fault("no [DONE] and no finish_reason, after text", K, TruncatedStreamError, begun(END), "Hel", kept=EITHER),
+    Fault("closed before text", S, TruncatedStreamError, opened(0.02, CLOSE)),
+    Fault("closed after text", K, TruncatedStreamError, begun(0.02, CLOSE), "Hel"),
+    Fault("half closed before text", S, TruncatedStreamError, opened(HALF)),
+    Fault("half closed after text", K, TruncatedStreamError, begun(HALF), "Hel"),
+    Fault("reset before text", S, TruncatedStreamError, opened(0.05, RESET)),
+    Fault("reset after text", K, TruncatedStreamError, begun(0.05, RESET), "Hel"),
     Fault("a whole completion, cut", S, TruncatedStreamError, [*answered(length(WHOLE), body=WHOLE[:-20]), 0.02, CLOSE]),
-    Fault("an error before a word", S, InternalServerError, opened(framed(event({"error": {"message": "No."}})), END), status=500, kept=EITHER),
-    Fault("an error with code 429 before a word", N, RateLimitError, opened(framed(event({"error": {"message": "No.", "code": 429}})), END), status=429, kept=EITHER),
-    Fault("an error with code 400 before a word", R, BadRequestError, opened(framed(event({"error": {"message": "No.", "code": 400}})), END), status=400, kept=EITHER),
-    Fault("an error behind a word", K, StreamError, begun(framed(event({"error": {"message": "No."}})), END), "Hel", kept=EITHER),
-    Fault("an error with code 429 behind a word", K, StreamError, begun(framed(event({"error": {"message": "No.", "code": 429}})), END), "Hel", kept=EITHER),
-    Fault("an error with code 400 behind a word", K, StreamError, begun(framed(event({"error": {"message": "No.", "code": 400}})), END), "Hel", kept=EITHER),
-    Fault("an error beside choices before a word", S, InternalServerError, events(chunk("x") | {"error": {"message": "No."}}), status=500, kept=EITHER),
-    Fault("an error beside choices behind a word", K, StreamError, begun(framed(event(chunk("x") | {"error": {"message": "No."}})), END), "Hel", kept=EITHER),
-    Fault("event: error before a word", S, InternalServerError, sent(b'event: error\ndata: {"message": "No."}\n\n'), status=500, kept=EITHER),
-    Fault("event: error behind a word", K, StreamError, begun(framed(b"event: error\ndata: No.\n\n"), END), "Hel", kept=EITHER),
+    Fault("an error before text", S, InternalServerError, opened(framed(event({"error": {"message": "No."}})), END), status=500, kept=EITHER),
+    Fault("an error with code 429 before text", N, RateLimitError, opened(framed(event({"error": {"message": "No.", "code": 429}})), END), status=429, kept=EITHER),
+    Fault("an error with code 400 before text", R, BadRequestError, opened(framed(event({"error": {"message": "No.", "code": 400}})), END), status=400, kept=EITHER),
+    Fault("an error after text", K, StreamError, begun(framed(event({"error": {"message": "No."}})), END), "Hel", kept=EITHER),
+    Fault("an error with code 429 after text", K, StreamError, begun(framed(event({"error": {"message": "No.", "code": 429}})), END), "Hel", kept=EITHER),
+    Fault("an error with code 400 after text", K, StreamError, begun(framed(event({"error": {"message": "No.", "code": 400}})), END), "Hel", kept=EITHER),
+    Fault("an error beside choices before text", S, InternalServerError, events(chunk("x") | {"error": {"message": "No."}}), status=500, kept=EITHER),
+    Fault("an error beside choices after text", K, StreamError, begun(framed(event(chunk("x") | {"error": {"message": "No."}})), END), "Hel", kept=EITHER),
+    Fault("event: error before text", S, InternalServerError, sent(b'event: error\ndata: {"message": "No."}\n\n'), status=500, kept=EITHER),
+    Fault("event: error after text", K, StreamError, begun(framed(b"event: error\ndata: No.\n\n"), END), "Hel", kept=EITHER),
     Fault("an error as the whole body of a stream", S, InternalServerError, sent(b'{"error": {"message": "No."}}'), status=500),
-    Fault("silence before a word", S, APITimeoutError, opened(HANG), yaml=SHORT),
-    Fault("silence behind a word", K, APITimeoutError, begun(HANG), "Hel", yaml=SHORT),
-    Fault("comments before a word", S, APITimeoutError, [SSE_HEAD, Endless(PING, 0.02)], yaml=SHORT),
-    Fault("comments behind a word", K, APITimeoutError, begun(Endless(PING, 0.02)), "Hel", yaml=SHORT),
-    Fault("a byte at a time before a word", S, APITimeoutError, [SSE_HEAD, *drip(event(chunk("Hel")), 0.02), HANG], yaml=SHORT),
-    Fault("a byte at a time behind a word", K, APITimeoutError, begun(*drip(event(chunk("lo")), 0.02), HANG), "Hel", yaml=SHORT),
+    Fault("silence before text", S, APITimeoutError, opened(HANG), yaml=SHORT),
+    Fault("silence after text", K, APITimeoutError, begun(HANG), "Hel", yaml=SHORT),
+    Fault("comments before text", S, APITimeoutError, [SSE_HEAD, Endless(PING, 0.02)], yaml=SHORT),
+    Fault("comments after text", K, APITimeoutError, begun(Endless(PING, 0.02)), "Hel", yaml=SHORT),
+    Fault("a byte at a time before text", S, APITimeoutError, [SSE_HEAD, *drip(event(chunk("Hel")), 0.02), HANG], yaml=SHORT),
+    Fault("a byte at a time after text", K, APITimeoutError, begun(*drip(event(chunk("lo")), 0.02), HANG), "Hel", yaml=SHORT),
     Fault("a byte at a time, with the head", S, APITimeoutError, [*(step for byte in split(SSE_HEAD, 1) for step in (byte, 0.02)), HANG], yaml=SHORT),
     Fault("slow, and never silent", A, None, [SSE_HEAD, *(step for one in HELLO for step in (framed(event(one)), 0.1)), END], "Hello", made={"usage": USAGE}, yaml=SHORT),
     Fault("an endless answer, and a time limit", K, APITimeoutError, begun(HANG), "Hel", params={"timeout": 0.6}),
@@ -381,19 +380,19 @@ CONTENT = [
         for said, finish in (("length", "length"), ("content_filter", "content_filter"), ("eos", "stop"), ("SAFETY", "content_filter"))
     ),
     *(
-        Fault(f"finish_reason {reason} without a word", A, None, events(chunk(finish=reason), "[DONE]"), made={"finish": reason})
+        Fault(f"finish_reason {reason} without text", A, None, events(chunk(finish=reason), "[DONE]"), made={"finish": reason})
         for reason in ("length", "content_filter")
     ),
-    Fault("finish_reason error before a word", S, StreamError, events(chunk("", finish="error"), "[DONE]"), kept=EITHER),
-    Fault("finish_reason error behind a word", K, StreamError, begun(framed(event(chunk(finish="error"))), END), "Hel", kept=EITHER),
+    Fault("finish_reason error before text", S, StreamError, events(chunk("", finish="error"), "[DONE]"), kept=EITHER),
+    Fault("finish_reason error after text", K, StreamError, begun(framed(event(chunk(finish="error"))), END), "Hel", kept=EITHER),
     Fault("a refusal", A, None, events(chunk(refusal="I can"), chunk(refusal="not."), *HELLO[2:]), made={"refusal": "I cannot."}),
     Fault("a refusal, then closed", K, TruncatedStreamError, [SSE_HEAD, framed(event(chunk(refusal="No."))), 0.02, CLOSE]),
-    Fault("a bad chunk before a word", N, InvalidResponseError, events("{", *HELLO), kept=EITHER),
-    Fault("a bad chunk behind a word", K, StreamError, begun(framed(event("{")), END), "Hel", kept=EITHER),
-    Fault("another JSON behind a word", K, StreamError, begun(framed(event({"hello": "world"})), END), "Hel", kept=EITHER),
-    Fault("deep nesting before a word", N, InvalidResponseError, events("[" * 100_000, *HELLO), kept=EITHER),
-    Fault("deep nesting behind a word", K, StreamError, begun(framed(event('{"choices":' + "[" * 100_000)), END), "Hel", kept=EITHER),
-    Fault("deep nesting beside a word", A, None, events(json.dumps(HELLO[0])[:-1] + ', "x": ' + "[" * 150 + "]" * 150 + "}", *HELLO[1:]), "Hello"),
+    Fault("a bad chunk before text", N, InvalidResponseError, events("{", *HELLO), kept=EITHER),
+    Fault("a bad chunk after text", K, StreamError, begun(framed(event("{")), END), "Hel", kept=EITHER),
+    Fault("another JSON after text", K, StreamError, begun(framed(event({"hello": "world"})), END), "Hel", kept=EITHER),
+    Fault("deep nesting before text", N, InvalidResponseError, events("[" * 100_000, *HELLO), kept=EITHER),
+    Fault("deep nesting after text", K, StreamError, begun(framed(event('{"choices":' + "[" * 100_000)), END), "Hel", kept=EITHER),
+    Fault("deep nesting beside text", A, None, events(json.dumps(HELLO[0])[:-1] + ', "x": ' + "[" * 150 + "]" * 150 + "}", *HELLO[1:]), "Hello"),
     Fault("a number of 5000 digits", N, InvalidResponseError, events('{"created": ' + "7" * 5000 + ', "choices": [{"delta": {"content": "Hel"}}]}', *HELLO[1:]), kept=EITHER),
     Fault("surrogate pairs, escaped", A, None, events(r'{"choices":[{"delta":{"content":"\ud83d\ude00"}}]}', *HELLO[2:]), "😀"),
     Fault("a lone surrogate", A, None, events(r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', *HELLO[2:]), "a\ufffd"),
@@ -423,9 +422,9 @@ SURROGATES = [{"role": "user", "content": "\ud83d"}]
 
 CLIENT = [
     Fault("lone surrogates in the prompt", A, None, stream("Hel", "lo"), "Hello", params={"messages": SURROGATES}),
-    Fault("a prompt without a word", R, BadRequestError, stream("x"), params={"messages": " "}, requests=0, made={"attempts": []}),
-    Fault("a parameter that is no JSON", R, BadRequestError, stream("x"), params={"metadata": {"a": object()}}, requests=0),
-    Fault("a header that is none", R, BadRequestError, stream("x"), params={"headers": {"X-A": "a\r\nb"}}, requests=0, made={"attempts": []}),
+    Fault("a prompt without text", R, BadRequestError, stream("x"), params={"messages": " "}, requests=0, made={"attempts": []}),
+    Fault("a parameter that is not JSON", R, BadRequestError, stream("x"), params={"metadata": {"a": object()}}, requests=0),
+    Fault("an invalid header", R, BadRequestError, stream("x"), params={"headers": {"X-A": "a\r\nb"}}, requests=0, made={"attempts": []}),
 ]  # fmt: skip
 
 SECTIONS = {

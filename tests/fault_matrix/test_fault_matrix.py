@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from ..support.environment import without_httptools
-from .faults import ALONE, TRANSPORTS, WITHIN, Fault, expected, outcomes, short_waits, typical
-from .messages import read_messages
-from .request_errors import REQUEST_ERRORS, RequestError, error_of
-from .rows import FAULTS
+from tests.fault_matrix.faults import (
+    ALONE,
+    TRANSPORTS,
+    WITHIN,
+    Fault,
+    expected,
+    outcomes,
+    short_waits,
+    typical,
+)
+from tests.fault_matrix.messages import read_messages
+from tests.fault_matrix.request_errors import REQUEST_ERRORS, RequestError, error_of
+from tests.fault_matrix.rows import FAULTS
+from tests.support.environment import without_httptools
 
 MESSAGES = read_messages()
 

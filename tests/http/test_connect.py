@@ -16,10 +16,9 @@ from llm_g4f.errors import G4FError
 from llm_g4f.http import connect
 from llm_g4f.http.connect import Network
 from llm_g4f.http.types import parse_url
-
-from ..support.proxy import Proxy
-from ..support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
-from ..support.tls import server_tls
+from tests.support.proxy import Proxy
+from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
+from tests.support.tls import server_tls
 
 pytestmark = pytest.mark.usefixtures("transport")
 

@@ -29,9 +29,8 @@ from llm_g4f.http.types import (
     Unsendable,
     parse_url,
 )
-
-from ..support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
-from ..support.tls import client_tls, server_tls
+from tests.support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
+from tests.support.tls import client_tls, server_tls
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -181,7 +180,7 @@ def exchanged(made: tuple[bytes, bytes, bool], pieces: list[bytes]) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(responses(), st.lists(st.integers(0, 200), max_size=6))
-def test_a_response_is_the_same_wherever_it_is_cut(
+def test_any_split_gives_the_same_response(
     made: tuple[bytes, bytes, bool], cuts: list[int]
 ) -> None:
     exchanged(made, in_pieces(made[0], cuts))
@@ -205,7 +204,7 @@ def test_a_response_may_be_cut_at_each_byte(at: int) -> None:
     exchanged((LONG, b"hello world", True), [LONG[:at], LONG[at:]])
 
 
-def test_what_came_meanwhile_is_one_piece() -> None:
+def test_buffered_data_is_one_piece() -> None:
     with Server([CHUNKED, framed(b"x" * 100) * 1000, END]) as server:
 
         async def run() -> list[int]:
@@ -220,7 +219,7 @@ def test_what_came_meanwhile_is_one_piece() -> None:
     assert len(sizes) < 50
 
 
-def test_a_server_waits_for_a_slow_reader() -> None:
+def test_a_slow_reader_slows_the_server() -> None:
     total, sent = 64 * 2**20, 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -285,7 +284,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_response_is_refused_and_its_connection_closed(data: bytes) -> None:
+def test_a_malformed_response_is_an_error_and_closes_its_connection(data: bytes) -> None:
     with Server([data, HANG]) as server:
         error = failing(server)
         assert type(error) is NotHTTP
@@ -306,7 +305,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("begin, more", ENDLESS.values(), ids=ENDLESS)  # noqa: PT006
-def test_framing_without_end_is_refused(begin: bytes, more: bytes) -> None:
+def test_endless_framing_is_an_error(begin: bytes, more: bytes) -> None:
     with Server([begin, *[more] * 100, HANG]) as server:
         assert type(failing(server)) is NotHTTP
         server.wait_closed()
@@ -330,7 +329,7 @@ TRUNCATED: dict[str, list[Step]] = {
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("end", [CLOSE, RESET])
 @pytest.mark.parametrize("steps", TRUNCATED.values(), ids=TRUNCATED)
-def test_a_truncated_response_is_never_whole(
+def test_a_truncated_response_is_an_error(
     steps: list[Step], end: Any, secure: bool, authority: trustme.CA
 ) -> None:
     tls = (server_tls(authority), client_tls(authority)) if secure else (None, None)
@@ -340,7 +339,7 @@ def test_a_truncated_response_is_never_whole(
 
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
-def test_what_came_before_a_break_is_given_first(end: Any) -> None:
+def test_data_before_a_break_is_given_first(end: Any) -> None:
     with Server([CHUNKED + framed(b"hello"), 0.02, end]) as server:
 
         async def run() -> None:
@@ -361,7 +360,7 @@ def test_a_body_may_end_with_its_connection() -> None:
             assert asked(server) == [b"hello"]
 
 
-def test_over_tls_a_body_ends_with_its_connection_only_if_tls_says_so(
+def test_over_tls_a_body_ends_with_a_close_notify(
     authority: trustme.CA,
 ) -> None:
     trust = client_tls(authority)
@@ -391,7 +390,7 @@ def test_a_server_may_close_its_half(whole: bool) -> None:
     asyncio.run(run())
 
 
-def test_a_server_that_closes_its_half_and_does_not_read_is_not_waited_for() -> None:
+def test_a_server_that_closes_its_half_and_stops_reading_is_an_error() -> None:
     given_up = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -422,7 +421,7 @@ def test_a_server_that_closes_its_half_and_does_not_read_is_not_waited_for() -> 
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
     ],
 )
-def test_a_connection_is_used_again(data: bytes, secure: bool, authority: trustme.CA) -> None:
+def test_a_connection_is_reused(data: bytes, secure: bool, authority: trustme.CA) -> None:
     tls = (server_tls(authority), client_tls(authority)) if secure else (None, None)
     with Server([data], tls=tls[0]) as server:
         asked(server, 3, tls[1])
@@ -440,7 +439,7 @@ def test_a_connection_is_used_again(data: bytes, secure: bool, authority: trustm
         CHUNKED + framed(b"hello") + END + b"HTTP/1.1 200 OK\r\n",
     ],
 )
-def test_a_connection_is_not_used_again(data: bytes) -> None:
+def test_a_connection_is_not_reused(data: bytes) -> None:
     with Server([data]) as server:
         assert asked(server, 2) == [b"" if b"204" in data else b"hello"] * 2
         assert [one.connection for one in server.requests] == [1, 2]
@@ -448,7 +447,7 @@ def test_a_connection_is_not_used_again(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("late", [HELLO, b"X", b"\r\n", CLOSE, RESET])
-def test_a_kept_connection_on_which_something_comes_is_dropped(
+def test_a_kept_connection_with_unexpected_data_is_closed(
     late: Step, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Server([HELLO, 0.02, late, HANG], [HELLO]) as server:
@@ -465,7 +464,7 @@ def test_a_kept_connection_on_which_something_comes_is_dropped(
     assert not caplog.records
 
 
-def test_a_connection_is_not_used_again_before_the_request_is_sent() -> None:
+def test_a_connection_is_not_reused_before_its_request_is_sent() -> None:
     connections, more = 0, asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -487,7 +486,7 @@ def test_a_connection_is_not_used_again_before_the_request_is_sent() -> None:
     assert connections == 2
 
 
-def test_a_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kept_connection_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEEP_ALIVE", 0.05)
     with Server([HELLO]) as server:
 
@@ -501,7 +500,7 @@ def test_a_connection_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> No
         assert [one.connection for one in server.requests] == [1, 1, 2]
 
 
-def test_only_so_many_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_kept_connections_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_IDLE", 2)
     with Server([0.05, HELLO]) as server:
 
@@ -515,7 +514,7 @@ def test_only_so_many_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
         assert server.connections == 5
 
 
-def test_a_response_that_was_not_read_costs_its_connection_only_if_more_would_come() -> None:
+def test_an_unread_response_closes_its_connection_if_it_is_incomplete() -> None:
     with Server([HELLO], [OK + b"Content-Length: 9\r\n\r\nhello", HANG], [HELLO]) as server:
 
         async def run() -> None:
@@ -532,7 +531,7 @@ def test_a_response_that_was_not_read_costs_its_connection_only_if_more_would_co
 
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
-def test_a_connection_that_turns_out_to_be_closed_is_replaced_once(end: Any) -> None:
+def test_a_stale_connection_is_replaced_once(end: Any) -> None:
     with Server([HELLO], [end], [HELLO]) as server:
         assert asked(server, 2) == [b"hello", b"hello"]
         assert [one.connection for one in server.requests] == [1, 1, 2]
@@ -544,7 +543,7 @@ def test_a_connection_that_turns_out_to_be_closed_is_replaced_once(end: Any) -> 
 
 
 @pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"X\r\n"])
-def test_a_request_that_was_answered_at_all_is_not_sent_again(begun: bytes) -> None:
+def test_a_partly_answered_request_is_not_sent_again(begun: bytes) -> None:
     with Server([HELLO], [begun, 0.01, CLOSE], [HELLO]) as server:
         with pytest.raises(NetworkError):
             asked(server, 2)
@@ -569,7 +568,7 @@ def test_requests_wait_in_order_for_a_connection(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("where", ["for a connection", "for the head", "for the body"])
-def test_cancelling_leaves_no_connection_and_no_place_behind(
+def test_cancelling_closes_the_connection_and_frees_its_place(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_IN_USE", 1)
@@ -620,7 +619,7 @@ async def full_queue() -> AsyncIterator[str]:
             one.close()
 
 
-def test_cancelling_a_connection_that_is_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelling_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_IN_USE", 1)
 
     async def run() -> None:
@@ -632,7 +631,7 @@ def test_cancelling_a_connection_that_is_being_made(monkeypatch: pytest.MonkeyPa
     asyncio.run(run())
 
 
-def test_a_connection_has_to_be_made_in_time() -> None:
+def test_a_connect_timeout() -> None:
     async def run() -> None:
         async with full_queue() as url, to(url) as wire:
             with pytest.raises(ConnectTimeout):
@@ -641,7 +640,7 @@ def test_a_connection_has_to_be_made_in_time() -> None:
     asyncio.run(run())
 
 
-def test_a_tls_handshake_has_to_be_made_in_time(authority: trustme.CA) -> None:
+def test_a_tls_handshake_timeout(authority: trustme.CA) -> None:
     async def run() -> None:
         left = asyncio.Event()
 
@@ -660,7 +659,7 @@ def test_a_tls_handshake_has_to_be_made_in_time(authority: trustme.CA) -> None:
     asyncio.run(run())
 
 
-def test_closing_ends_what_is_kept_and_what_is_read() -> None:
+def test_closing_ends_kept_and_active_connections() -> None:
     with Server([HELLO], [CHUNKED + framed(b"x"), HANG]) as server:
 
         async def run() -> None:
@@ -676,7 +675,7 @@ def test_closing_ends_what_is_kept_and_what_is_read() -> None:
         asyncio.run(run())
 
 
-def test_after_closing_the_loop_may_end_at_once() -> None:
+def test_the_loop_may_end_right_after_closing() -> None:
     with Server([HELLO]) as server:
 
         async def use() -> None:
@@ -694,7 +693,7 @@ def test_after_closing_the_loop_may_end_at_once() -> None:
 # Connecting.
 
 
-def test_nobody_there() -> None:
+def test_a_refused_connection() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -703,7 +702,7 @@ def test_nobody_there() -> None:
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
-def test_no_such_name() -> None:
+def test_an_unresolvable_name() -> None:
     url = "http://nowhere.invalid"
     with pytest.raises(NetworkError) as caught:
         asyncio.run(ask(ConnectionPool(parse_url(url)), url))
@@ -724,7 +723,7 @@ def named(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
 
-def test_the_next_address_is_tried_where_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_after_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     named(monkeypatch, "127.0.0.2", "127.0.0.1")
     with Server([HELLO]) as server:
         url = f"http://two.test:{server.port}"
@@ -737,7 +736,7 @@ def test_the_next_address_is_tried_where_one_refuses(monkeypatch: pytest.MonkeyP
         assert server.requests[0].headers["host"] == f"two.test:{server.port}"
 
 
-def test_where_all_addresses_refuse_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_addresses_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     named(monkeypatch, "127.0.0.2", "127.0.0.3")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -747,7 +746,7 @@ def test_where_all_addresses_refuse_the_error_says_so(monkeypatch: pytest.Monkey
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
-def test_the_next_address_is_tried_beside_one_that_is_silent(
+def test_the_next_address_is_tried_beside_a_silent_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named(monkeypatch, "127.0.0.1", "127.0.0.2")
@@ -781,7 +780,7 @@ def test_a_certificate_is_checked(authority: trustme.CA) -> None:
 # What is sent.
 
 
-def test_what_is_sent() -> None:
+def test_request_line_headers_and_body() -> None:
     with Server([HELLO]) as server:
 
         async def run() -> None:
@@ -802,7 +801,7 @@ def test_what_is_sent() -> None:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("size", [2**16, 2**16 + 1, 2**24])
-def test_a_large_body_arrives(size: int, secure: bool, authority: trustme.CA) -> None:
+def test_a_large_body_is_sent(size: int, secure: bool, authority: trustme.CA) -> None:
     tls = (server_tls(authority), client_tls(authority)) if secure else (None, None)
     body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
     with Server([HELLO], tls=tls[0]) as server:
@@ -835,7 +834,7 @@ def test_a_large_body_arrives(size: int, secure: bool, authority: trustme.CA) ->
     ],
     ids=str,
 )
-def test_what_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, Any]) -> None:
+def test_an_invalid_request_is_an_error_that_does_not_show_it(fields: dict[str, Any]) -> None:
     with Server([HELLO]) as server:
 
         async def run() -> None:
@@ -850,13 +849,13 @@ def test_what_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1/", "http://localhost/"])
-def test_a_request_for_another_origin_is_refused(url: str) -> None:
+def test_a_request_for_another_origin_is_an_error(url: str) -> None:
     wire = ConnectionPool(parse_url("http://127.0.0.1/v1"))
     with pytest.raises(Unsendable):
         asyncio.run(ask(wire, url))
 
 
-def test_what_came_unseen_behind_an_answer_is_not_the_next_one() -> None:
+def test_unread_bytes_after_an_answer_are_not_the_next_one() -> None:
     behind = HELLO.replace(b"hello", b"wrong")
     with Server([HELLO, 0.05, behind], http(200, "right")) as server:
 

@@ -26,7 +26,7 @@ from llm_g4f.http.types import parse_url
         ("https://a.example/a{b}%20c", "https://a.example", "a.example", 443, "/a%7Bb%7D%20c"),
     ],
 )
-def test_a_url_in_pieces(url: str, origin: str, host: str | None, port: int, path: str) -> None:
+def test_parts_of_a_url(url: str, origin: str, host: str | None, port: int, path: str) -> None:
     found = parse_url(url)
     assert (found.origin, found.port, found.path) == (origin, port, path)
     assert found.host == (host or "xn--bcher-kva.example")
@@ -35,7 +35,7 @@ def test_a_url_in_pieces(url: str, origin: str, host: str | None, port: int, pat
 @pytest.mark.parametrize(
     "url", ["", "a.example", "ftp://a.example", "https://", "http://a:b/", "https://xn--ü.example/"]
 )
-def test_what_is_no_url_is_a_value_error(url: str) -> None:
+def test_an_invalid_url_is_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_url(url)
 
@@ -47,7 +47,7 @@ PATHS = st.text(st.characters(codec="utf-8", exclude_characters="?#"), max_size=
 @given(st.sampled_from(["http", "https"]), NAMES, st.integers(1, 65535), PATHS)
 @example("http", "a", 80, "a;b=c,d/%zz/[x]'")
 @example("http", "a", 1, "/a/../b/./c")
-def test_the_pieces_are_those_of_httpx(scheme: str, host: str, port: int, path: str) -> None:
+def test_the_parts_equal_httpxs(scheme: str, host: str, port: int, path: str) -> None:
     """Of every base URL that g4f.yaml may have."""
     try:
         url = check_base_url(f"{scheme}://{host}:{port}/{path}", plain_http=True)
@@ -63,7 +63,7 @@ def test_the_pieces_are_those_of_httpx(scheme: str, host: str, port: int, path: 
     assert found.path == theirs.raw_path.decode()
 
 
-def test_an_ordinary_url_needs_no_httpx() -> None:
+def test_a_plain_url_does_not_import_httpx() -> None:
     code = (
         "import sys; from llm_g4f.http.types import parse_url;"
         "parse_url('https://api.openai.com/v1/chat/completions'); assert 'httpx' not in sys.modules"

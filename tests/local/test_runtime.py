@@ -23,9 +23,8 @@ from llm_g4f.local import runtime, weights
 from llm_g4f.local.weights import WeightsError
 from llm_g4f.sync import loop_thread
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-
-from ..support.commands import STRICT, run_python
-from ..support.waiting import wait_until
+from tests.support.commands import STRICT, run_python
+from tests.support.waiting import wait_until
 
 MODEL = "smollm2-135m-instruct"
 
@@ -67,7 +66,7 @@ def test_a_whole_answer() -> None:
     assert "SmolLM2-135M" not in answer.model_dump_json()
 
 
-def test_a_streamed_answer_is_the_same_one_in_pieces() -> None:
+def test_a_streamed_answer_equals_the_whole_one() -> None:
     whole = ask()
 
     async def main() -> list[ChatCompletionChunk]:
@@ -86,13 +85,13 @@ def test_a_streamed_answer_is_the_same_one_in_pieces() -> None:
     assert {chunk.model for chunk in chunks} == {MODEL}
 
 
-def test_a_seed_is_repeatable_and_another_one_is_not() -> None:
+def test_seed() -> None:
     hot = {"temperature": 1.5, "top_p": 1.0, "max_tokens": 16}
     first, again, other = (text_of(ask("Tell a story.", seed=n, **hot)) for n in (7, 7, 8))
     assert first == again != other
 
 
-def test_max_tokens_and_stop_end_the_answer() -> None:
+def test_max_tokens_and_stop() -> None:
     cut = ask("Write about the sea.", max_tokens=3)
     assert cut.choices[0].finish_reason == "length"
     assert cut.usage is not None
@@ -106,7 +105,7 @@ def test_max_tokens_and_stop_end_the_answer() -> None:
     assert text_of(stopped) == whole[: whole.index(word)]
 
 
-def test_a_schema_shapes_the_answer() -> None:
+def test_a_schema_constrains_the_answer() -> None:
     schema = {
         "type": "object",
         "properties": {"name": {"$ref": "#/$defs/name"}, "age": {"type": "integer"}},
@@ -121,7 +120,7 @@ def test_a_schema_shapes_the_answer() -> None:
     assert isinstance(data["age"], int)
 
 
-def test_the_system_prompt_and_the_turns_count() -> None:
+def test_system_prompt_and_conversation() -> None:
     plain = ask([{"role": "user", "content": "Who are you?"}])
     pirate = ask(
         [
@@ -160,13 +159,15 @@ def test_a_prompt_longer_than_the_window_is_a_context_length_error() -> None:
     assert text_of(ask())
 
 
-def test_tools_are_not_for_it() -> None:
+def test_tools_are_unsupported() -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     with pytest.raises(errors.NoProviderError, match="cannot call tools"):
         ask(tools=tools)
 
 
-def test_what_it_does_not_take_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_unsupported_parameters_are_left_out_and_announced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     answer = ask(user="me", store=False, n=1, stream_options={"include_usage": True})
     assert answer.receipt is not None
     assert answer.receipt.omitted == ("store", "user")
@@ -185,14 +186,14 @@ def test_what_it_does_not_take_is_left_out_and_said(caplog: pytest.LogCaptureFix
         {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "nope"}}}},
     ],
 )
-def test_a_parameter_it_cannot_read_is_a_bad_request(params: dict[str, Any]) -> None:
+def test_an_invalid_parameter_is_a_bad_request(params: dict[str, Any]) -> None:
     with pytest.raises(errors.BadRequestError) as caught:
         ask(**params)
     assert caught.value.provider == "embedded"
     assert text_of(ask())
 
 
-def test_cancelling_ends_the_generation_and_the_next_answer_starts_at_once() -> None:
+def test_closing_a_stream_ends_the_generation() -> None:
     async def main() -> None:
         completions = AsyncClient().chat.completions
         begun = await completions.stream(ENDLESS, max_tokens=1_000)
@@ -207,7 +208,7 @@ def test_cancelling_ends_the_generation_and_the_next_answer_starts_at_once() -> 
     assert_no_generation_goes_on()
 
 
-def test_cancelling_while_the_prompt_is_read() -> None:
+def test_cancelling_while_the_prompt_is_processed() -> None:
     async def main() -> None:
         completions = AsyncClient().chat.completions
         await completions.create("hi", max_tokens=1)
@@ -221,7 +222,7 @@ def test_cancelling_while_the_prompt_is_read() -> None:
     assert_no_generation_goes_on()
 
 
-def test_a_timeout_gives_the_text_so_far() -> None:
+def test_a_timeout_has_the_partial_text() -> None:
     ask()
     with pytest.raises(errors.APITimeoutError) as caught:
         ask(ENDLESS, max_tokens=4_000, extra_body={"ignore_eos": True}, timeout=2)
@@ -236,7 +237,7 @@ def assert_no_generation_goes_on() -> None:
             assert not thread.is_alive()
 
 
-def test_two_loops_and_many_threads_are_served() -> None:
+def test_several_loops_and_threads() -> None:
     async def main() -> str:
         answers = await asyncio.gather(
             *(AsyncClient().chat.completions.create("Name a colour.", **SHORT) for _ in range(2))
@@ -254,7 +255,7 @@ def test_two_loops_and_many_threads_are_served() -> None:
 # Weights of one's own.
 
 
-def test_an_own_file_answers_under_its_own_name(tmp_path: Path, real_weights: Path) -> None:
+def test_a_chosen_file_answers_under_its_name(tmp_path: Path, real_weights: Path) -> None:
     own = tmp_path / "Mine.gguf"
     own.symlink_to(real_weights)
     weights.use(own, runtime.try_out)
@@ -267,7 +268,7 @@ def test_an_own_file_answers_under_its_own_name(tmp_path: Path, real_weights: Pa
         weights.use(own, runtime.try_out)
 
 
-def test_a_file_that_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_llama_cpp_cannot_load_is_an_error(tmp_path: Path) -> None:
     own = tmp_path / "bad.gguf"
     own.write_bytes(b"GGUF" + b"\x03\0\0\0" + b"\xff" * 200)
     with pytest.raises(WeightsError, match="cannot load"):
@@ -275,7 +276,7 @@ def test_a_file_that_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
     assert text_of(ask())
 
 
-def test_a_chosen_file_that_went_bad_is_a_clear_error(tmp_path: Path, real_weights: Path) -> None:
+def test_a_damaged_chosen_file_is_an_error(tmp_path: Path, real_weights: Path) -> None:
     own = tmp_path / "own.gguf"
     own.symlink_to(real_weights)
     weights.use(own, runtime.try_out)
@@ -320,7 +321,7 @@ def listening() -> set[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize("deep", [False, True])
-def test_no_port_and_no_socket_file_stay(
+def test_no_port_and_no_socket_file_remain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: bool
 ) -> None:
     temporary = tmp_path / ("t" * 90 if deep else "t")
@@ -333,7 +334,7 @@ def test_no_port_and_no_socket_file_stay(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_where_there_are_no_unix_sockets_a_port_on_loopback_wants_a_key(
+def test_without_unix_sockets_a_loopback_port_needs_a_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import httpx
@@ -450,7 +451,7 @@ def upstream(weights_file: Path) -> Iterator[str]:
         process.communicate()
 
 
-def test_a_real_server_as_ones_own_endpoint(
+def test_a_real_llama_cpp_server_as_an_endpoint(
     upstream: str, write_config: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config(
@@ -488,7 +489,7 @@ def test_a_real_server_as_ones_own_endpoint(
         assert "sk-wrong" not in str(caught.value)
 
 
-def test_the_weights_are_read_over_once_a_process(
+def test_the_weights_are_checked_once_a_process(
     real_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests: list[str] = []

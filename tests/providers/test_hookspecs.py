@@ -53,7 +53,7 @@ def other_llm(other_python: Path) -> Llm:
     return run
 
 
-def test_it_answers_when_it_is_enabled(other_llm: Llm, write_config: Callable[[str], Any]) -> None:
+def test_an_enabled_provider_answers(other_llm: Llm, write_config: Callable[[str], Any]) -> None:
     assert (
         'parrot: not enabled: "llm g4f enable parrot"' in other_llm("g4f", "route", "gpt-4o").stdout
     )
@@ -66,14 +66,14 @@ def test_it_answers_when_it_is_enabled(other_llm: Llm, write_config: Callable[[s
     assert other_llm("g4f", "models", "parrot").stdout == "polly\n"
 
 
-def test_what_it_cannot_do_is_said(other_llm: Llm, write_config: Callable[[str], Any]) -> None:
+def test_its_ineligibility_is_reported(other_llm: Llm, write_config: Callable[[str], Any]) -> None:
     write_config("providers: {parrot: {enabled: true}}")
     answer = other_llm("-m", "gpt-4o", "-T", "llm_time", "hi")
     assert answer.returncode == 1
     assert "parrot: a parrot calls no tools" in answer.stderr
 
 
-def test_python_finds_it_by_name_without_llm_loaded(
+def test_python_finds_the_provider_by_name(
     other_python: Path, write_config: Callable[[str], Any]
 ) -> None:
     write_config("providers: {parrot: {enabled: true}}")

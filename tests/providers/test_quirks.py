@@ -13,8 +13,7 @@ import pytest
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import ConfigError
 from llm_g4f.providers.quirks import QUIRKS
-
-from ..support.server import Server, chunk, events, stream, whole
+from tests.support.server import Server, chunk, events, stream, whole
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
@@ -110,7 +109,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("quirk", "params", "arrives", "omitted"), CASES)
-def test_parameters(
+def test_quirks_of_parameters(
     write_config: Callable[[str], object],
     quirk: str,
     params: dict[str, Any],
@@ -149,13 +148,13 @@ def test_short_tool_ids(write_config: Callable[[str], object]) -> None:
     assert body["messages"][2]["tool_call_id"] == id
 
 
-def test_a_good_short_id_stays(write_config: Callable[[str], object]) -> None:
+def test_a_valid_short_tool_id_is_kept(write_config: Callable[[str], object]) -> None:
     result = RESULT | {"tool_call_id": "abcdef123"}
     body, _ = sent(write_config, "short_tool_ids", [USER, result])
     assert body["messages"][1]["tool_call_id"] == "abcdef123"
 
 
-def test_long_tool_ids_are_shortened_alike(write_config: Callable[[str], object]) -> None:
+def test_long_tool_ids_are_shortened_consistently(write_config: Callable[[str], object]) -> None:
     long = json.dumps([CALL, RESULT]).replace("call_abcdef123", "x" * 41)
     made, answered = json.loads(long)
     body, _ = sent(write_config, "forty_tool_ids", [USER, made, answered], tools=TOOLS)
@@ -164,7 +163,7 @@ def test_long_tool_ids_are_shortened_alike(write_config: Callable[[str], object]
     assert body["messages"][2]["tool_call_id"] == id
 
 
-def test_an_id_of_forty_characters_stays(write_config: Callable[[str], object]) -> None:
+def test_a_tool_id_of_forty_characters_is_kept(write_config: Callable[[str], object]) -> None:
     result = RESULT | {"tool_call_id": "x" * 40}
     body, _ = sent(write_config, "forty_tool_ids", [USER, result])
     assert body["messages"][1]["tool_call_id"] == "x" * 40
@@ -176,7 +175,7 @@ SIGNED = {"google": {"thought_signature": "c2ln"}}
 @pytest.mark.parametrize(
     ("provider", "arrives"), [("gemini", True), ("groq", False), ("box", False)]
 )
-def test_thought_signatures_go_back_to_gemini_alone(
+def test_thought_signatures_are_sent_only_to_gemini(
     write_config: Callable[[str], object],
     monkeypatch: pytest.MonkeyPatch,
     provider: str,
@@ -241,7 +240,7 @@ def test_an_unknown_quirk_is_an_error(write_config: Callable[[str], object]) -> 
         Client().chat.completions.create("hi")
 
 
-def test_what_is_left_out_is_announced(
+def test_parameters_left_out_are_announced(
     write_config: Callable[[str], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     sent(write_config, "no_temperature", temperature=0.5)

@@ -77,7 +77,7 @@ MADE: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("schema", "strict"), MADE)
-def test_what_says_the_same_when_strict_is_made_strict(
+def test_a_schema_with_the_same_meaning_is_made_strict(
     schema: dict[str, Any], strict: dict[str, Any]
 ) -> None:
     assert strict_form(schema) == strict
@@ -127,7 +127,7 @@ NOT_MADE: list[Any] = [
 
 
 @pytest.mark.parametrize("schema", NOT_MADE, ids=repr)
-def test_what_would_mean_something_else_stays_as_it_is(schema: Any) -> None:
+def test_a_schema_with_another_meaning_is_not_made_strict(schema: Any) -> None:
     assert strict_form(schema) is None
 
 
@@ -139,7 +139,7 @@ def test_pydantic_models_without_defaults_are_made_strict(model: type[BaseModel]
         assert schema["additionalProperties"] is False
 
 
-def test_llms_schemas_of_many_are_made_strict() -> None:
+def test_llms_schema_multi_is_made_strict() -> None:
     strict = strict_form(llm.schema_dsl("name, age int", multi=True))
     assert strict == closed(
         items={"type": "array", "items": closed(name=TEXT, age={"type": "integer"})}
@@ -202,7 +202,7 @@ def without_foreign_keys(schema: dict[str, Any], value: Any) -> bool:
 
 
 @given(st.data(), schemas)
-def test_the_strict_form_takes_what_the_schema_takes(data: st.DataObject, schema: Any) -> None:
+def test_the_strict_form_accepts_the_same_values(data: st.DataObject, schema: Any) -> None:
     strict = strict_form(schema)
     assert strict is not None
     value = data.draw(value_of(schema).filter(lambda one: without_foreign_keys(schema, one)))
@@ -212,7 +212,7 @@ def test_the_strict_form_takes_what_the_schema_takes(data: st.DataObject, schema
 
 
 @given(schemas)
-def test_a_strict_schema_is_its_own_strict_form(schema: Any) -> None:
+def test_a_strict_schema_is_unchanged(schema: Any) -> None:
     strict = strict_form(schema)
     assert strict is not None
     assert strict_form(strict) == strict
@@ -227,7 +227,7 @@ def spoil(value: Any) -> None:
 
 
 @given(schemas)
-def test_the_schema_is_not_changed_and_shares_nothing(schema: Any) -> None:
+def test_the_given_schema_is_not_changed(schema: Any) -> None:
     schema = copy.deepcopy(schema)
     before = copy.deepcopy(schema)
     strict = strict_form(schema)

@@ -17,8 +17,7 @@ import pytest
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import G4FError, NoProviderError
 from llm_g4f.providers.catalogue import PROVIDERS
-
-from ..support.server import RESET, Script, Server, events, http, stream, whole
+from tests.support.server import RESET, Script, Server, events, http, stream, whole
 
 Write = Callable[[str], Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -41,7 +40,7 @@ ANSWERS: dict[str, Callable[[str], Script]] = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_each_key_is_seen_by_its_own_server_only(
+def test_each_key_is_sent_only_to_its_own_server(
     write_config: Write,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -112,7 +111,7 @@ def test_another_key_in_the_environment_is_no_consent(
         assert len(gemini.requests) == 1
 
 
-def test_the_only_key_there_is_counts(
+def test_the_only_key_is_used_without_consent(
     write_config: Write, monkeypatch: pytest.MonkeyPatch, run_llm: Run
 ) -> None:
     monkeypatch.setenv("GROQ_API_KEY", "sk-groq")
@@ -138,13 +137,13 @@ def test_enabled_without_its_key_is_an_error_that_names_the_key(
 
 
 @pytest.mark.parametrize("name", [row.name for row in PROVIDERS.values() if row.kind != "keyed"])
-def test_local_and_public_ones_must_be_enabled(name: str) -> None:
+def test_local_and_public_providers_must_be_enabled(name: str) -> None:
     with pytest.raises(NoProviderError, match=rf'{name}: not enabled.*llm g4f enable {name}"'):
         Client(name).chat.completions.create("hi")
 
 
 @pytest.mark.parametrize("name", ["huggingface", "cloudflare"])
-def test_tokens_that_serve_other_ends_count_only_when_enabled(
+def test_general_tokens_count_only_for_enabled_providers(
     name: str, write_config: Write, monkeypatch: pytest.MonkeyPatch, run_llm: Run
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "abc")
@@ -164,7 +163,7 @@ def test_a_local_server_is_found_when_enabled(write_config: Write) -> None:
     assert [request.path for request in server.requests] == ["/v1/models", "/v1/chat/completions"]
 
 
-def test_a_local_server_without_a_stand_in_says_what_it_has(write_config: Write) -> None:
+def test_a_local_server_without_a_known_model_lists_its_models(write_config: Write) -> None:
     with Server(http(200, {"data": [{"id": "qwen3"}, {"id": "phi"}]})) as server:
         write_config(f"providers: {{ollama: {{enabled: true, base_url: '{server.url}'}}}}")
         with pytest.raises(NoProviderError, match="ollama: it has qwen3, phi; say which one"):

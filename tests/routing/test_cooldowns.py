@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,11 +25,9 @@ from llm_g4f.errors import (
 )
 from llm_g4f.routing.cooldowns import Cooldowns, key_of
 from llm_g4f.routing.policy import cooldown_of
-
-from ..support.server import Server, http, stream, whole
+from tests.support.server import Server, http, stream, whole
 
 FILE = "g4f-health.json"
-POSIX = pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
 
 
 class Clock:
@@ -51,14 +48,14 @@ def health(tmp_path: Path, clock: Clock) -> Cooldowns:
     return Cooldowns(tmp_path / FILE, clock)
 
 
-def test_all_well_writes_nothing(health: Cooldowns, tmp_path: Path) -> None:
+def test_without_failures_no_file_is_written(health: Cooldowns, tmp_path: Path) -> None:
     health.recovered("a")
     health.failed("a", BadRequestError("no", status_code=400))
     assert health.cooldown("a") == 0
     assert list(tmp_path.glob("g4f-*")) == []
 
 
-def test_a_failure_cools_down_for_what_the_provider_says(health: Cooldowns, clock: Clock) -> None:
+def test_retry_after_is_the_cooldown(health: Cooldowns, clock: Clock) -> None:
     health.failed("a", RateLimitError("no", status_code=429, retry_after=60))
     assert health.cooldown("a") == 60
     clock.now += 59
@@ -67,7 +64,7 @@ def test_a_failure_cools_down_for_what_the_provider_says(health: Cooldowns, cloc
     assert health.cooldown("a") == 0
 
 
-def test_failures_in_a_row_cool_down_longer_up_to_a_bound(health: Cooldowns) -> None:
+def test_repeated_failures_cool_down_longer(health: Cooldowns) -> None:
     seen = []
     for _ in range(30):
         health.failed("a", InternalServerError("no", status_code=500))
@@ -76,7 +73,7 @@ def test_failures_in_a_row_cool_down_longer_up_to_a_bound(health: Cooldowns) -> 
     assert seen[-1] == 120
 
 
-def test_an_answer_ends_it(health: Cooldowns) -> None:
+def test_an_answer_ends_the_cooldown(health: Cooldowns) -> None:
     health.failed("a", InternalServerError("no", status_code=500))
     health.failed("b", InternalServerError("no", status_code=500))
     health.recovered("a")
@@ -105,12 +102,12 @@ def test_cooldowns(error: Any, seconds: float) -> None:
     assert cooldown_of(error, 1) == seconds
 
 
-def test_scope() -> None:
+def test_the_key_of_a_cooldown() -> None:
     assert key_of("groq", "openai/gpt-oss-120b", "model") == "groq/openai/gpt-oss-120b"
     assert key_of("openrouter", "openai/gpt-4o", "key") == "openrouter"
 
 
-def test_gone(health: Cooldowns) -> None:
+def test_a_retired_model(health: Cooldowns) -> None:
     assert not health.is_gone("openai", "gpt-4o")
     health.note_gone("openai", "gpt-4o")
     assert health.is_gone("openai", "gpt-4o")
@@ -121,7 +118,7 @@ def test_gone(health: Cooldowns) -> None:
     "text",
     ["", "{", "[]", "null", '{"cooldowns": {"a": 1}}', '{"cooldowns": {"a": {"until": "x"}}}'],
 )
-def test_damaged_is_set_aside(
+def test_a_damaged_file_is_set_aside(
     health: Cooldowns, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     (tmp_path / FILE).write_text(text)
@@ -139,22 +136,12 @@ def test_damaged_is_set_aside(
 
 
 @pytest.mark.parametrize("until", ["NaN", "Infinity", "1e300", "-5"])
-def test_absurd_times_are_not_waited_for(health: Cooldowns, tmp_path: Path, until: str) -> None:
+def test_invalid_times_are_ignored(health: Cooldowns, tmp_path: Path, until: str) -> None:
     (tmp_path / FILE).write_text(f'{{"cooldowns": {{"a": {{"until": {until}, "failures": 1}}}}}}')
     assert health.cooldown("a") == 0
 
 
-@POSIX
-def test_only_the_user_can_read_it(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        Cooldowns(tmp_path / FILE).failed("a", InternalServerError("no", status_code=500))
-    finally:
-        os.umask(before)
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob(f"{FILE}*")} == {0o600}
-
-
-def test_unwritable_goes_on(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     health = Cooldowns(tmp_path / "file" / FILE)
     health.failed("a", InternalServerError("no", status_code=500))
@@ -168,7 +155,7 @@ def fail_often(path: Path, name: str) -> None:
         health.failed(f"{name}-{number}", RateLimitError("no", status_code=429, retry_after=99))
 
 
-def test_parallel_processes_lose_nothing(tmp_path: Path) -> None:
+def test_parallel_processes_lose_no_entry(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=fail_often, args=(tmp_path / FILE, f"p{number}"))
@@ -185,7 +172,7 @@ def test_parallel_processes_lose_nothing(tmp_path: Path) -> None:
 Run = Callable[..., Any]
 
 
-def test_a_second_run_does_not_ask_who_is_in_cooldown(
+def test_a_second_run_skips_a_provider_in_cooldown(
     run_llm: Run, endpoints: Run, user_path: Path
 ) -> None:
     busy = http(429, {"error": {"message": "slow down"}}, [("Retry-After", "60")])
@@ -206,7 +193,7 @@ def test_a_second_run_does_not_ask_who_is_in_cooldown(
         assert json.loads((user_path / FILE).read_text())["cooldowns"] == {}
 
 
-def test_who_is_alone_is_asked_all_the_same(endpoints: Run) -> None:
+def test_the_only_provider_is_asked_in_its_cooldown(endpoints: Run) -> None:
     busy = http(429, {"error": {"message": "slow down"}}, [("Retry-After", "600")])
     with Server(busy, whole("at last")) as server:
         endpoints(a=server)
@@ -217,7 +204,7 @@ def test_who_is_alone_is_asked_all_the_same(endpoints: Run) -> None:
         assert answer.choices[0].message.content == "at last"
 
 
-def test_a_model_that_is_gone_is_not_asked_for_again(
+def test_a_retired_model_is_not_requested_again(
     write_config: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEY", "sk-test")
@@ -239,7 +226,7 @@ def test_a_model_that_is_gone_is_not_asked_for_again(
     assert server.requests[1].json["reasoning_effort"] == "none"
 
 
-def test_a_wrong_address_does_not_count_as_gone(
+def test_a_wrong_address_does_not_retire_a_model(
     write_config: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEY", "sk-test")

@@ -21,9 +21,8 @@ from llm_g4f.errors import (
 )
 from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
-
-from ..support.answers import outcomes, streamed, text_of
-from ..support.server import (
+from tests.support.answers import outcomes, streamed, text_of
+from tests.support.server import (
     CLOSE,
     HANG,
     SSE_HEAD,

@@ -50,9 +50,8 @@ from llm_g4f.types import (
     ToolCallDelta,
     Usage,
 )
-
-from ..support import clock
-from ..support.registry import GivenProviders
+from tests.support import clock
+from tests.support.registry import GivenProviders
 
 STATUSES = (302, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 503, 529)
 NAMES = "abcdefg"

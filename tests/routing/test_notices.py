@@ -13,8 +13,7 @@ import pytest
 from llm_g4f.client import AsyncClient
 from llm_g4f.receipt import Attempt, Receipt
 from llm_g4f.routing.notices import announce, ending_of, notice_of
-
-from ..support.server import Server, http, stream, whole
+from tests.support.server import Server, http, stream, whole
 
 SHOWS_WHY = ' "llm g4f route gpt-4o" shows why.'
 
@@ -65,7 +64,7 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
         ),
     ],
 )
-def test_the_notice_says_what_is_not_as_asked(given: Receipt, expected: str | None) -> None:
+def test_notice_of(given: Receipt, expected: str | None) -> None:
     assert notice_of(given) == expected
 
 
@@ -80,12 +79,12 @@ def test_the_notice_says_what_is_not_as_asked(given: Receipt, expected: str | No
         (None, None),
     ],
 )
-def test_the_ending_is_said_where_the_answer_was_cut(reason: str | None, words: str | None) -> None:
+def test_ending_of(reason: str | None, words: str | None) -> None:
     said = ending_of(reason)
     assert (said is None) if words is None else (said is not None and words in said)
 
 
-def test_a_line_is_logged_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_announce_does_not_format(caplog: pytest.LogCaptureFixture) -> None:
     announce("100 % of %s")
     assert caplog.record_tuples == [("llm_g4f", logging.WARNING, "100 % of %s")]
 
@@ -105,7 +104,7 @@ def ask(**options: Any) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_one_line_for_a_fallback_and_none_for_the_model_itself(
+def test_a_fallback_is_announced_once(
     endpoints: Endpoints, caplog: pytest.LogCaptureFixture, streamed: bool
 ) -> None:
     answer = stream("Hel", "lo") if streamed else whole()

@@ -18,13 +18,12 @@ from llm_g4f.receipt import Receipt
 from llm_g4f.routing.prices import has_table, price
 from llm_g4f.routing.registry import Registry
 from llm_g4f.types import Usage
-
-from ..support.commands import Run
-from ..support.prices import table_price
-from ..support.prompts import Ask
-from ..support.proxy import Proxy
-from ..support.server import Server, chunk, events
-from ..support.tls import server_tls
+from tests.support.commands import Run
+from tests.support.prices import table_price
+from tests.support.prompts import Ask
+from tests.support.proxy import Proxy
+from tests.support.server import Server, chunk, events
+from tests.support.tls import server_tls
 
 Write = Callable[[str], Path]
 
@@ -51,7 +50,7 @@ def priced(
         ("groq", "groq", "openai/gpt-oss-120b"),
     ],
 )
-def test_the_tables_figure(provider: str, table: str, model: str) -> None:
+def test_price_of_the_table(provider: str, table: str, model: str) -> None:
     figure = table_price(table, model, input_tokens=1_000, output_tokens=100, cache_read_tokens=400)
     assert figure > 0
     assert priced(provider, model) == figure
@@ -65,7 +64,7 @@ def test_tokens_from_the_cache_cost_less() -> None:
 
 
 @pytest.mark.parametrize("count", [None, True, -1, 0, "400", 4.5, []])
-def test_a_count_that_is_none_counts_for_nothing(count: Any) -> None:
+def test_missing_counts_are_zero(count: Any) -> None:
     usage = Usage(1_000, 100, 1_100, {"cached_tokens": count}, {"audio_tokens": count})
     assert priced(usage=usage) == table_price(
         "openai", "gpt-4o-2024-11-20", input_tokens=1_000, output_tokens=100
@@ -82,7 +81,7 @@ def test_audio_is_priced_as_audio() -> None:
     assert priced("gemini", model, usage) == figure
 
 
-def test_more_tokens_from_the_cache_than_there_were_have_no_price() -> None:
+def test_impossible_counts_have_no_price() -> None:
     assert priced(usage=Usage(10, 1, 11, {"cached_tokens": 400})) is None
 
 
@@ -99,7 +98,7 @@ def test_more_tokens_from_the_cache_than_there_were_have_no_price() -> None:
         ("llm:gpt-4o", "gpt-4o"),
     ],
 )
-def test_where_nobody_knows_there_is_no_price(
+def test_unknown_prices_are_none(
     provider: str | None, model: str | None, write_config: Write
 ) -> None:
     write_config("providers: {mine: {base_url: 'http://127.0.0.1:1/v1'}}")
@@ -127,13 +126,13 @@ def test_another_address_has_another_price(
 
 
 @pytest.mark.parametrize("cost", [0.25, 0.0])
-def test_openrouters_own_figure_is_taken(cost: float) -> None:
+def test_openrouters_cost_is_used(cost: float) -> None:
     usage = Usage(1_000, 100, 1_100, extra={"cost": cost})
     assert priced("openrouter", "openai/gpt-4o", usage) == cost
     assert priced("openrouter", "nobodys-model", usage, "flex") == cost
 
 
-def test_others_figures_are_no_dollars(write_config: Write) -> None:
+def test_other_providers_cost_is_ignored(write_config: Write) -> None:
     usage = Usage(1_000, 100, 1_100, extra={"cost": 0.25})
     assert priced(usage=usage) == priced(usage=Usage(1_000, 100, 1_100))
     for row in PROVIDERS.values():
@@ -153,7 +152,7 @@ def without_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_table")
-def test_without_the_package_the_providers_own_figure_is_left() -> None:
+def test_without_the_table_openrouters_cost_is_used() -> None:
     assert not has_table()
     assert priced() is None
     usage = Usage(1_000, 100, 1_100, extra={"cost": 0.25})
@@ -214,7 +213,7 @@ def standing_in(
         ("openrouter", "openrouter.ai", {"usage": {"cost": 0}}, None),
     ],
 )
-def test_llm_is_told_the_price(
+def test_the_price_is_in_llms_usage(
     ask: Ask,
     authority: trustme.CA,
     ca_file: Path,

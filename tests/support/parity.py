@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .scenarios import JSON
+from tests.support.scenarios import JSON
 
 
 @dataclass(frozen=True)

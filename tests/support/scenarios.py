@@ -20,7 +20,7 @@ import sqlite_utils
 from llm.cli import logs_json_for_response_ids
 from llm.migrations import migrate
 
-from .server import USAGE, Script, chunk, completion, events, http
+from tests.support.server import USAGE, Script, chunk, completion, events, http
 
 JSON = dict[str, Any]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from .waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 class End(Enum):

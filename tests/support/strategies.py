@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from .server import chunk
+from tests.support.server import chunk
 
 
 def tool_chunk(*calls: Any) -> dict[str, Any]:
