@@ -387,13 +387,13 @@ asyncio.run(main())
     ],
 )
 def test_the_interpreter_exits_cleanly(program: str) -> None:
-    begin = (
-        "import asyncio, logging\n"
-        # With -X dev asyncio reports slow steps of the loop too, which depend on the machine.
-        "logging.getLogger('asyncio').setLevel(logging.ERROR)\n"
-        "from llm_g4f import AsyncClient, Client\n"
+    done = run_python(
+        f"import asyncio\nfrom llm_g4f import AsyncClient, Client\n{program}",
+        "-X",
+        "dev",
+        "-W",
+        "error",
     )
-    done = run_python(begin + program, "-X", "dev", "-W", "error")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", NOTICE)
 
 

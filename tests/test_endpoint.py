@@ -149,14 +149,6 @@ def test_marks_and_blank_lines_before_the_answer_are_read_over(mark: bytes, body
         assert text_of(ask(server)) == "Hello"
 
 
-@pytest.fixture
-def long_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for the end of a body as long as it takes: on a busy machine it may come late, and a
-    connection whose body was not read to its end is not used again."""
-    monkeypatch.setattr("llm_g4f.decoding.response._DRAIN", 60.0)
-
-
-@pytest.mark.usefixtures("long_drain")
 @pytest.mark.parametrize(
     ("body", "line"),
     [(GOOD, b"\n"), (GOOD, b"\r\n"), (WHOLE, b"\n")],
@@ -698,7 +690,6 @@ def test_a_new_connection_that_fails_gets_no_free_retry(end: Any) -> None:
     assert type(error) is APIConnectionError
 
 
-@pytest.mark.usefixtures("long_drain")
 def test_connections_are_used_again() -> None:
     with Server(stream("Hello")) as server:
 
