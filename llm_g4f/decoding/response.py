@@ -150,7 +150,7 @@ class CompletionStream:
 
     async def _head(self) -> bytes:
         """The bytes up to the first that is not blank, and those that came with it."""
-        head = b""
+        head = bytearray()
         try:
             async for piece in self._response:
                 head += piece
@@ -160,7 +160,7 @@ class CompletionStream:
                     raise too_long(self._context)
         except (NetworkError, OSError) as error:
             raise truncated_error(self._context, error) from None
-        return head
+        return bytes(head)
 
     def _whole(self, data: bytes) -> ChatCompletionChunk:
         chunk = self._reader.decode(data) or self._parse(data.removeprefix(b"\xef\xbb\xbf"))
