@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from llm_g4f import AsyncClient, Client
+from llm_g4f.errors import TruncatedStreamError
 from llm_g4f.routing import policy
 from tests.support.commands import INTERRUPTIBLE
 from tests.support.forked import Fork, Forks
@@ -311,18 +312,23 @@ def test_a_closed_stream_has_ended_and_closed_its_connection(rest: Step) -> None
         server.wait_closed(4)
 
 
-def test_a_stream_ends_with_its_event_loop() -> None:
+def test_a_stream_breaks_off_when_its_event_loop_has_ended() -> None:
     async def begin(url: str) -> Any:
         return await AsyncClient(base_url=url).chat.completions.stream("hi")
 
-    async def rest(begun: Any) -> list[Any]:
-        return [one async for one in begun]
+    async def rest(begun: Any, chunks: list[Any]) -> None:
+        async for received in begun:
+            chunks.append(received)  # noqa: PERF401 (what came before an error counts too)
 
     with Server([SSE_HEAD, HEL, HANG]) as server:
         begun = asyncio.run(begin(server.url))
         server.wait_closed()
-        # The chunk that it waited for at the beginning is still there to be had.
-        assert len(asyncio.run(asyncio.wait_for(rest(begun), 5))) == 1
+        chunks: list[Any] = []
+        with pytest.raises(TruncatedStreamError) as caught:
+            asyncio.run(asyncio.wait_for(rest(begun, chunks), 5))
+    # The chunk that it waited for at the beginning is still there.
+    assert len(chunks) == 1
+    assert caught.value.partial == "Hel"
 
 
 # Threads, and a loop that runs already.

@@ -207,7 +207,8 @@ class HTTP11Response:
             return
         if status < 200:
             raise HttpParserError("an unexpected status")
-        if len(b"".join(self._fields)) > MAX_OVERHEAD:
+        # ": " and CRLF besides.
+        if len(b"".join(self._fields)) + 2 * len(self._fields) > MAX_OVERHEAD:
             raise HttpParserError("a head of more than 64 KiB")
         # Only these three are needed of most responses: the others are decoded on demand.
         names = b"\n".join(self._fields[::2]).lower().split(b"\n")

@@ -405,9 +405,9 @@ HTML = http(200, "<html>login</html>", kind="text/html")
 FAILURES: dict[str, tuple[Script, str]] = {
     "refused key": (
         http(401, {"error": {"message": "Incorrect API key"}}),
-        r"mybox refused the key \(HTTP 401\): \"Incorrect API key\"",
+        r"mybox rejected the key \(HTTP 401\): \"Incorrect API key\"",
     ),
-    "HTML": (HTML, "an HTML page instead of a completion"),
+    "HTML": (HTML, "an HTML page in place of a completion"),
     "empty answer": (events("[DONE]"), "empty answer"),
     "error in the stream": (events({"error": {"message": "boom"}}), "boom"),
 }
@@ -455,7 +455,9 @@ def test_an_answer_that_breaks_off_gives_its_text_and_a_model_error(
 
 def test_an_unknown_provider_is_a_model_error(ask: Ask, serve: Callable[..., Server]) -> None:
     serve(stream("never"))
-    with pytest.raises(llm.ModelError, match=r"no provider 'nobody'\. There are: .*mybox.*openai"):
+    with pytest.raises(
+        llm.ModelError, match=r"Unknown provider 'nobody'\. Known are: .*mybox.*openai"
+    ):
         ask(provider="nobody")
 
 

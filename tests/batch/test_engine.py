@@ -313,7 +313,6 @@ def test_a_key_goes_to_its_own_provider(endpoints: Endpoints) -> None:
 def test_a_key_set_during_a_run_is_found(
     endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.batch.engine._CURRENT", 0.0)
 
     def rows() -> Iterator[dict[str, Any]]:
         yield {"prompt": "a"}

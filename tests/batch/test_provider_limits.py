@@ -22,7 +22,7 @@ from llm_g4f.batch.adaptive_rate import FIRST_WINDOW, MAX_PAUSE, AdaptiveRate
 from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config.settings import Config
 from llm_g4f.decoding.error_messages import status_error
-from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError
+from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, Reason
 from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest, Secret
@@ -290,9 +290,11 @@ class Host:
             self.now -= 1
 
 
-def refusal(name: str, wait: float | None, status: int = 429, code: str | None = None) -> APIError:
+def refusal(
+    name: str, wait: float | None, status: int = 429, reason: Reason | None = None
+) -> APIError:
     return status_error(
-        status, f"{name}: no", provider=name, model="m", retry_after=wait, code=code
+        status, f"{name}: no", provider=name, model="m", retry_after=wait, reason=reason
     )
 
 
@@ -440,7 +442,7 @@ def test_retry_after_holds_for_its_scope_only(hosts: Make) -> None:
 
 LONG = {
     "retry-after": lambda: refusal("a", LONGEST_COOLDOWN + 1),
-    "quota": lambda: refusal("a", None, code="insufficient_quota"),
+    "quota": lambda: refusal("a", None, reason="out_of_credit"),
     "payment": lambda: refusal("a", None, 402),
 }
 

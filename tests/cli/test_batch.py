@@ -598,7 +598,7 @@ def test_dry_run_shows_ineligible_providers(user_path: Path) -> None:
     )
     told = batch("in.jsonl", "out", "-m", "gpt-4o", "-o", "exact", "1", "--dry-run").stdout
     assert told.count("1. box: llama, a substitute") == 1
-    assert "only gpt-4o will do" in told
+    assert "only gpt-4o is allowed" in told
 
 
 def test_dry_run_without_prices_says_how_to_get_them(

@@ -20,7 +20,7 @@ OPENAI_LEFT_OUT = (
     '-  openai: no key: set it with "llm keys set openai" or the environment variable'
     " OPENAI_API_KEY"
 )
-EMBEDDED_LEFT_OUT = "-  embedded: it answers only while nobody else takes part"
+EMBEDDED_LEFT_OUT = "-  embedded: it answers only while no other provider takes part"
 
 
 def told(result: Result) -> list[str]:

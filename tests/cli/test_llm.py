@@ -122,7 +122,7 @@ def test_without_any_provider_the_three_ways_out(
     done = run_llm("-m", "gpt-4o", "hi", env=without_runtime)
     assert done.stdout == ""
     assert failed(done) == (
-        "Error: Nobody can answer for gpt-4o now:\n"
+        "Error: No provider available for gpt-4o:\n"
         '  openai: no key: set it with "llm keys set openai" or the environment variable'
         " OPENAI_API_KEY\n"
         "  embedded: it is not installed: llm install 'llm-g4f[local]'\n"
@@ -137,7 +137,7 @@ def test_a_refused_key_says_how_to_set_it(run_llm: Run) -> None:
         environment = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-canary"}
         done = run_llm("-m", "gpt-4o", "hi", env=environment)
     said = failed(done)
-    assert "openai refused the key (HTTP 401)" in said
+    assert "openai rejected the key (HTTP 401)" in said
     assert "llm keys set openai" in said
     assert "sk-canary" not in said
     assert len(server.requests) == 1
@@ -148,7 +148,7 @@ def test_html_is_never_printed(endpoints: Callable[..., Path], run_llm: Run) -> 
         endpoints(mybox=server)
         done = run_llm("-m", "gpt-4o", "hi")
     assert done.stdout == ""
-    assert "an HTML page instead of a completion" in failed(done)
+    assert "an HTML page in place of a completion" in failed(done)
     assert "canary" not in done.stderr
 
 
@@ -156,7 +156,7 @@ def test_an_empty_prompt_sends_nothing(endpoints: Callable[..., Path], run_llm: 
     with Server(stream("never")) as server:
         endpoints(mybox=server)
         done = run_llm("-m", "gpt-4o", "")
-    assert "the prompt is empty" in failed(done)
+    assert "The prompt is empty" in failed(done)
     assert server.requests == []
 
 

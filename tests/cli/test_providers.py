@@ -103,8 +103,7 @@ def test_enable_says_where_prompts_go(run_llm: Run) -> None:
 def test_enable_and_disable_reject_unknown_names(run_llm: Run) -> None:
     for command in ("enable", "disable"):
         assert (
-            "There is no provider 'nope'. There are: openai"
-            in run_llm("g4f", command, "nope").stderr
+            "Unknown provider 'nope'. Known are: openai" in run_llm("g4f", command, "nope").stderr
         )
 
 
@@ -165,7 +164,7 @@ def test_check(run_llm: Run, endpoints: Callable[..., Path]) -> None:
         lines = checked.stdout.splitlines()
         assert lines[1].split()[0] == "good"
         assert lines[1].split()[-1] == "gpt-4o-2024-11-20"
-        assert "bad refused the key (HTTP 401)" in lines[2]
+        assert "bad rejected the key (HTTP 401)" in lines[2]
         assert sorted(checked.stderr.splitlines()) == ["bad: failed", "good: answered"]
         found = json.loads(run_llm("g4f", "check", "good", "--json").stdout)
         assert found[0]["exact"] is True
