@@ -212,7 +212,7 @@ class ChunkReader:
         """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""
         if not isinstance(data, dict) or not ("choices" in data or "usage" in data):
             raise InvalidResponseError(
-                f"{self._provider}: the answer is JSON, but no completion. Is base_url the address of an"
+                f"{self._provider}: the answer is JSON, but not a completion. Is base_url the address of an"
                 " OpenAI-compatible API?",
                 provider=self._provider,
                 model=self._model,

@@ -186,7 +186,7 @@ def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Inel
         value = os.environ.get(name, "").strip()
         if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
             return Ineligible(
-                f"the environment variable {name} has to name your account there",
+                f"set the environment variable {name} to the name of your account",
                 "env_var_missing",
             )
         base_url = base_url.replace(f"{{{name}}}", value)

@@ -249,7 +249,7 @@ class Fallback:
         error.receipt = self.receipt
         if self._needs_consent:
             error.hint = (
-                f"Not asked, though they have a key: {', '.join(self._needs_consent)}. To allow it:"
+                f"Not asked, although a key is set: {', '.join(self._needs_consent)}. To allow it:"
                 f' "llm g4f enable {self._needs_consent[0]}".'
             )
         return error

@@ -93,7 +93,7 @@ def test_empty_chunks_are_skipped(value: Any) -> None:
     "value", [None, True, 1, 1.5, "x", [], [{"choices": []}], {}, {"id": "x"}, {"detail": "no"}]
 )
 def test_other_json_is_an_error(value: Any) -> None:
-    with pytest.raises(InvalidResponseError, match=r"^a: .*no completion") as caught:
+    with pytest.raises(InvalidResponseError, match=r"^a: .*not a completion") as caught:
         read(value)
     assert (caught.value.provider, caught.value.model) == ("a", "asked")
 

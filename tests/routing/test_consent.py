@@ -101,7 +101,7 @@ def test_another_key_in_the_environment_is_no_consent(
         refused = run_llm("-m", "gpt-4o", "hi")
         assert refused.returncode == 1
         assert (
-            'Not asked, though they have a key: gemini. To allow it: "llm g4f enable gemini".'
+            'Not asked, although a key is set: gemini. To allow it: "llm g4f enable gemini".'
             in (refused.stderr)
         )
         assert gemini.requests == []
