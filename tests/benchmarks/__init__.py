@@ -1,1 +1,1 @@
-"""What llm-g4f costs beside a raw socket and beside other clients: `python -m tests.benchmarks`."""
+"""Compare llm-g4f with other clients and a raw socket: `python -m tests.benchmarks`."""

@@ -47,15 +47,15 @@ def main() -> int:
                 for name, reason in unavailable.items():
                     bench.figures.miss(row.key, name, reason)
         for group in dict.fromkeys(row.group for row in rows):
-            begun = time.monotonic()
+            start = time.monotonic()
             GROUPS[group](bench)
-            print(f"{group}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
-    where = machine()
+            print(f"{group}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    system = machine()
     installed = {name: versions(python) for name, python in pythons.items()}
     installed["llm"] = installed["ours"]
-    print(as_markdown(bench.figures, where, installed))
+    print(as_markdown(bench.figures, system, installed))
     if options.json:
-        text = json.dumps(as_json(bench.figures, where, installed), indent=1)
+        text = json.dumps(as_json(bench.figures, system, installed), indent=1)
         options.json.write_text(f"{text}\n", encoding="utf-8")
     return 1 if bench.figures.missing else 0
 
@@ -65,21 +65,23 @@ def _options() -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "llm-g4f-bench")
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=names, metavar="ROW", help=f"of {', '.join(names)}"
+        "--only", action="append", choices=names, metavar="ROW", help=f"one of {', '.join(names)}"
     )
-    parser.add_argument("--rounds", type=int, help="how often each thing is measured")
+    parser.add_argument("--rounds", type=int, help="number of rounds")
     parser.add_argument(
-        "--quick", action="store_true", help="two minutes instead of a quarter hour"
+        "--quick",
+        action="store_true",
+        help="takes minutes, not half an hour; without litellm and any-llm",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument(
         "--checkout",
         type=Path,
         default=Path(__file__).parents[2],
-        help="the llm-g4f to measure (default: this one)",
+        help="source tree of the llm-g4f to measure (default: this one)",
     )
-    parser.add_argument("--cache", type=Path, default=cache, help="where environments are kept")
-    parser.add_argument("--fresh", action="store_true", help="make the environments anew")
+    parser.add_argument("--cache", type=Path, default=cache, help="folder of the environments")
+    parser.add_argument("--fresh", action="store_true", help="create the environments again")
     options = parser.parse_args()
     options.checkout = options.checkout.resolve()
     options.cache = options.cache.resolve()

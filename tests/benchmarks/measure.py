@@ -1,4 +1,4 @@
-"""The measurements: rounds in which the clients take turns, so that a busy moment hits all of them."""
+"""The measurements. Clients take turns in each round, so that other load affects all of them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ from .venvs import Unavailable
 __all__ = ["FULL", "GROUPS", "QUICK", "SLOW", "Bench", "Scale"]
 
 SLOW = {"litellm", "anyllm"}
-"""What takes longest and has no target: fewer rounds, and none in a quick run."""
+"""Slow clients without a target: fewer rounds, and none in a quick run."""
 
 _SHORTER = {"openai": 5, "anyllm": 5, "litellm": 25}
-"""How much shorter the 64 streams of a client are, so that none takes minutes."""
+"""Divisors for the length of a slow client's 64 streams, so that none takes minutes."""
+
+_READ_APART = 2000
+"""Microseconds between two events that a client reads one by one."""
+
+_COUNTED = 21
+"""Requests whose calls are counted: the median ignores those that renew a cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured."""
+    """The number of rounds, requests, chunks and so on."""
 
     rounds: int
     fresh: int
@@ -74,43 +80,50 @@ QUICK = Scale(
 
 
 class Bench:
-    """One run: `pythons` are the clients by name, and the Python of each."""
+    """One run. `pythons` has the Python of each client by name; `ours` runs twice, with an own
+    endpoint and as `ours_key` with only an OPENAI_API_KEY."""
 
     def __init__(
         self, url: str, pythons: Mapping[str, Path], work: Path, checkout: Path, scale: Scale
     ) -> None:
         self.url = url
-        self.pythons = dict(pythons)
+        self.pythons = {**pythons, "ours_key": pythons["ours"]}
         self.work = work
         self.scale = scale
         self.figures = Figures()
         self.env = environment(work, checkout)
+        self.key = {"OPENAI_API_KEY": "bench", "OPENAI_BASE_URL": url}
         (work / "llm").mkdir(exist_ok=True)
 
-    def client(self, name: str) -> Client:
-        return Client(name, self.pythons[name], self.url, Script("whole"), self.env, self.work)
+    def client(self, name: str, env: Mapping[str, str] | None = None) -> Client:
+        """A process of this client; `env` replaces its usual environment variables."""
+        if env is None:
+            env = {**self.env, **self.key} if name == "ours_key" else self.env
+        return Client(name, self.pythons[name], self.url, Script("whole"), env, self.work)
+
+    def user_directory(self, name: str, config: str | None = None) -> dict[str, str]:
+        """Environment variables with an llm user directory that has `config` as its g4f.yaml."""
+        folder = self.work / f"llm-{name}"
+        folder.mkdir(exist_ok=True)
+        if config is not None:
+            (folder / "g4f.yaml").write_text(config, encoding="utf-8")
+        return {**self.env, "LLM_USER_PATH": str(folder)}
 
     def llm_environments(self) -> dict[str, dict[str, str]]:
-        """What makes llm's gpt-4o the plugin's (`ours`) or llm's own (`openai`), at the same server."""
-        own = {"OPENAI_BASE_URL": self.url, "OPENAI_API_KEY": "bench"}
-        configs = {
-            "ours": (f"providers: {{bench: {{base_url: '{self.url}'}}}}\n", {}),
-            "openai": ("takeover: false\n", own),
+        """Environment variables that make llm's gpt-4o the plugin's, or llm's own (`openai`)."""
+        endpoint = f"providers: {{bench: {{base_url: '{self.url}'}}}}\n"
+        return {
+            "ours": self.user_directory("ours", endpoint),
+            "ours_key": {**self.user_directory("ours_key"), **self.key},
+            "openai": {**self.user_directory("openai", "takeover: false\n"), **self.key},
         }
-        found = {}
-        for name, (config, more) in configs.items():
-            folder = self.work / f"llm-{name}"
-            folder.mkdir(exist_ok=True)
-            (folder / "g4f.yaml").write_text(config, encoding="utf-8")
-            found[name] = {**self.env, "LLM_USER_PATH": str(folder), **more}
-        return found
 
     @staticmethod
     def order(clients: Sequence[str], number: int, rounds: int) -> list[str]:
-        """The clients of a round: another one begins each time, and the slow ones miss some."""
+        """The clients of a round: another one starts each time, and slow ones miss some rounds."""
         start = number % len(clients)
-        here = (*clients[start:], *clients[:start])
-        return [name for name in here if name not in SLOW or number <= rounds // 3]
+        rotated = (*clients[start:], *clients[:start])
+        return [name for name in rotated if name not in SLOW or number <= rounds // 3]
 
     def turns(self, clients: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
         """Each client in each round."""
@@ -120,7 +133,7 @@ class Bench:
 
     @contextlib.contextmanager
     def trying(self, client: str, *rows: str) -> Iterator[None]:
-        """What cannot be measured is missing from `rows`, with the reason."""
+        """Note the reason for `rows` if the client cannot be measured."""
         try:
             yield
         except Unavailable as error:
@@ -129,7 +142,7 @@ class Bench:
 
 
 def _cold(bench: Bench) -> None:
-    """A fresh process each time: import, construct, and one answer."""
+    """A new process each time: import, construct, and one answer."""
     names = list(bench.pythons)
     for number, name in bench.turns(names, bench.scale.rounds + 1):
         if bench.figures.is_missing("cold", name):
@@ -137,7 +150,7 @@ def _cold(bench: Bench) -> None:
         with bench.trying(name, "cold"):
             client = bench.client(name)
             client.close()
-            if number:  # the first time compiles
+            if number:  # the first run compiles
                 bench.figures.add("cold", name, number, client.cold["seconds"] * 1e3)
 
 
@@ -146,27 +159,27 @@ def _warm(bench: Bench) -> None:
     chunks, paced, streams = scale.chunks, scale.paced, scale.streams
 
     def whole(client: Client, name: str) -> float:
-        found = client.ask("whole", Script("whole"), scale.requests, requests=scale.requests)
-        return float(found["seconds"]) * 1e6
+        result = client.ask("whole", Script("whole"), scale.requests, requests=scale.requests)
+        return float(result["seconds"]) * 1e6
 
     def first(client: Client, name: str) -> float:
         script = Script("burst", 3)
-        found = client.ask("first", script, scale.firsts, requests=scale.firsts)
-        return float(found["seconds"]) * 1e6
+        result = client.ask("first", script, scale.firsts, requests=scale.firsts)
+        return float(result["seconds"]) * 1e6
 
     def long(mode: str, client: Client, name: str) -> float:
         count = chunks // 5 if name == "litellm" else chunks
         return _cpu(client.ask("streams", Script(mode, count)), count)
 
     def spaced(client: Client, name: str) -> float:
-        return _cpu(client.ask("streams", Script("paced", paced, 2000)), paced)
+        return _cpu(client.ask("streams", Script("paced", paced, _READ_APART)), paced)
 
     def many(mode: str, client: Client, name: str) -> float:
         count = max(1, scale.many // _SHORTER.get(name, 1))
-        # The connections are there before the clock starts.
+        # Opens the connections before the clock starts.
         client.ask("streams", Script("burst", 1), streams, streams=streams)
-        found = client.ask("streams", Script(mode, count), streams, streams=streams)
-        return streams * count / float(found["seconds"])
+        result = client.ask("streams", Script(mode, count), streams, streams=streams)
+        return streams * count / float(result["seconds"])
 
     steps = (
         ("whole", whole),
@@ -191,13 +204,13 @@ def _warm(bench: Bench) -> None:
                         continue
                     with bench.trying(name, row):
                         value = measure(clients[name], name)
-                        if number >= 0:  # before it is warm it does not count
+                        if number >= 0:  # the first round is a warm-up
                             bench.figures.add(row, name, number, value)
 
 
-def _cpu(found: dict[str, Any], chunks: int) -> float:
+def _cpu(result: dict[str, Any], chunks: int) -> float:
     """CPU microseconds per chunk."""
-    return float(found["cpu"]) / chunks * 1e6
+    return float(result["cpu"]) / chunks * 1e6
 
 
 def _memory(bench: Bench) -> None:
@@ -213,8 +226,35 @@ def _memory(bench: Bench) -> None:
             finally:
                 client.close()
             if peak is None:
-                raise Unavailable("this system does not tell a process's peak memory")
+                raise Unavailable("this system does not report the peak memory of a process")
             bench.figures.add("memory", name, number, peak / 1024)
+
+
+def _calls(bench: Bench) -> None:
+    """The calls for one request, in a single round: other load does not change a count."""
+    endpoint = f"providers: {{bench: {{base_url: '{bench.url}', models: {{gpt-4o: gpt-4o}}}}}}\n"
+    set_ups = {
+        "own": bench.user_directory("own", f"{endpoint}routes: {{gpt-4o: [bench]}}\n"),
+        "openai": {**bench.user_directory("key"), **bench.key},
+        "both": {**bench.user_directory("both", endpoint), **bench.key},
+    }
+    for name, env in set_ups.items():
+        with (
+            bench.trying(name, "calls_whole", "calls_stream", "calls_chunk"),
+            contextlib.closing(bench.client("ours_key", env)) as client,
+        ):
+            # The first stream of the process imports, which its median per chunk ignores.
+            chunk = client.ask("calls_per_chunk", Script("paced", 50, _READ_APART))
+            bench.figures.add("calls_chunk", name, 0, chunk["calls"])
+            for row, script in (
+                ("calls_whole", Script("whole")),
+                ("calls_stream", Script("burst", 1)),
+            ):
+                streaming = script.mode != "whole"
+                result = client.ask(
+                    "calls", script, _COUNTED, requests=_COUNTED, streaming=streaming
+                )
+                bench.figures.add(row, name, 0, result["calls"])
 
 
 def _sync(bench: Bench) -> None:
@@ -224,9 +264,9 @@ def _sync(bench: Bench) -> None:
         try:
             for number in range(-1, bench.scale.rounds):
                 for name, measure in _swapped([("ours", "streams"), ("sync", "sync")], number):
-                    found = client.ask(measure, script)
+                    result = client.ask(measure, script)
                     if number >= 0:
-                        bench.figures.add("sync", name, number, _cpu(found, script.chunks))
+                        bench.figures.add("sync", name, number, _cpu(result, script.chunks))
         finally:
             client.close()
 
@@ -259,9 +299,9 @@ def _llm(bench: Bench) -> None:
                 stack.callback(clients[name].close)
         for number, name in bench.turns(list(clients), bench.scale.rounds + 1):
             with bench.trying(name, "llm"):
-                found = clients[name].ask("sync", script)
+                result = clients[name].ask("sync", script)
                 if number:
-                    bench.figures.add("llm", name, number, _cpu(found, script.chunks))
+                    bench.figures.add("llm", name, number, _cpu(result, script.chunks))
 
 
 def _cli(bench: Bench) -> None:
@@ -270,18 +310,18 @@ def _cli(bench: Bench) -> None:
     for number, name in bench.turns(list(envs), bench.scale.fresh + 1):
         with bench.trying(name, "cli"):
             if not hasattr(os, "wait4"):
-                raise Unavailable("this system does not tell a child's CPU time")
-            seconds, said = _child(
+                raise Unavailable("this system does not report the CPU time of a process")
+            seconds, output = _child(
                 [bench.pythons["ours"], "-m", "llm", "-m", "gpt-4o", "hi"], envs[name], bench.work
             )
-            if said.rstrip("\n") != words:
-                raise Unavailable(f"llm said {said!r}")
+            if output.rstrip("\n") != words:
+                raise Unavailable(f"llm printed {output!r}")
             if number:
                 bench.figures.add("cli", name, number, seconds * 1e3)
 
 
 def _child(command: list[Any], env: dict[str, str], work: Path) -> tuple[float, str]:
-    """User and system seconds of a command, and what it said."""
+    """The CPU seconds of a command, and its output."""
     with (work / "cli.log").open("wb") as errors:
         process = subprocess.Popen(
             command,
@@ -292,11 +332,11 @@ def _child(command: list[Any], env: dict[str, str], work: Path) -> tuple[float, 
             stderr=errors,
         )
     assert process.stdout is not None
-    with process.stdout as out:
-        said = out.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
+    with process.stdout as stdout:
+        output = stdout.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return used.ru_utime + used.ru_stime, said
+    return usage.ru_utime + usage.ru_stime, output
 
 
 def _batch(bench: Bench) -> None:
@@ -313,11 +353,11 @@ def _batch(bench: Bench) -> None:
             with results.open(encoding="utf-8") as file:
                 texts = Counter(json.loads(line).get("text") for line in file)
             if texts != {WHOLE: count}:
-                raise Unavailable(f"of {count} answers {texts[WHOLE]} came")
+                raise Unavailable(f"{texts[WHOLE]} of {count} answers received")
             bench.figures.add("batch", "ours", number, seconds / count * 1e6)
             arguments = {"requests": count, "width": width}
-            found = openai.ask("at_once", script, count, **arguments)
-            bench.figures.add("batch", "openai", number, found["cpu"] / count * 1e6)
+            result = openai.ask("at_once", script, count, **arguments)
+            bench.figures.add("batch", "openai", number, result["cpu"] / count * 1e6)
 
 
 def _hooks(bench: Bench) -> None:
@@ -344,16 +384,16 @@ def _growth(bench: Bench) -> None:
         try:
             for number in range(max(1, bench.scale.rounds // 3)):
                 for name, script in lengths.items():
-                    found = client.ask("streams", script)
-                    bench.figures.add("longer", name, number, _cpu(found, script.chunks))
+                    result = client.ask("streams", script)
+                    bench.figures.add("longer", name, number, _cpu(result, script.chunks))
                 for name, size in sizes.items():
                     times = 10**7 // size
                     arguments = {"requests": times, "padding": size}
-                    found = client.ask("whole", Script("whole"), times, **arguments)
-                    bench.figures.add("prompt", name, number, found["cpu"] / 10 * 1e3)
+                    result = client.ask("whole", Script("whole"), times, **arguments)
+                    bench.figures.add("prompt", name, number, result["cpu"] / 10 * 1e3)
                 for name, streams in crowds.items():
-                    found = client.ask("streams", paced, streams, streams=streams)
-                    bench.figures.add("crowd", name, number, _cpu(found, streams * paced.chunks))
+                    result = client.ask("streams", paced, streams, streams=streams)
+                    bench.figures.add("crowd", name, number, _cpu(result, streams * paced.chunks))
         finally:
             client.close()
 
@@ -368,7 +408,7 @@ def _embedded(bench: Bench) -> None:
         done = subprocess.run(
             [
                 *(str(python), "-m", "clients.embedded"),
-                # A turn is short, and a busy moment hits one of two.
+                # More rounds, since a turn is short and other load affects one of the two.
                 *(str(scale.tokens), str(4 * scale.rounds)),
             ],
             env=env,
@@ -386,7 +426,7 @@ def _embedded(bench: Bench) -> None:
 
 
 def _fetch_weights(python: Path, env: dict[str, str], folder: Path) -> None:
-    """The embedded model's weights into user directory `folder`, where they are kept for the next run."""
+    """Fetch the embedded model's weights into user directory `folder`, which later runs use too."""
     given = os.environ.get("G4F_TEST_WEIGHTS")
     if given:
         target = folder / "g4f" / Path(given).name
@@ -394,7 +434,7 @@ def _fetch_weights(python: Path, env: dict[str, str], folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(given, target)
         return
-    # pip fetches them, which needs whatever it is configured by.
+    # With the caller's environment, which may configure pip.
     done = subprocess.run(
         [python, "-m", "llm", "g4f", "local", "install"],
         env={**os.environ, **env},
@@ -413,6 +453,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "cold": _cold,
     "warm": _warm,
     "memory": _memory,
+    "calls": _calls,
     "sync": _sync,
     "llm": _llm,
     "batch": _batch,

@@ -1,4 +1,4 @@
-"""The processes of a run: the server, and clients that measure when they are told to."""
+"""The processes of a run: the server, and clients that measure on request."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HERE = Path(__file__).parent
 
 
 def environment(work: Path, checkout: Path, **more: str) -> dict[str, str]:
-    """What a client's process is told, and nothing of whoever runs the benchmarks.
+    """The environment variables of a client, isolated from the caller's.
 
-    No key, no proxy, no PYTHONDONTWRITEBYTECODE; `work` is home, user and cache directory.
+    Without keys, proxies and PYTHONDONTWRITEBYTECODE. `work` is home, user and cache directory.
     """
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
     return {
@@ -42,7 +42,7 @@ def environment(work: Path, checkout: Path, **more: str) -> dict[str, str]:
 
 
 class _Lines:
-    """A process that answers in lines; it ends when its stdin is closed."""
+    """A process that answers in lines and ends when its stdin is closed."""
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str] | None, cwd: Path, log: Path
@@ -61,7 +61,7 @@ class _Lines:
             )
 
     def ask(self, line: str | None, seconds: float = 120) -> str:
-        """The next line, after `line` was sent. Raises `Unavailable` if none comes."""
+        """Send `line` and return the next line of output. Raises `Unavailable` if there is none."""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -75,8 +75,8 @@ class _Lines:
             timer.cancel()
         if not answer:
             process.wait()
-            said = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise Unavailable(said[-1] if said else f"it took more than {seconds:.0f} s")
+            errors = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise Unavailable(errors[-1] if errors else f"it took more than {seconds:.0f} s")
         return answer
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ def _send(stream: IO[str], line: str) -> None:
         stream.write(f"{line}\n")
         stream.flush()
     except BrokenPipeError:
-        pass  # it has ended; reading says why
+        pass  # the process has ended, and reading gives the reason
 
 
 class Server:
@@ -122,13 +122,13 @@ class Server:
 
 
 def checked(line: str, script: Script, times: int) -> dict[str, Any]:
-    """A client's result, if what it got is `times` answers to `script`. Raises `Unavailable`."""
+    """The result of a client that received `times` answers to `script`. Raises `Unavailable`."""
     result: dict[str, Any] = json.loads(line)
     if "error" in result:
         raise Unavailable(result["error"])
     if result["answers"] != {script.answer: times}:
-        got = ", ".join(f"{n} x {answer[:20]}" for answer, n in result["answers"].items())
-        raise Unavailable(f"{times} x {script.answer[:20]} was sent, but {got} came")
+        received = ", ".join(f"{n} x {answer[:20]}" for answer, n in result["answers"].items())
+        raise Unavailable(f"{times} x {script.answer[:20]} sent, but {received} received")
     return result
 
 
@@ -136,7 +136,7 @@ class Client:
     """A client's process. `cold` is the result of its first request, an answer to `script`."""
 
     def __init__(
-        self, name: str, python: Path, url: str, script: Script, env: dict[str, str], work: Path
+        self, name: str, python: Path, url: str, script: Script, env: Mapping[str, str], work: Path
     ) -> None:
         command = [str(python), "-m", "clients", name, url, script.prompt]
         self._lines = _Lines(command, env, work, work / f"{name}.log")
@@ -147,12 +147,12 @@ class Client:
             raise
 
     def ask(self, measure: str, script: Script, times: int = 1, **arguments: int) -> dict[str, Any]:
-        """The result of a measurement in which `times` answers come.
+        """The result of a measurement of `times` answers.
 
-        Raises `Unavailable`, also when one of these is not all that the server sent.
+        Raises `Unavailable`, also for an answer that differs from what the server sent.
         """
-        asked = {"measure": measure, "prompt": script.prompt, **arguments}
-        return checked(self._lines.ask(json.dumps(asked)), script, times)
+        request = {"measure": measure, "prompt": script.prompt, **arguments}
+        return checked(self._lines.ask(json.dumps(request)), script, times)
 
     def close(self) -> None:
         self._lines.close()

@@ -1,4 +1,4 @@
-"""A run's figures as markdown for the README, and as JSON."""
+"""The figures of a run as markdown for .github/docs/speed.md, and as JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,22 @@ from .figures import ROWS, Figures, Verdict, verdicts
 
 __all__ = ["as_json", "as_markdown", "machine"]
 
-_COMPARED = ("floor", "ours", "openai", "g4f", "litellm", "anyllm", "httpx", "aiohttp")
+_LABELS = {
+    "ours": "llm-g4f, own endpoint",
+    "ours_key": "llm-g4f, OPENAI_API_KEY",
+    "openai": "openai",
+    "g4f": "g4f",
+    "litellm": "litellm",
+    "anyllm": "any-llm",
+    "httpx": "httpx",
+    "aiohttp": "aiohttp",
+    "floor": "raw",
+}
+"""The clients of the comparison in their order, and their names in the tables."""
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine: date, Python, system, processor and number of cores."""
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as info:
@@ -34,12 +45,12 @@ def machine() -> dict[str, Any]:
 
 
 def as_json(
-    figures: Figures, where: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]
+    figures: Figures, system: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
-    """Everything: the machine, the versions, each figure of each round, medians and ratios."""
+    """Everything: the machine, the versions, the figure of every round, medians and verdicts."""
     return {
-        "machine": dict(where),
-        "versions": {name: dict(found) for name, found in versions.items()},
+        "machine": dict(system),
+        "versions": {name: dict(packages) for name, packages in versions.items()},
         "rows": {
             row.key: {
                 "title": row.title,
@@ -49,8 +60,8 @@ def as_json(
                     for client in figures.values.get(row.key, {})
                 },
                 "rounds": {
-                    client: list(found.values())
-                    for client, found in figures.values.get(row.key, {}).items()
+                    client: list(rounds.values())
+                    for client, rounds in figures.values.get(row.key, {}).items()
                 },
                 "not_measured": figures.missing.get(row.key, {}),
             }
@@ -72,30 +83,29 @@ def as_json(
 
 
 def as_markdown(
-    figures: Figures, where: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]
+    figures: Figures, system: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]
 ) -> str:
-    """Two tables: ours against the targets, and all clients beside each other."""
-    shown = ", ".join(
-        f"{name} {found[name]}"
+    """Two tables: the figures with a target, and the comparison of all clients."""
+    packages = ", ".join(
+        f"{name} {installed[name]}"
         for name in ("llm", "openai", "g4f", "litellm", "any-llm-sdk", "httpx", "aiohttp")
-        for found in [versions.get(name.removesuffix("-sdk").replace("-", ""), {})]
-        if name in found
+        for installed in [versions.get(name.removesuffix("-sdk").replace("-", ""), {})]
+        if name in installed
     )
     head = (
-        f"{where['date'][:10]}, {where['processor']}, {where['cores']} cores,"
-        f" Python {where['python']}, {where['system']}; {shown}."
+        f"{system['date'][:10]}, {system['processor']}, {system['cores']} cores,"
+        f" Python {system['python']}, {system['system']}; {packages}."
     )
-    found = verdicts(figures)
     targets = _table(
-        ["measured", "ours", "against", "theirs", "result", "target", "met"],
-        (_target(verdict) for verdict in found),
+        ["measurement", "of", "figure", "against", "its figure", "result", "target", "met"],
+        (_target(verdict) for verdict in verdicts(figures)),
     )
     rows = [row for row in ROWS if row.group in ("cold", "warm", "memory")]
     compared = _table(
         ["client", *(f"{row.title}, {row.unit}" for row in rows)],
         (
-            [client, *(_number(figures.median(row.key, client)) for row in rows)]
-            for client in _COMPARED
+            [label, *(_number(figures.median(row.key, client)) for row in rows)]
+            for client, label in _LABELS.items()
             if any(figures.median(row.key, client) is not None for row in rows)
         ),
     )
@@ -118,8 +128,9 @@ def _target(verdict: Verdict) -> list[str]:
         met = "yes" if verdict.met else "no"
     return [
         verdict.row.title,
+        _LABELS.get(target.ours, target.ours),
         _number(verdict.ours, unit),
-        target.peer or "",
+        _LABELS.get(target.peer, target.peer) if target.peer else "",
         _number(verdict.theirs, unit) if target.peer else "",
         _number(verdict.result, "" if target.peer and not target.difference else unit),
         f"{'≤' if target.sign == '<=' else '≥'} {target.bound:g}",

@@ -1,7 +1,7 @@
-"""A server on loopback that sends pre-rendered answers in OpenAI's form, and costs as little as it can.
+"""A fast server on loopback that sends pre-rendered answers in OpenAI's form.
 
-The prompt says which answer is wanted, so that every client can ask for it: `Script.prompt`. A
-prompt that says nothing gets `HELLO`. It prints its port, and ends when its stdin does.
+The prompt names the answer (`Script.prompt`), so that every client can request it. Any other prompt
+gets `HELLO`. The server prints its port, and ends when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -23,33 +23,45 @@ from typing import Any
 
 __all__ = ["HELLO", "WHOLE", "Script", "word"]
 
-# No space around a text: some clients strip it.
+# Without a space at either end: some clients strip it.
 WHOLE = " ".join(["Four score and seven years ago our fathers brought forth a new nation."] * 6)
-_WANTED = re.compile(rb"bench:(\w+)/(\d+)/(\d+)").search
+_SCRIPT = re.compile(rb"bench:(\w+)/(\d+)/(\d+)").search
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)").search
 
-_HEAD_BYTES = 8192
-"""How far into a body the prompt's beginning is looked for; the rest is counted only."""
+_KEPT_BYTES = 8192
+"""Bytes of a request that are kept to find the script in; the rest is only counted."""
 
 _COMMON = {
     "id": "chatcmpl-CfFvHKPz8jJw4fKCHyZ5JhGe4q0bT",
     "object": "chat.completion.chunk",
     "created": 1_763_870_000,
     "model": "gpt-4o-2024-11-20",
+    "service_tier": "default",
     "system_fingerprint": "fp_b1442291a8",
 }
-_USAGE = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+_USAGE = {
+    "prompt_tokens": 9,
+    "completion_tokens": 9,
+    "total_tokens": 18,
+    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 0,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
+}
 
 
 def word(index: int) -> str:
-    """The text of a chunk: each is another, so that the hash knows a lost one from a doubled one."""
+    """The text of a chunk. All differ, so that the hash detects lost and doubled ones."""
     return f"word{index:06d},"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One answer: `mode` is `whole` (one JSON body), `burst` (all events as fast as they are taken),
-    `each` (one write an event), or `paced` (one event every `interval` microseconds)."""
+    """One answer. `mode` is `whole` (one JSON body), `burst` (all events in one write), `each` (one
+    write per event) or `paced` (one event every `interval` microseconds)."""
 
     mode: str
     chunks: int = 1
@@ -61,12 +73,34 @@ class Script:
 
     @property
     def answer(self) -> str:
-        """How many pieces of text a client has to get, and their hash: `COUNT:SHA256`."""
+        """The number of texts that a client must receive, and their hash: `COUNT:SHA256`."""
         texts = [WHOLE] if self.mode == "whole" else [word(i) for i in range(self.chunks)]
         return f"{len(texts)}:{hashlib.sha256(''.join(texts).encode()).hexdigest()}"
 
 
 HELLO = Script("burst", 20)
+
+
+def _head(media_type: str, framing: str) -> bytes:
+    """The head of every response, with the fourteen headers that OpenAI sends."""
+    return (
+        "HTTP/1.1 200 OK\r\n"
+        "date: Mon, 23 Nov 2026 10:00:00 GMT\r\n"
+        f"content-type: {media_type}\r\n"
+        f"{framing}\r\n"
+        "connection: keep-alive\r\n"
+        "openai-organization: bench-org\r\n"
+        "openai-processing-ms: 187\r\n"
+        "openai-version: 2020-10-01\r\n"
+        "x-ratelimit-limit-requests: 5000\r\n"
+        "x-ratelimit-remaining-requests: 4999\r\n"
+        "x-ratelimit-reset-requests: 12ms\r\n"
+        "x-request-id: req_e140fa1074dedf49709df27beef3001b\r\n"
+        "strict-transport-security: max-age=31536000; includeSubDomains; preload\r\n"
+        "x-content-type-options: nosniff\r\n"
+        "server: cloudflare\r\n"
+        "\r\n"
+    ).encode()
 
 
 def _framed(data: bytes) -> bytes:
@@ -77,22 +111,19 @@ def _event(delta: dict[str, Any] | None, finish: str | None = None) -> bytes:
     choices = []
     if delta is not None:
         choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-    data: dict[str, Any] = {**_COMMON, "choices": choices}
-    if delta is None:
-        data["usage"] = _USAGE
+    usage = _USAGE if delta is None else None
+    data = {**_COMMON, "choices": choices, "usage": usage, "obfuscation": "bjGBsIELG"}
     return _framed(b"data: %b\n\n" % json.dumps(data, separators=(",", ":")).encode())
 
 
 @lru_cache(maxsize=4)
 def _events(chunks: int) -> list[bytes]:
-    """One answer in pieces: what stands before the text, one event for each chunk, the end."""
-    head = (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-        b"x-request-id: req_bench\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    """One answer in pieces: the head with the role, one event for each chunk, the end."""
+    head = _head("text/event-stream; charset=utf-8", "transfer-encoding: chunked")
     end = _event({}, "stop") + _event(None) + _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
     texts = (_event({"content": word(index)}) for index in range(chunks))
-    return [head + _event({"role": "assistant", "content": ""}), *texts, end]
+    role = _event({"role": "assistant", "content": "", "refusal": None})
+    return [head + role, *texts, end]
 
 
 @lru_cache(maxsize=4)
@@ -102,12 +133,16 @@ def _joined(chunks: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _whole() -> bytes:
-    message = {"role": "assistant", "content": WHOLE, "refusal": None}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": WHOLE,
+        "refusal": None,
+        "annotations": [],
+    }
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     data = {**_COMMON, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
     body = json.dumps(data, separators=(",", ":")).encode()
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    return head % len(body) + body
+    return _head("application/json", f"content-length: {len(body)}") + body
 
 
 class _Connection:
@@ -115,7 +150,7 @@ class _Connection:
         self.server = server
         self.sock = sock
         self.received = b""
-        self.body_left = -1  # the head is not complete
+        self.body_left = -1  # while the head is incomplete
         self.out: deque[memoryview] = deque()
         self.writing = False
         self.open = True
@@ -139,16 +174,16 @@ class _Connection:
             self.body_left = (int(length[1]) if length else 0) - (len(self.received) - end - 4)
         else:
             self.body_left -= len(data)
-            if len(self.received) < _HEAD_BYTES:
-                self.received += data[:_HEAD_BYTES]
+            if len(self.received) < _KEPT_BYTES:
+                self.received += data[:_KEPT_BYTES]
         if self.body_left <= 0:
             self._answer()
 
     def _answer(self) -> None:
-        wanted = _WANTED(self.received)
+        match = _SCRIPT(self.received)
         script = HELLO
-        if wanted:
-            script = Script(wanted[1].decode(), int(wanted[2]), int(wanted[3]))
+        if match:
+            script = Script(match[1].decode(), int(match[2]), int(match[3]))
         self.received, self.body_left = b"", -1
         if script.mode == "whole":
             self.send([_whole()])
@@ -195,7 +230,8 @@ class _Server:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ)
-        # When, a number that makes entries comparable, to whom, which event of which, how far apart.
+        # Due time, a number that makes entries comparable, connection, index of the next event,
+        # events, interval in seconds.
         self.timers: list[tuple[float, int, _Connection, int, list[bytes], float]] = []
         self.count = 0
 
@@ -227,7 +263,7 @@ class _Server:
             self.selector.register(sock, selectors.EVENT_READ, _Connection(self, sock))
 
     def _due(self) -> float | None:
-        """Send what is due; the seconds until something is again."""
+        """Send the events that are due; returns the seconds until the next one is."""
         while self.timers:
             due, number, connection, index, events, interval = self.timers[0]
             wait = due - time.monotonic()

@@ -1,8 +1,8 @@
-"""The clients that are compared, each run by the Python of its own virtual environment.
+"""The clients to compare. Each one runs with the Python of its own virtual environment.
 
-A module here has a class `Peer(url)`: `await whole(prompt)` is the text of an answer that is not
-streamed, `await stream(prompt, texts)` appends the pieces of one that is to `texts`, a
-`Texts`, and `stream_sync` is the same without `await`. It may have some of them only.
+A module has a class `Peer(url)` with some of these methods: `await whole(prompt)` returns the text
+of an answer that is not streamed, `await stream(prompt, texts)` adds the texts of a streamed one to
+`texts`, a `Texts`, and `stream_sync(prompt, texts)` does so without `await`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MODEL = "gpt-4o"
 
 
 class Texts(list[str]):
-    """The pieces of one answer, and when the first one came."""
+    """The texts of one answer, and the time of the first one."""
 
     first = 0.0
 

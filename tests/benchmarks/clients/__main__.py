@@ -1,14 +1,15 @@
-"""Run one client: `python -m clients NAME URL`, for as many measurements as are asked for.
+"""Run one client: `python -m clients NAME URL PROMPT`.
 
-It prints a line of JSON for its first request, then reads a line of JSON for each measurement
-and prints one for its result: seconds, the process's CPU seconds, and `answers`, which says how
-often each text came (`COUNT:SHA256`).
+It prints the result of its first request as a line of JSON. Then it reads one line of JSON per
+measurement and prints the result: `seconds`, the `cpu` seconds of the process or the number of
+`calls`, and `answers`, how often each text (`COUNT:SHA256`) arrived.
 """
 
 from __future__ import annotations
 
-import asyncio  # before the clock starts: who awaits an answer has imported it
+import asyncio  # before the clock starts: a program with async code has imported it
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from time import perf_counter, process_time
 from typing import Any
@@ -17,7 +18,7 @@ from .guard import only_loopback, raise_file_limit
 
 
 def _peak() -> int | None:
-    """The most memory this process ever had, in KiB, or None where the system does not say."""
+    """The peak memory of this process in KiB, or None if the system does not report it."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
@@ -36,7 +37,7 @@ class _Measurements:
         self.loop.close()
 
     async def whole(self, prompt: str, requests: int, padding: int = 0) -> Any:
-        """The median of `requests` answers, one after the other; `padding` bytes make prompts long."""
+        """The median time of `requests` answers, one after the other. `padding` is in bytes."""
         prompt += "x" * padding
         texts, seconds = [], []
         cpu = process_time()
@@ -47,7 +48,7 @@ class _Measurements:
         return {"seconds": _median(seconds), "cpu": process_time() - cpu}, texts
 
     async def first(self, prompt: str, requests: int) -> Any:
-        """The median time until the first piece of text of `requests` streams."""
+        """The median time to the first text of `requests` streams, one after the other."""
         from . import Texts
 
         answers, seconds = [], []
@@ -60,7 +61,7 @@ class _Measurements:
         return {"seconds": _median(seconds)}, answers
 
     async def streams(self, prompt: str, streams: int = 1) -> Any:
-        """`streams` answers at once."""
+        """The time of `streams` streams at once."""
         from . import Texts
 
         answers = [Texts() for _ in range(streams)]
@@ -72,19 +73,33 @@ class _Measurements:
         return {"seconds": perf_counter() - before, "cpu": process_time() - cpu}, answers
 
     async def at_once(self, prompt: str, requests: int, width: int) -> Any:
-        """`requests` answers, at most `width` at once: what one writes where no batch is at hand."""
-        room = asyncio.Semaphore(width)
+        """The time of `requests` answers, at most `width` at once: the usual loop without a batch."""
+        semaphore = asyncio.Semaphore(width)
 
-        async def one() -> list[str]:
-            async with room:
+        async def answer() -> list[str]:
+            async with semaphore:
                 return [await self.peer.whole(prompt)]
 
         cpu, before = process_time(), perf_counter()
-        texts = await asyncio.gather(*(one() for _ in range(requests)))
+        texts = await asyncio.gather(*(answer() for _ in range(requests)))
         return {"seconds": perf_counter() - before, "cpu": process_time() - cpu}, texts
 
+    async def calls(self, prompt: str, requests: int, streaming: bool) -> Any:
+        """The median number of calls for each of `requests` answers, one after the other."""
+        from .calls import of_answer
+
+        counted = [await of_answer(self.peer, prompt, streaming=streaming) for _ in range(requests)]
+        return {"calls": _median([count for count, _ in counted])}, [texts for _, texts in counted]
+
+    async def calls_per_chunk(self, prompt: str) -> Any:
+        """The median number of calls from one text of a stream to the next."""
+        from .calls import of_chunks
+
+        counts, texts = await of_chunks(self.peer, prompt)
+        return {"calls": _median(counts)}, [texts]
+
     def sync(self, prompt: str) -> Any:
-        """One stream without `await`."""
+        """The time of one stream without `await`."""
         from . import Texts
 
         texts = Texts()
@@ -93,7 +108,7 @@ class _Measurements:
         return {"seconds": perf_counter() - before, "cpu": process_time() - cpu}, [texts]
 
 
-def _median(values: list[float]) -> float:
+def _median(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
@@ -123,20 +138,20 @@ def main(name: str, url: str, prompt: str) -> None:
     sys.stdout = sys.stderr
 
     def reply(figures: Any, answers: Any) -> None:
-        got = Counter(
+        received = Counter(
             f"{len(texts)}:{sha256(''.join(texts).encode()).hexdigest()}" for texts in answers
         )
-        print(json.dumps({**figures, "peak": _peak(), "answers": got}), file=out, flush=True)
+        print(json.dumps({**figures, "peak": _peak(), "answers": received}), file=out, flush=True)
 
     reply(figures, [texts])
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         try:
-            result = getattr(measurements, asked.pop("measure"))(**asked)
+            result = getattr(measurements, request.pop("measure"))(**request)
             if not isinstance(result, tuple):
                 result = measurements.loop.run_until_complete(result)
             reply(*result)
-        except Exception as error:  # noqa: BLE001 (it is the result)
+        except Exception as error:  # noqa: BLE001 (the error is the result)
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=out, flush=True)
     measurements.close()
 

@@ -11,14 +11,14 @@ from .sse import Events
 class Peer:
     def __init__(self, url: str) -> None:
         self._url = f"{url}/chat/completions"
-        self._made: aiohttp.ClientSession | None = None
+        self._cached: aiohttp.ClientSession | None = None
 
     @property
     def _session(self) -> aiohttp.ClientSession:
-        # It can only be made where a loop runs.
-        if self._made is None:
-            self._made = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        return self._made
+        # Only a running event loop can create one.
+        if self._cached is None:
+            self._cached = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        return self._cached
 
     async def whole(self, prompt: str) -> str:
         body = {"model": MODEL, "messages": messages(prompt)}

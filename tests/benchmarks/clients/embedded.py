@@ -1,7 +1,7 @@
-"""The embedded model through the client and through llama.cpp's bare loop, in turn.
+"""The embedded model through the client and through llama.cpp alone, in turn.
 
-`python -m clients.embedded TOKENS ROUNDS` prints, for `ours` and `bare`, seconds to
-the first token and tokens a second, round by round.
+`python -m clients.embedded TOKENS ROUNDS` prints seconds to the first token and tokens per second
+for `ours` and `bare`, round by round.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .guard import only_loopback
 
 
 def _question(number: int) -> list[dict[str, str]]:
-    # Another one each time, since llama.cpp keeps what it has read of the last prompt.
+    # A new one each time, since llama.cpp caches the last prompt.
     return [{"role": "user", "content": f"{number} dragons: tell me a long story about them."}]
 
 
@@ -28,7 +28,7 @@ def main(tokens: int, rounds: int) -> None:
     from llm_g4f.providers import embedded
 
     fixed: dict[str, Any] = {"max_tokens": tokens, "seed": 1}
-    # Ends are ignored, so that both generate the same number of tokens.
+    # Without ends, so that both generate the same number of tokens.
     endless = {"ignore_eos": True}
     completions = Client(provider="embedded").chat.completions
 

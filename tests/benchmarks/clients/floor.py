@@ -1,6 +1,6 @@
-"""The floor: an asyncio Protocol on a socket, which knows how the server's bytes look.
+"""The lower bound: an asyncio Protocol on a socket that relies on the server's exact bytes.
 
-It hands over one text after the other, as any client does, and parses no JSON of a stream.
+It yields one text at a time, as any client does, but does not parse the JSON of a stream.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class _Connection(asyncio.Protocol):
 
     def _body(self, data: bytes) -> None:
         self.rest = data
-        head, found, body = data.partition(b"\r\n\r\n")
-        if not found or len(body) < int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0]):
+        head, blank_line, body = data.partition(b"\r\n\r\n")
+        length = head.partition(b"content-length: ")[2].split(b"\r\n")[0]
+        if not blank_line or len(body) < int(length):
             return
         self.texts.add(json.loads(body)["choices"][0]["message"]["content"])
         self.done.set_result(None)
@@ -60,9 +61,9 @@ class _Connection(asyncio.Protocol):
 
 class Peer:
     def __init__(self, url: str) -> None:
-        place = urlsplit(url)
-        self._host, self._port = place.hostname or "", place.port or 80
-        self._head = f"POST {place.path}/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\n"
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._head = f"POST {parts.path}/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
         self._free: list[_Connection] = []
 
     async def _ask(self, prompt: str, texts: Texts, *, whole: bool) -> None:

@@ -1,4 +1,4 @@
-"""g4f's AsyncClient. It ignores base_url; a provider of one's own is how it reaches an address."""
+"""g4f's AsyncClient with a custom provider, since it ignores base_url."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that is measured may reach beyond this machine, not even to look for updates."""
+"""Block connections to other machines, for example to check for updates."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import socket
 from typing import Any
 
-__all__ = ["only_loopback"]
+__all__ = ["only_loopback", "raise_file_limit"]
 
 
 def only_loopback() -> None:
+    """Make connections and name lookups fail for every host but loopback."""
     connect = socket.socket.connect
     resolve = socket.getaddrinfo
 
@@ -19,12 +20,12 @@ def only_loopback() -> None:
 
     def guarded(self: socket.socket, address: Any) -> None:
         if isinstance(address, tuple) and not local(address[0]):
-            raise OSError(f"a benchmark reached for {address}")
+            raise OSError(f"connection to {address} blocked in benchmarks")
         connect(self, address)
 
     def resolved(host: Any, *args: Any, **kwargs: Any) -> Any:
         if not local(host):
-            raise socket.gaierror(socket.EAI_NONAME, "no name but loopback's in benchmarks")
+            raise socket.gaierror(socket.EAI_NONAME, f"lookup of {host} blocked in benchmarks")
         return resolve(host, *args, **kwargs)
 
     socket.socket.connect = guarded  # type: ignore[method-assign,assignment]
@@ -32,7 +33,7 @@ def only_loopback() -> None:
 
 
 def raise_file_limit() -> None:
-    """As many sockets as the system allows, for a thousand streams at once."""
+    """Allow as many sockets as the system permits, for a thousand streams at once."""
     if os.name != "nt":
         import resource
 

@@ -1,4 +1,4 @@
-"""What the plugin adds to a start of llm, in CPU milliseconds: import and hooks, llm loaded before."""
+"""CPU milliseconds that the plugin adds to the start of llm: its import and hooks."""
 
 from __future__ import annotations
 

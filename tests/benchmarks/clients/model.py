@@ -1,4 +1,4 @@
-"""gpt-4o as llm serves it: the user directory decides whether it is llm's own or the plugin's."""
+"""gpt-4o through llm: the plugin's, or llm's own if g4f.yaml says `takeover: false`."""
 
 from __future__ import annotations
 

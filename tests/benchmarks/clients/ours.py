@@ -1,4 +1,4 @@
-"""llm_g4f's AsyncClient, and its Client for streams without `await`."""
+"""llm_g4f's AsyncClient with a base_url, and its Client for streams without `await`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from . import MODEL, Texts, messages
 
 
 class Peer:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | None) -> None:
         self._url = url
         self._completions = AsyncClient(base_url=url).chat.completions
 

@@ -1,4 +1,4 @@
-"""The least that a client on a bare HTTP library does: lines, and the JSON in them."""
+"""The minimum that a client on an HTTP library does: split lines and parse their JSON."""
 
 from __future__ import annotations
 
