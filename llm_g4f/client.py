@@ -97,9 +97,14 @@ class AsyncCompletions:
         `ChatCompletion`, or an `AsyncStream` once the first chunk is there. Raises
         `llm_g4f.errors.G4FError`.
         """
-        request = self._settings.request(
-            messages, model, provider, stream, exact, timeout, extra_body, headers, params
-        )
+        routing = {
+            "provider": provider,
+            "exact": exact,
+            "timeout": timeout,
+            "extra_body": extra_body,
+            "headers": headers,
+        }
+        request = self._settings.request(messages, model, stream, routing, params)
         call = Call(request, self._settings.registry())
         return PendingStream(call) if stream else PendingCompletion[ChatCompletion](call)
 
@@ -145,9 +150,14 @@ class Completions:
         **params: Any,
     ) -> ChatCompletion | Stream:
         """A completion, or with `stream=True` a `Stream` of chunks; see `AsyncCompletions.create`."""
-        request = self._settings.request(
-            messages, model, provider, stream, exact, timeout, extra_body, headers, params
-        )
+        routing = {
+            "provider": provider,
+            "exact": exact,
+            "timeout": timeout,
+            "extra_body": extra_body,
+            "headers": headers,
+        }
+        request = self._settings.request(messages, model, stream, routing, params)
         call = Call(request, self._settings.registry())
         if stream:
             return Stream(loop_thread().stream(lambda: call))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from msgspec import Struct, field
@@ -40,6 +40,25 @@ PARAMETERS: Mapping[str, Literal["text", "json"]] = {
 """The parameters of chat completions besides model, messages and stream, each with the kind of its
 value: "text" if it is text or may be, else "json". Source: OpenAI's API reference, "Create chat
 completion", and `CompletionCreateParamsBase` of openai 3.57."""
+
+
+class RoutingOption(NamedTuple):
+    """An option of a request that is for the route and not for the model: the types that its value
+    may have, in Python and in words. Numbers must be above 0."""
+
+    types: tuple[type, ...]
+    expected: str
+
+
+ROUTING_OPTIONS: Mapping[str, RoutingOption] = {
+    "provider": RoutingOption((str, list, tuple), "a name or a list of names"),
+    "exact": RoutingOption((bool,), "true or false"),
+    "timeout": RoutingOption((int, float), "a number of seconds above 0"),
+    "extra_body": RoutingOption((Mapping,), "an object"),
+    "headers": RoutingOption((Mapping,), "an object"),
+}
+"""By name: a keyword of `create`, a key of a batch's row, and an option of llm (`-o`) where
+`adapter.options` has it. All but `provider` are fields of `ChatRequest` too."""
 
 
 class Secret:

@@ -122,15 +122,13 @@ class Settings:
         self,
         messages: Messages,
         model: str,
-        provider: Names,
         stream: bool,
-        exact: bool,
-        timeout: float | None,
-        extra_body: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
+        routing: JSON,
         params: JSON,
     ) -> ChatRequest:
-        """The request of one call. Raises `G4FError` for an invalid one."""
+        """The request of one call, with `ROUTING_OPTIONS` in `routing`. Raises `G4FError` for an
+        invalid one."""
+        provider, headers = routing.pop("provider", None), routing.get("headers")
         providers = self.providers if provider is None else config.provider_names(provider)
         if self.key is not None and providers != self.providers:
             raise NoProviderError(
@@ -142,20 +140,21 @@ class Settings:
         try:
             own = _messages(messages)
             params = _copied({k: v for k, v in params.items() if v is not None}) if params else {}
-            more = _copied(extra_body) if extra_body else {}
+            extra_body = routing.get("extra_body")
+            routing["extra_body"] = _copied(extra_body) if extra_body else {}
         except RecursionError:
             raise BadRequestError("The request is nested too deeply.", status_code=400) from None
+        routing["headers"] = dict(headers) if headers else {}
+        if routing.get("timeout") is None:
+            routing["timeout"] = self.timeout
         return ChatRequest(
             model=model or DEFAULT_MODEL,
             messages=own,
             params=params,
             stream=stream,
             providers=providers,
-            exact=exact,
-            timeout=self.timeout if timeout is None else timeout,
             key=self.key,
-            headers=dict(headers) if headers else {},
-            extra_body=more,
+            **routing,
         )
 
 

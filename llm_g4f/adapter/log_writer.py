@@ -16,7 +16,7 @@ from llm.parts import StreamEvent
 from sqlite_utils import Database
 
 from .. import config
-from ..request import ChatRequest
+from ..request import ROUTING_OPTIONS, ChatRequest
 from ..routing.registry import Registry
 from ..types import (
     JSON,
@@ -113,10 +113,9 @@ def _options(request: ChatRequest) -> Options:
         options["json_object"] = True
     if request.providers:
         options["provider"] = ",".join(request.providers)
-    if request.exact:
-        options["exact"] = True
-    if request.timeout is not None:
-        options["timeout"] = request.timeout
+    for name in ROUTING_OPTIONS.keys() & Options.model_fields.keys() - {"provider"}:
+        if value := getattr(request, name):
+            options[name] = value
     # The provider has accepted them: no validation.
     return Options.model_construct(**options)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import llm
 from pydantic import ConfigDict, Field, field_validator
 
-from ..request import PARAMETERS
+from ..request import PARAMETERS, ROUTING_OPTIONS
 
 
 class Options(llm.Options):
@@ -107,6 +107,10 @@ class Options(llm.Options):
         if not all(-100 <= amount <= 100 for amount in bias.values()):
             raise ValueError("the numbers in logit_bias must be between -100 and 100")
         return bias
+
+    def routing(self) -> dict[str, Any]:
+        """The options that are for the route, by their names in `ROUTING_OPTIONS`."""
+        return {n: value for n, value in self if value is not None and n in ROUTING_OPTIONS}
 
     def parameters(self) -> dict[str, Any]:
         """The options that go to the provider, as parameters of chat completions."""

@@ -19,8 +19,8 @@ def prompt_to_request(
     llm drops options between turns: a pinned provider must stay pinned. Raises `G4FError`."""
     options = prompt.options
     assert isinstance(options, Options)
-    provider = options.provider if options.provider is not None else metadata.get("pin")
-    exact = options.exact if options.exact is not None else metadata.get("only_exact", False)
+    routing = options.routing()
+    routing.setdefault("exact", bool(metadata.get("only_exact")))
     params = options.parameters()
     if prompt.schema:
         params["response_format"] = schema_format(prompt.schema)
@@ -41,10 +41,9 @@ def prompt_to_request(
         messages=openai_messages(prompt.messages, options.image_detail),
         params=params,
         stream=stream,
-        providers=provider_names(provider),
-        exact=bool(exact),
-        timeout=options.timeout,
+        providers=provider_names(routing.pop("provider", metadata.get("pin"))),
         key=named_key(key) if key else None,
+        **routing,
     )
 
 

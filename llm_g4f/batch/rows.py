@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadRequestError
-from ..request import PARAMETERS, ChatRequest
+from ..request import PARAMETERS, ROUTING_OPTIONS, ChatRequest
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
-
-ROUTING = frozenset({"provider", "exact", "timeout", "extra_body", "headers"})
-"""Keys of a row that are for the route and not for the model."""
 
 TEXTS = frozenset({"provider"}) | {name for name, kind in PARAMETERS.items() if kind == "text"}
 """Keys of a row whose value is text, or may be."""
 
-ROW_PARAMETERS = ROUTING | PARAMETERS.keys() - {"stream_options"}
+ROW_PARAMETERS = ROUTING_OPTIONS.keys() | PARAMETERS.keys() - {"stream_options"}
 """The parameters that a row may have. Its answer is never streamed."""
 
 _NOT_FOR_A_ROW = frozenset({"api_key", "base_url", "http_client", "proxies"})
@@ -39,17 +36,13 @@ def row_to_request(
         raise invalid_row(f"{client_arguments[0]} can only be set for the whole run")
     if params.get("n", 1) != 1:
         raise invalid_row("n must be 1: a row has one answer")
-    return settings.request(
-        messages,
-        model=_pop_typed(params, "model", str, "a name") or DEFAULT_MODEL,
-        provider=_pop_typed(params, "provider", (str, list, tuple), "a name or a list of names"),
-        stream=False,
-        exact=bool(_pop_typed(params, "exact", bool, "true or false")),
-        timeout=_pop_timeout(params),
-        extra_body=_pop_typed(params, "extra_body", Mapping, "an object"),
-        headers=_pop_typed(params, "headers", Mapping, "an object"),
-        params=params,
-    )
+    model = _pop_typed(params, "model", (str,), "a name") or DEFAULT_MODEL
+    routing = {
+        name: value
+        for name, option in ROUTING_OPTIONS.items()
+        if (value := _pop_typed(params, name, *option)) is not None
+    }
+    return settings.request(messages, model, False, routing, params)
 
 
 def invalid_row(reason: str) -> BadRequestError:
@@ -57,18 +50,17 @@ def invalid_row(reason: str) -> BadRequestError:
     return BadRequestError(f"Invalid row: {reason}.")
 
 
-def _pop_typed(params: JSON, name: str, kind: type | tuple[type, ...], expected: str) -> Any:
+def _pop_typed(params: JSON, name: str, types: tuple[type, ...], expected: str) -> Any:
     value = params.pop(name, None)
-    if value is not None and not isinstance(value, kind):
+    if value is None or isinstance(value, bool):
+        valid = value is None or bool in types
+    else:
+        valid = isinstance(value, types) and not (
+            isinstance(value, (int, float)) and not 0 < value < float("inf")
+        )
+    if not valid:
         raise invalid_row(f"{name} must be {expected}")
     return value
-
-
-def _pop_timeout(params: JSON) -> float | None:
-    value = _pop_typed(params, "timeout", (int, float), "a number of seconds")
-    if value is not None and not 0 < value < float("inf"):
-        raise invalid_row("timeout must be a number of seconds above 0")
-    return value  # type: ignore[no-any-return]
 
 
 def _messages(row: JSON, default_system: str | None) -> list[JSON]:

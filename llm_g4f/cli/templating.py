@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..adapter.options import Options
-from ..batch.rows import ROUTING, ROW_PARAMETERS, TEXTS, invalid_row
-from ..request import schema_format
+from ..batch.rows import ROW_PARAMETERS, TEXTS, invalid_row
+from ..request import ROUTING_OPTIONS, schema_format
 from ..safe_text import clean
 from ..settings import Settings
 from ..types import JSON
@@ -107,7 +107,7 @@ def defaults(
     except ValidationError as error:
         raise click.ClickException(render_errors(error.errors())) from None
     values: JSON = {"model": requested, **parsed.parameters()}
-    for name in ROUTING:
+    for name in ROUTING_OPTIONS:
         if (value := getattr(parsed, name, None)) is not None:
             values[name] = value
     if (resolved_schema := _schema(schema, templates)) is not None:
