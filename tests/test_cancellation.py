@@ -293,14 +293,15 @@ def test_a_closed_stream_has_ended_and_closed_its_connection(rest: Step) -> None
         async with await completions.stream("hi") as begun:
             await anext(begun)
         assert [one async for one in begun] == []
+        await asyncio.to_thread(server.wait_closed)
         begun = await completions.stream("hi")
         await asyncio.create_task(begun.aclose())
         await begun.aclose()
         assert [one async for one in begun] == []
+        await asyncio.to_thread(server.wait_closed, 2)
 
     with Server([SSE_HEAD, HEL, rest]) as server:
         asyncio.run(main(server.url))
-        server.wait_closed(2)
         completions = Client(base_url=server.url).chat.completions
         with completions.stream("hi") as begun:
             next(begun)
