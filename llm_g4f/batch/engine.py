@@ -113,12 +113,12 @@ def _price(completion: ChatCompletion, registry: Registry) -> float | None:
 def id_of(row: Mapping[str, Any], number: int) -> Id:
     """The id of a row, its number if it has none. Raises `BadRequestError` for a list and the like."""
     if not isinstance(row, Mapping):
-        raise invalid_row("it is no object")
+        raise invalid_row("it is not an object")
     id = row.get("id")
     if id is None:
         return number
     if isinstance(id, bool) or not isinstance(id, (str, int)) or not _is_writable(id):
-        raise invalid_row("id has to be text or a whole number")
+        raise invalid_row("id must be text or a whole number")
     return id
 
 
@@ -277,7 +277,7 @@ def run(
     arguments that contradict each other, and ValueError for a concurrency below 1.
     """
     if concurrency < 1:
-        raise ValueError("concurrency has to be 1 or more")
+        raise ValueError("concurrency must be 1 or more")
     # Who was named for all rows is whom api_key is for.
     named = defaults.pop("provider", None)
     settings = Settings(named, api_key, base_url, proxies, None, http_client)

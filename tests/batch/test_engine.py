@@ -150,10 +150,10 @@ def test_a_result_has_its_error(endpoints: Endpoints) -> None:
         ({"prompt": "a", "headers": 4}, "headers must be"),
         ({"prompt": "a", "extra_body": 4}, "extra_body must be"),
         ({"prompt": "a", "seed": float("nan")}, "cannot be written as JSON"),
-        ({"prompt": "a", "id": 1.5}, "id has to be"),
-        ({"prompt": "a", "id": True}, "id has to be"),
-        ({"prompt": "a", "id": "\ud800"}, "id has to be"),
-        ({"prompt": "a", "id": 1 << 64}, "id has to be"),
+        ({"prompt": "a", "id": 1.5}, "id must be"),
+        ({"prompt": "a", "id": True}, "id must be"),
+        ({"prompt": "a", "id": "\ud800"}, "id must be"),
+        ({"prompt": "a", "id": 1 << 64}, "id must be"),
         ("a", "no object"),
         *[
             (
