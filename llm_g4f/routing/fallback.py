@@ -25,9 +25,6 @@ from .policy import State, Step, next_step
 from .registry import Registry
 from .route import Candidate, no_provider_error, resolve_route
 
-PATIENCE = 600.0
-"""Seconds for which a request of a batch waits while its provider's limit refuses it again and again."""
-
 
 class Fallback:
     """One answer: `open` tries candidates until the first content, `next` only reads on. Also an
@@ -268,7 +265,7 @@ class Fallback:
         now = self._loop.time()
         if self._waiting_since is None:
             self._waiting_since = now
-        return now - self._waiting_since < PATIENCE
+        return now - self._waiting_since < policy.LIMIT_PATIENCE
 
     def _collapse_repeated(self) -> None:
         """Keep the first and the last of repeated limits by one provider in the receipt."""

@@ -18,6 +18,8 @@ from ..providers.endpoint import Endpoint
 from ..request import ChatRequest
 from .registry import Registry
 
+MAX_LINEUPS = 256
+
 
 class Entry(Struct, frozen=True):
     """A provider to consider; `upstream` from provider/upstream-id. The part behind a family's colon
@@ -116,6 +118,9 @@ async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
     if lineup is None:
         lineup = await _new_lineup(request, registry, named)
         if lineup.is_constant():
+            # Models and providers may be a caller's input, of any number.
+            if len(registry.lineups) >= MAX_LINEUPS:
+                registry.lineups.clear()
             registry.lineups[question] = lineup
     return lineup
 

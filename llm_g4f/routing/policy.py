@@ -23,6 +23,9 @@ IDLE_TIMEOUT = 120.0
 BACKOFF = (0.5, 8.0)
 """Seconds before the second try of a provider that is alone: the first bound doubles up to the last."""
 
+LIMIT_PATIENCE = 600.0
+"""Seconds for which a request of a batch waits out the rate limits of its provider."""
+
 COOLDOWN_STEP = 5.0
 """Seconds of cooldown for each failure in a row, unless the provider names a time."""
 

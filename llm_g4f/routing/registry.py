@@ -207,8 +207,9 @@ class RegistryCache:
             keys = None
         inputs = (config, keys, loaded_plugins())
         if inputs != self._inputs or not configuration.environment_is(self._environment):
-            self._environment = configuration.environment()
-            self._inputs = inputs
+            # The registry first: another thread that comes between makes one more, and no older one.
+            environment = configuration.environment()
             self._registry = Registry(config, self._custom, self._network, self._http)
+            self._environment, self._inputs = environment, inputs
         assert self._registry is not None
         return self._registry

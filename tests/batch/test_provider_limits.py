@@ -26,7 +26,7 @@ from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, 
 from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest, Secret
-from llm_g4f.routing import fallback, policy
+from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.fallback import Fallback
 from llm_g4f.routing.policy import LONGEST_COOLDOWN
@@ -511,7 +511,7 @@ def test_a_request_that_is_always_rate_limited_fails_in_the_end(hosts: Make) -> 
     (only,) = rows(hosts(a), 1)
     assert isinstance(only.error, RateLimitError)
     assert only.attempts == [("a", "RateLimitError")] * 2
-    assert fallback.PATIENCE <= only.seconds <= fallback.PATIENCE + LONGEST_COOLDOWN
+    assert policy.LIMIT_PATIENCE <= only.seconds <= policy.LIMIT_PATIENCE + LONGEST_COOLDOWN
 
 
 def test_timeouts_halve_the_requests_at_once(hosts: Make) -> None:
