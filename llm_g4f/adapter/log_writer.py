@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import datetime as dt
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -33,13 +34,17 @@ from .response_writer import ResponseWriter
 
 
 class LogWriter:
-    """llm's logs.db, open for writing. Raises sqlite3.Error and OSError."""
+    """llm's logs.db, open for writing. Raises `sqlite3.Error` and `OSError`."""
 
     def __init__(self) -> None:
         path = logs_db_path()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = Database(path)
-        migrate(self._database)
+        try:
+            migrate(self._database)
+        except sqlite3.Error:
+            self.close()
+            raise
         # The run has shown the notices already.
         self._registry = Registry(config.load()._replace(notice=False))
 

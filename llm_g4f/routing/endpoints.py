@@ -77,8 +77,7 @@ def known_endpoint(
     request; `gone`: it said that it no longer has `model`. Raises `ConfigError`."""
     enabled = settings is not None and settings.enabled is True
     if spec.kind in ("local", "anonymous") and not enabled:
-        where = " (your prompts go there)" if spec.kind == "anonymous" else ""
-        return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
+        return _not_enabled(spec)
     base_url = _base_url(spec, settings)
     if isinstance(base_url, Ineligible):
         return base_url
@@ -103,6 +102,11 @@ def known_endpoint(
         quirks=spec.quirks,
         extra_content=spec.extra_content,
     )
+
+
+def _not_enabled(spec: ProviderSpec) -> Ineligible:
+    where = " (your prompts go there)" if spec.kind == "anonymous" else ""
+    return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
 
 
 def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path: Path) -> Endpoint:
