@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llm_g4f import sync as portal_module
+from llm_g4f import sync as sync_module
 from llm_g4f.sync import LoopThread, loop_thread
 from tests.support.commands import STRICT, run_python
 from tests.support.waiting import wait_until
@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def mine() -> Iterator[LoopThread]:
-    """A portal of the test's own, closed behind it."""
+    """A loop thread for one test."""
     made = LoopThread()
     yield made
     made.close()
@@ -149,7 +149,7 @@ def test_a_dropped_stream_ends_its_source(mine: LoopThread) -> None:
 def test_close_does_not_wait_long_for_a_source_that_does_not_end(
     mine: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(portal_module, "_CLEANUP_TIMEOUT", 0.05)
+    monkeypatch.setattr(sync_module, "_CLEANUP_TIMEOUT", 0.05)
     release = asyncio.Event()
 
     async def stubborn() -> AsyncGenerator[int, None]:
@@ -175,12 +175,12 @@ def test_a_slow_consumer_slows_the_source(mine: LoopThread) -> None:
     source = Numbers(10_000)
     items = mine.stream(source)
     assert next(items) == 0
-    wait_until(lambda: source.given > portal_module._MAX_QUEUED)
+    wait_until(lambda: source.given > sync_module._MAX_QUEUED)
     held = source.given
-    # The portal is free: it turns, and the source does not.
+    # The loop is free: it turns, and the source does not.
     for _ in range(50):
         mine.run(lambda: asyncio.sleep(0))
-    assert source.given == held <= portal_module._MAX_QUEUED + 3
+    assert source.given == held <= sync_module._MAX_QUEUED + 3
     assert list(items) == list(range(1, 10_000))
 
 

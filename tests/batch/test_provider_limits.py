@@ -1,9 +1,8 @@
-"""The limits of a batch run: what a provider is found to take, and who is asked when."""
+"""Permits of a batch run: which provider gets a request, and when. Time is simulated."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
 import os
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_g4f.batch.adaptive_rate import FIRST_WINDOW, MAX_PAUSE, AdaptiveRate
+from llm_g4f.batch.adaptive_rate import FIRST_WINDOW
 from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config.settings import Config
 from llm_g4f.decoding.error_messages import status_error
@@ -36,210 +35,6 @@ from llm_g4f.types import ChatCompletionChunk, ChoiceDelta, ChunkChoice
 from tests.support import batch_limits, clock
 from tests.support.batch_limits import Bucket, Scenario
 from tests.support.registry import GivenProviders
-
-# What a provider takes, in made-up time.
-
-
-@dataclass
-class Run:
-    """A simulated run: the seconds it took, how many requests were refused, how many at once at most."""
-
-    seconds: float = 0.0
-    refused: int = 0
-    most: int = 0
-
-
-def simulated(bucket: Bucket, told: str, takes: float, at_once: int, prompts: int) -> Run:
-    """All prompts through one `AdaptiveRate` against `bucket`, which tells when to come back (in "whole"
-    seconds, "exactly", "never") and takes so many seconds for an answer; the client 1 ms for a request."""
-    run, pace = Run(), AdaptiveRate(at_once, 0.0)
-    events: list[tuple[float, int, float | None, bool, float | None]] = []
-    now = free = 0.0
-    left, answered, number = prompts, 0, 0
-    while answered < prompts:
-        while left and now >= free and (wait := pace.delay(now)) == 0:
-            pace.begin(now)
-            left -= 1
-            number += 1
-            free = now + 1e-3
-            run.most = max(run.most, pace.in_flight)
-            refusal = bucket.wait(now)
-            ways = {"whole": math.ceil(refusal), "exactly": refusal, "never": None}
-            # Neither too even nor left to luck.
-            seconds = takes * (0.5 + number * 0.618 % 1)
-            back = now + (min(takes, 1e-3) if refusal else seconds)
-            heapq.heappush(events, (back, number, now, not refusal, ways[told]))
-        wake = math.inf
-        if left:
-            wait = pace.delay(now)
-            # A timer wakes at whole milliseconds.
-            wake = math.inf if wait is None else math.ceil(max(free, now + wait) * 1e3) / 1e3
-        if wake <= (events[0][0] if events else math.inf):
-            assert wake < math.inf, "nothing is left that could happen"
-            now = max(wake, now + 1e-6)
-            continue
-        now, _, began, good, told_wait = heapq.heappop(events)
-        assert began is not None
-        if good:
-            pace.answered(began)
-            answered += 1
-        else:
-            pace.rate_limited(began, now, told_wait)
-            run.refused += 1
-            left += 1
-    run.seconds = now
-    return run
-
-
-@pytest.mark.parametrize(
-    ("rate", "burst", "told", "takes", "at_once", "ratio"),
-    [
-        (500, 100, "whole", 0.001, 64, 1.15),
-        (500, 100, "whole", 0.1, 64, 1.15),
-        (500, 100, "exactly", 0.001, 64, 1.05),
-        (200, 20, "whole", 0.001, 64, 1.15),
-        (200, 20, "exactly", 0.1, 64, 1.05),
-        (200, 20, "never", 0.001, 64, 1.15),
-        (100, 1000, "whole", 0.001, 64, 1.05),
-        (100, 30, "whole", 1.0, 256, 1.15),
-        (8, 500, "whole", 0.1, 64, 1.05),
-        (1, 60, "exactly", 2.0, 16, 1.05),
-    ],
-)
-def test_the_rate_converges_to_the_providers_limit(
-    rate: float, burst: float, told: str, takes: float, at_once: int, ratio: float
-) -> None:
-    prompts = 10_000
-    run = simulated(Bucket(rate, burst), told, takes, at_once, prompts)
-    assert run.seconds <= ratio * (prompts - burst) / rate
-    assert run.refused < 0.02 * (prompts + run.refused)
-    assert run.most <= at_once
-
-
-def test_without_rate_limits_all_requests_run_at_once() -> None:
-    run = simulated(Bucket(math.inf, math.inf), "never", 1.0, 64, 2_000)
-    assert (run.refused, run.most) == (0, 64)
-    assert run.seconds < 1.2 * 2_000 / 64
-
-
-def full(pace: AdaptiveRate, now: float) -> int:
-    """Begin as many requests as there is room for."""
-    count = 0
-    while pace.delay(now) == 0:
-        pace.begin(now)
-        count += 1
-    return count
-
-
-def test_the_window_doubles_until_the_first_failure_and_then_grows_linearly() -> None:
-    pace = AdaptiveRate(40, 0.0)
-    begun = []
-    for now in range(5):
-        begun.append(full(pace, now))
-        for _ in range(begun[-1]):
-            pace.answered(now)
-    assert begun == [FIRST_WINDOW, 8, 16, 32, 40]
-    full(pace, 5)
-    pace.timed_out(5, 6)
-    assert pace.window == 20
-    for _ in range(39):
-        pace.timed_out(5, 6)
-    assert (pace.window, pace.in_flight) == (20, 0), "once for all that were on their way"
-    assert full(pace, 7) == 20
-    for _ in range(20):
-        pace.answered(7)
-    assert pace.window == 24
-
-
-def test_a_rate_limit_shrinks_the_window_by_at_most_half() -> None:
-    for refused, window in ((1, 7), (3, 5), (4, 4), (8, 4)):
-        pace = AdaptiveRate(8, 0.0)
-        for _ in range(full(pace, 0.0)):
-            pace.answered(0.0)
-        assert full(pace, 1.0) == 8
-        assert [pace.rate_limited(1.0, 2.0, 1.0) for _ in range(refused)].count(True) == 1
-        assert pace.window == window
-
-
-def test_no_request_starts_before_retry_after() -> None:
-    pace = AdaptiveRate(8, 0.0)
-    full(pace, 0.0)
-    pace.rate_limited(0.0, 1.0, 7.0)
-    pace.rate_limited(0.0, 2.0, 9.0)
-    pace.answered(0.0)
-    assert [pace.delay(now) for now in (2.0, 10.5)] == [9.0, 0.5]
-    assert pace.paused_for(3.0) == 8.0
-    assert pace.delay(11.0) == 0
-
-
-def test_a_pause_without_retry_after_doubles_until_an_answer() -> None:
-    pace, now, pauses = AdaptiveRate(8, 0.0), 0.0, []
-    for _ in range(9):
-        pace.begin(now)
-        pace.rate_limited(now, now, None)
-        pauses.append(pace.paused_for(now))
-        now += pauses[-1]
-        assert pace.delay(now) == 0
-    assert pauses == [1, 2, 4, 8, 16, 32, 64, MAX_PAUSE, MAX_PAUSE]
-    pace.begin(now)
-    pace.answered(now)
-    now += 1.0
-    pace.begin(now)
-    pace.rate_limited(now, now, None)
-    assert pace.paused_for(now) == 1
-
-
-@settings(deadline=None)
-@given(
-    st.integers(1, 300),
-    st.lists(
-        st.tuples(
-            st.sampled_from(["begin", "begin", "answered", "refused", "timed_out", "ended"]),
-            st.sampled_from([0.0, 0.0, 1e-4, 0.01, 1.0, 100.0]),
-            st.sampled_from([None, 0.0, 0.002, 1.0, 60.0]),
-        ),
-        max_size=200,
-    ),
-)
-def test_any_sequence_of_events_makes_room_again(
-    most: int, steps: list[tuple[str, float, float | None]]
-) -> None:
-    pace, now = AdaptiveRate(most, 0.0), 0.0
-    flying: list[float] = []
-    for what, passes, wait in steps:
-        now += passes
-        if what == "begin":
-            full_now = pace.delay(now)
-            if full_now == 0:
-                pace.begin(now)
-                flying.append(now)
-        elif flying:
-            began = flying.pop(0)
-            if what == "answered":
-                pace.answered(began)
-            elif what == "refused":
-                pace.rate_limited(began, now, wait)
-            elif what == "timed_out":
-                pace.timed_out(began, now)
-            else:
-                pace.ended()
-        assert 1 <= pace.window <= most
-        assert pace.in_flight == len(flying) <= most
-    while flying:
-        pace.answered(flying.pop())
-    later = pace.delay(now)
-    assert later is not None, "nobody is there whose end could make room"
-    assert later <= MAX_PAUSE
-    now += later
-    again = pace.delay(now)
-    if again:
-        # What was held back is let go at a pace, and be it a slow one.
-        assert again <= MAX_PAUSE
-        now += again * 1.001
-    assert pace.delay(now) == 0
-
-
-# Who is asked, and when.
 
 
 @dataclass
@@ -319,7 +114,7 @@ class Hosts(GivenProviders, frozen=True):
 
 
 @dataclass
-class Row:
+class Outcome:
     """What became of one request, and when."""
 
     receipt: Receipt | None
@@ -332,7 +127,7 @@ class Row:
         return [(one.provider, one.outcome) for one in self.receipt.attempts]
 
 
-async def row(source: Registry, limits: BatchAdmission, timeout: float | None = None) -> Row:
+async def send(source: Registry, limits: BatchAdmission, timeout: float | None = None) -> Outcome:
     names = tuple(source.names())
     request = ChatRequest(
         model="gpt-4o",
@@ -346,7 +141,7 @@ async def row(source: Registry, limits: BatchAdmission, timeout: float | None = 
             receipt = batch[0].receipt
     except G4FError as raised:
         error, receipt = raised, raised.receipt
-    return Row(receipt, error, asyncio.get_running_loop().time())
+    return Outcome(receipt, error, asyncio.get_running_loop().time())
 
 
 @pytest.fixture
@@ -363,12 +158,14 @@ def hosts(tmp_path: Path) -> Callable[..., Hosts]:
     return made
 
 
-def rows(source: Registry, count: int, most: int = 64, timeout: float | None = None) -> list[Row]:
+def send_all(
+    source: Registry, count: int, most: int = 64, timeout: float | None = None
+) -> list[Outcome]:
     """So many requests at once, in made-up time."""
 
-    async def main() -> list[Row]:
+    async def main() -> list[Outcome]:
         limits = BatchAdmission(most)
-        found = await asyncio.gather(*(row(source, limits, timeout) for _ in range(count)))
+        found = await asyncio.gather(*(send(source, limits, timeout) for _ in range(count)))
         assert_all_back(limits)
         return found
 
@@ -388,9 +185,9 @@ Make = Callable[..., Hosts]
 def test_only_overflow_goes_to_the_next_provider(hosts: Make) -> None:
     a, b, c = Host("a"), Host("b"), Host("c", exact=False)
     source = hosts(a, c, b)
-    assert all(one.error is None for one in rows(source, FIRST_WINDOW))
+    assert all(one.error is None for one in send_all(source, FIRST_WINDOW))
     assert (len(a.asked), len(b.asked)) == (FIRST_WINDOW, 0)
-    found = rows(source, 7)
+    found = send_all(source, 7)
     assert (len(a.asked), len(b.asked), len(c.asked)) == (2 * FIRST_WINDOW, 7 - FIRST_WINDOW, 0)
     assert {one.seconds for one in found} == {1.0}
 
@@ -398,7 +195,7 @@ def test_only_overflow_goes_to_the_next_provider(hosts: Make) -> None:
 def test_two_providers_share_the_load_by_their_limits(hosts: Make) -> None:
     a = Host("a", bucket=Bucket(20, 10), takes=0.1)
     b = Host("b", bucket=Bucket(60, 10), takes=0.1)
-    found = rows(hosts(a, b), 2_000)
+    found = send_all(hosts(a, b), 2_000)
     assert {one.error for one in found} == {None}
     served = Counter(one.receipt.provider for one in found if one.receipt)
     assert served["b"] > 2 * served["a"] > 500
@@ -409,7 +206,7 @@ def test_two_providers_share_the_load_by_their_limits(hosts: Make) -> None:
 def test_a_short_limit_is_waited_for(status: int, hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 30.0, status) for _ in range(4)])
     c = Host("c", exact=False)
-    (only,) = rows(hosts(a, c), 1)
+    (only,) = send_all(hosts(a, c), 1)
     outcome = "RateLimitError" if status == 429 else "InternalServerError"
     assert only.attempts == [("a", outcome), ("a", outcome), ("a", "ok")]
     assert a.asked == [0.0, 30.0, 60.0, 90.0, 120.0]
@@ -419,10 +216,10 @@ def test_a_short_limit_is_waited_for(status: int, hosts: Make) -> None:
 def test_a_rate_limited_request_is_retried_before_the_waiting_ones(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 5.0)])
 
-    async def main() -> list[Row]:
+    async def main() -> list[Outcome]:
         source, limits = hosts(a), BatchAdmission(1)
-        first = asyncio.create_task(row(source, limits))
-        others = [asyncio.create_task(row(source, limits)) for _ in range(3)]
+        first = asyncio.create_task(send(source, limits))
+        others = [asyncio.create_task(send(source, limits)) for _ in range(3)]
         return [await first, *[await other for other in others]]
 
     first, *others = clock.run(main())
@@ -433,10 +230,10 @@ def test_a_rate_limited_request_is_retried_before_the_waiting_ones(hosts: Make) 
 
 def test_retry_after_holds_for_its_scope_only(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 50.0)], scope="model")
-    found = rows(hosts(a), 30)
+    found = send_all(hosts(a), 30)
     assert all(asked == 0.0 or asked >= 50.0 for asked in a.asked)
     b, c = Host("b", fails=[refusal("b", 50.0)]), Host("c")
-    found = rows(hosts(b, c), 30)
+    found = send_all(hosts(b, c), 30)
     assert sum(one.seconds < 50.0 for one in found) > 20
 
 
@@ -451,14 +248,14 @@ LONG = {
 def test_a_long_limit_moves_requests_to_the_next_provider(name: str, hosts: Make) -> None:
     a, b = Host("a", fails=[LONG[name]() for _ in range(9)]), Host("b", exact=False)
     source = hosts(a, b)
-    found = rows(source, 40)
+    found = send_all(source, 40)
     assert {one.receipt.provider for one in found if one.receipt} == {"b"}
     assert len(a.asked) == FIRST_WINDOW, "asked again although it said when"
     assert all(one.seconds < 30 for one in found)
 
     alone = Host("a", fails=[LONG[name]() for _ in range(99)])
     (tmp := source.cooldowns._path).unlink()
-    found = rows(hosts(alone), 40)
+    found = send_all(hosts(alone), 40)
     assert {type(one.error) for one in found} == {type(LONG[name]())}
     assert all(one.error and one.error.receipt is one.receipt for one in found)
     assert len(alone.asked) == FIRST_WINDOW
@@ -468,7 +265,7 @@ def test_a_long_limit_moves_requests_to_the_next_provider(name: str, hosts: Make
 def test_another_failure_moves_requests_to_the_next_provider(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", None, 500) for _ in range(99)])
     b = Host("b", exact=False)
-    found = rows(hosts(a, b), 20)
+    found = send_all(hosts(a, b), 20)
     assert {one.receipt.provider for one in found if one.receipt} == {"b"}
     assert len(a.asked) == FIRST_WINDOW, "who has just failed is asked last"
     assert found[0].attempts == [("a", "InternalServerError"), ("b", "ok")]
@@ -483,7 +280,7 @@ def test_a_recovered_provider_is_first_again(hosts: Make) -> None:
         source, limits, served = hosts(a, b), BatchAdmission(8), []
         for pause in (0.0, 5.0, 1.0, 5.0):
             await asyncio.sleep(pause)
-            found = await row(source, limits)
+            found = await send(source, limits)
             served.append(found.receipt.provider if found.receipt else None)
         assert source.cooldowns.cooldowns() == {}
         assert_all_back(limits)
@@ -494,12 +291,12 @@ def test_a_recovered_provider_is_first_again(hosts: Make) -> None:
 
 def test_a_request_waits_at_most_for_its_timeout(hosts: Make) -> None:
     a = Host("a", bucket=Bucket(1 / 60, 2))
-    found = rows(hosts(a), 4, timeout=30.0)
+    found = send_all(hosts(a), 4, timeout=30.0)
     kinds = Counter(type(one.error).__name__ for one in found)
     assert kinds == {"NoneType": 2, "RateLimitError": 1, "APITimeoutError": 1}
     assert all(one.seconds <= 30.0 for one in found)
     (late,) = [
-        one for one in rows(hosts(Host("a", takes=20.0)), 5, timeout=15.0) if not one.attempts
+        one for one in send_all(hosts(Host("a", takes=20.0)), 5, timeout=15.0) if not one.attempts
     ]
     assert isinstance(late.error, APITimeoutError)
     assert late.seconds == 15.0
@@ -508,7 +305,7 @@ def test_a_request_waits_at_most_for_its_timeout(hosts: Make) -> None:
 
 def test_a_request_that_is_always_rate_limited_fails_in_the_end(hosts: Make) -> None:
     a = Host("a", fails=[refusal("a", 60.0) for _ in range(99)])
-    (only,) = rows(hosts(a), 1)
+    (only,) = send_all(hosts(a), 1)
     assert isinstance(only.error, RateLimitError)
     assert only.attempts == [("a", "RateLimitError")] * 2
     assert policy.LIMIT_PATIENCE <= only.seconds <= policy.LIMIT_PATIENCE + LONGEST_COOLDOWN
@@ -516,7 +313,7 @@ def test_a_request_that_is_always_rate_limited_fails_in_the_end(hosts: Make) -> 
 
 def test_timeouts_halve_the_requests_at_once(hosts: Make) -> None:
     a = Host("a", fails=[1e9] * FIRST_WINDOW, timeout=10.0)
-    found = rows(hosts(a), FIRST_WINDOW)
+    found = send_all(hosts(a), FIRST_WINDOW)
     assert {one.attempts[0] for one in found} == {("a", "APITimeoutError")}
     retried = [asked for asked in a.asked if asked]
     assert max(Counter(round(asked) for asked in retried).values()) <= FIRST_WINDOW // 2
@@ -528,12 +325,12 @@ def test_a_cancelled_request_releases_its_permit(when: float, hosts: Make) -> No
 
     async def main() -> None:
         source, limits = hosts(a), BatchAdmission(1)
-        tasks = [asyncio.create_task(row(source, limits)) for _ in range(4)]
+        tasks = [asyncio.create_task(send(source, limits)) for _ in range(4)]
         await asyncio.sleep(when)
         for task in tasks[:3]:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(ended[3], Row)
+        assert isinstance(ended[3], Outcome)
         assert ended[3].error is None
         assert_all_back(limits)
 
@@ -548,12 +345,12 @@ def test_a_request_cancelled_as_it_gets_its_permit_releases_it(hosts: Make) -> N
 
         async def then_cancel() -> None:
             # In one step: the place is given to the second, which is cancelled before it knows.
-            await row(source, limits)
+            await send(source, limits)
             second.cancel()
 
         first = asyncio.create_task(then_cancel())
         await asyncio.sleep(0.5)
-        second, third = (asyncio.create_task(row(source, limits)) for _ in range(2))
+        second, third = (asyncio.create_task(send(source, limits)) for _ in range(2))
         await asyncio.wait([first, second, third])
         assert second.cancelled()
         assert third.result().error is None
@@ -564,8 +361,8 @@ def test_a_request_cancelled_as_it_gets_its_permit_releases_it(hosts: Make) -> N
 
 def test_the_embedded_model_gets_one_request_at_a_time(hosts: Make) -> None:
     embedded, local = Host("e", kind="embedded"), Host("l", kind="local")
-    rows(hosts(embedded), 5)
-    rows(hosts(local), 5)
+    send_all(hosts(embedded), 5)
+    send_all(hosts(local), 5)
     assert (embedded.most, local.most) == (1, FIRST_WINDOW)
 
 
@@ -581,11 +378,11 @@ def test_a_long_limit_is_written_once_for_other_processes(
 
     monkeypatch.setattr(Cooldowns, "failed", note)
     short = Host("short", bucket=Bucket(20, 5), takes=0.1)
-    rows(hosts(short), 300)
+    send_all(hosts(short), 300)
     assert written == []
     long = Host("long", fails=[refusal("long", 60.0) for _ in range(FIRST_WINDOW)])
     source = hosts(long)
-    rows(source, 20)
+    send_all(source, 20)
     assert written == ["long"]
     assert "long" not in source.cooldowns._path.read_text(), "it has answered since"
 
@@ -594,9 +391,9 @@ def test_a_cooldown_of_another_process_is_waited_for(hosts: Make) -> None:
     a, b = Host("a"), Host("b", exact=False)
     source = hosts(a, b)
 
-    async def main() -> Row:
+    async def main() -> Outcome:
         source.cooldowns.failed("a", refusal("a", 20.0))
-        return await row(source, BatchAdmission(4))
+        return await send(source, BatchAdmission(4))
 
     assert clock.run(main()).attempts == [("a", "ok")]
     assert a.asked == [20.0]
@@ -663,7 +460,7 @@ def test_every_request_ends_and_every_permit_is_released(
         loop = asyncio.get_running_loop()
         tasks = []
         for timeout, leaves in calls:
-            tasks.append(asyncio.create_task(row(source, limits, timeout)))
+            tasks.append(asyncio.create_task(send(source, limits, timeout)))
             if leaves is not None:
                 loop.call_later(leaves, tasks[-1].cancel)
         for task, (timeout, _) in zip(tasks, calls, strict=True):

@@ -1,4 +1,4 @@
-"""`llm g4f providers, route, check, models, enable, disable, add, remove`."""
+"""`llm g4f providers, check, models, enable, disable, add, remove`."""
 
 from __future__ import annotations
 
@@ -169,40 +169,3 @@ def test_check(run_llm: Run, endpoints: Callable[..., Path]) -> None:
         found = json.loads(run_llm("g4f", "check", "good", "--json").stdout)
         assert found[0]["exact"] is True
         assert found[0]["error"] is None
-
-
-ROUTES: dict[str, tuple[dict[str, str], list[str]]] = {
-    "no key": ({}, ["1. embedded: smollm2-135m-instruct, a substitute"]),
-    "one": ({"OPENAI_API_KEY": "x"}, ["1. openai: gpt-4o, exact"]),
-    "all": (
-        {
-            name: "x"
-            for row in PROVIDERS.values()
-            for name in (*row.env_vars[:1], *row.url_env_vars)
-        },
-        [
-            "1. openai: gpt-4o, exact",
-            "2. openrouter: openai/gpt-4o, exact",
-            "3. vercel: openai/gpt-4o, exact",
-        ],
-    ),
-    "only substitutes": (
-        {"GROQ_API_KEY": "x", "GEMINI_API_KEY": "x"},
-        [
-            "1. groq: openai/gpt-oss-120b, a substitute",
-            "2. gemini: gemini-3.5-flash, a substitute",
-        ],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ROUTES)
-def test_routes(run_llm: Run, case: str) -> None:
-    env, expected = ROUTES[case]
-    found = run_llm("g4f", "route", "gpt-4o", env=env).stdout.splitlines()
-    numbered = [line for line in found if not line.startswith("- ")]
-    assert numbered == expected
-    left_out = {line[2:].split(":")[0].strip() for line in found if line.startswith("- ")}
-    assert len(left_out) + len(expected) == len(PROVIDERS) + 1
-    data = json.loads(run_llm("g4f", "route", "gpt-4o", "--json", env=env).stdout)
-    assert len(data["candidates"]) == len(expected)

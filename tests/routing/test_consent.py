@@ -11,12 +11,18 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llm_g4f import AsyncClient, Client
+from llm_g4f.config.settings import Config, ProviderConfig
 from llm_g4f.errors import G4FError, NoProviderError
 from llm_g4f.providers.catalogue import PROVIDERS
+from llm_g4f.providers.endpoint import Endpoint
+from llm_g4f.routing.registry import Registry
 from tests.support.server import RESET, Script, Server, events, http, stream, whole
 
 Write = Callable[[str], Path]
@@ -176,6 +182,54 @@ def test_a_local_server_that_is_off_is_left_out(write_config: Write) -> None:
     write_config(f"providers: {{ollama: {{enabled: true, base_url: '{url}'}}}}")
     with pytest.raises(NoProviderError, match=r"ollama: .* refuses connections"):
         Client().chat.completions.create("hi")
+
+
+ENVIRONMENT = {
+    **{name: f"key-of-{row.name}" for row in KEYED for name in row.env_vars},
+    **{name: "account" for row in PROVIDERS.values() for name in row.url_env_vars},
+    **{f"OWN_{name.upper()}": f"own-key-of-{name}" for name in (*PROVIDERS, "mybox")},
+}
+
+
+def _entry(name: str, enabled: bool | None, moved: bool, own: bool) -> ProviderConfig:
+    base_url = f"https://{name}.invalid/v1" if moved or name == "mybox" else None
+    return ProviderConfig(
+        name, 1, enabled, base_url, key_env=f"OWN_{name.upper()}" if own else None
+    )
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([*PROVIDERS, "mybox"]),
+        st.tuples(st.sampled_from([None, True, False]), st.booleans(), st.booleans()),
+    ),
+    st.booleans(),
+)
+def test_no_key_is_for_another_origin(
+    entries: dict[str, tuple[bool | None, bool, bool]], named: bool
+) -> None:
+    config = Config(
+        Path("g4f.yaml"), providers={name: _entry(name, *made) for name, made in entries.items()}
+    )
+    with patch.dict(os.environ, ENVIRONMENT):
+        source = Registry(config)
+        for name in source.names():
+            try:
+                place = source.provider(name, "gpt-4o", named=named)
+            except G4FError:
+                continue
+            if not isinstance(place, Endpoint) or place.key is None:
+                continue
+            key, row, entry = place.key.reveal(), PROVIDERS.get(name), source.settings(name)
+            if key != f"own-key-of-{name}":
+                assert row is not None
+                assert key == f"key-of-{name}"
+                account = dict.fromkeys(row.url_env_vars, "account")
+                assert place.base_url == row.base_url.format_map(account)
+            else:
+                assert entry is not None
+                assert entry.key_env == f"OWN_{name.upper()}"
 
 
 @pytest.mark.long

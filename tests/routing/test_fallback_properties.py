@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from unittest.mock import patch
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from llm_g4f.config.settings import Config, ProviderConfig
+from llm_g4f.config.settings import Config
 from llm_g4f.decoding.error_messages import status_error
 from llm_g4f.errors import (
     APIConnectionError,
@@ -32,15 +30,12 @@ from llm_g4f.errors import (
     TruncatedStreamError,
 )
 from llm_g4f.providers.base import Ineligible, Kind, Scope, Serving
-from llm_g4f.providers.catalogue import PROVIDERS
-from llm_g4f.providers.endpoint import Endpoint
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.fallback import Fallback
 from llm_g4f.routing.policy import LONGEST_COOLDOWN
-from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import resolve_route
 from llm_g4f.types import (
     ChatCompletionChunk,
@@ -400,54 +395,3 @@ TestCalls.settings = settings(
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
-
-
-# Which keys there are, and which of them a provider may have.
-
-KEYED = [row for row in PROVIDERS.values() if row.env_vars]
-ENVIRONMENT = {
-    **{name: f"key-of-{row.name}" for row in KEYED for name in row.env_vars},
-    **{name: "account" for row in PROVIDERS.values() for name in row.url_env_vars},
-    **{f"OWN_{name.upper()}": f"own-key-of-{name}" for name in (*PROVIDERS, "mybox")},
-}
-
-
-def _entry(name: str, enabled: bool | None, moved: bool, own: bool) -> ProviderConfig:
-    base_url = f"https://{name}.invalid/v1" if moved or name == "mybox" else None
-    return ProviderConfig(
-        name, 1, enabled, base_url, key_env=f"OWN_{name.upper()}" if own else None
-    )
-
-
-@settings(deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from([*PROVIDERS, "mybox"]),
-        st.tuples(st.sampled_from([None, True, False]), st.booleans(), st.booleans()),
-    ),
-    st.booleans(),
-)
-def test_no_key_is_for_another_origin(
-    entries: dict[str, tuple[bool | None, bool, bool]], named: bool
-) -> None:
-    config = Config(
-        Path("g4f.yaml"), providers={name: _entry(name, *made) for name, made in entries.items()}
-    )
-    with patch.dict(os.environ, ENVIRONMENT):
-        source = Registry(config)
-        for name in source.names():
-            try:
-                place = source.provider(name, "gpt-4o", named=named)
-            except G4FError:
-                continue
-            if not isinstance(place, Endpoint) or place.key is None:
-                continue
-            key, row, entry = place.key.reveal(), PROVIDERS.get(name), source.settings(name)
-            if key != f"own-key-of-{name}":
-                assert row is not None
-                assert key == f"key-of-{name}"
-                account = dict.fromkeys(row.url_env_vars, "account")
-                assert place.base_url == row.base_url.format_map(account)
-            else:
-                assert entry is not None
-                assert entry.key_env == f"OWN_{name.upper()}"

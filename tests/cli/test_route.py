@@ -1,0 +1,165 @@
+"""`llm g4f route`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import llm
+import pytest
+from click.testing import Result
+
+from llm_g4f.providers.catalogue import PROVIDERS
+from tests.support.commands import Run, failed, g4f, ok
+from tests.support.server import Server, stream
+
+OPENAI_LEFT_OUT = (
+    '-  openai: no key: set it with "llm keys set openai" or the environment variable'
+    " OPENAI_API_KEY"
+)
+
+
+EMBEDDED_LEFT_OUT = "-  embedded: it answers only while no other provider takes part"
+
+
+def told(result: Result) -> list[str]:
+    """`ok`, without the lines of the catalogue's rows but openai: nobody has set those up."""
+    rest = [f"-  {name}: " for name in PROVIDERS if name != "openai"]
+    return [line for line in ok(result) if not line.startswith(tuple(rest))]
+
+
+def test_route_shows_candidates_and_reasons(endpoints: Callable[..., Path]) -> None:
+    with Server(stream("never")) as server:
+        endpoints(mybox=server)
+        lines = told(g4f("route", "gpt-4o"))
+    assert lines == ["1. mybox: gpt-4o, exact", OPENAI_LEFT_OUT, EMBEDDED_LEFT_OUT]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "4o", "g4f/gpt-4o", "mine"])
+def test_route_accepts_llms_names(endpoints: Callable[..., Path], name: str) -> None:
+    llm.set_alias("mine", "gpt-4o")
+    with Server(stream("never")) as server:
+        endpoints("routes: {gpt-4o: [mybox]}", mybox=server)
+        assert ok(g4f("route", name)) == ["1. mybox: gpt-4o, exact"]
+        assert json.loads(g4f("route", name, "--json").stdout)["model"] == "gpt-4o"
+
+
+def test_route_of_another_plugins_model(endpoints: Callable[..., Path]) -> None:
+    with Server(stream("never")) as server:
+        endpoints("routes: {echo: [mybox]}", mybox=server)
+        assert ok(g4f("route", "echo")) == ["1. mybox: echo, exact"]
+
+
+def test_route_in_order_with_substitutes(
+    write_config: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    write_config(
+        "providers:\n"
+        "  a: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: llama}}\n"
+        "  b: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o-mini: m}}\n"
+        "  c: {base_url: 'http://127.0.0.1:1/v1', enabled: false}\n"
+        "routes:\n"
+        "  gpt-4o: [c, b, openai, a, a/qwen]\n"
+    )
+    result = g4f("route", "gpt-4o")
+    assert ok(result) == [
+        "1. openai: gpt-4o, exact",
+        "2. a: llama, a substitute",
+        "3. a: qwen, a substitute",
+        '-  c: disabled in g4f.yaml: "llm g4f enable c"',
+        "-  b: g4f.yaml does not say which of its models stands for gpt-4o",
+    ]
+    assert "canary" not in result.output
+
+
+def test_route_as_json(endpoints: Callable[..., Path]) -> None:
+    with Server(stream("never")) as server:
+        endpoints(mybox=server)
+        result = g4f("route", "gpt-4o", "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    found["left_out"] = [
+        one for one in found["left_out"] if one["provider"] in ("openai", "embedded")
+    ]
+    assert found == {
+        "model": "gpt-4o",
+        "candidates": [{"provider": "mybox", "model": "gpt-4o", "exact": True}],
+        "left_out": [
+            {
+                "provider": "openai",
+                "reason": OPENAI_LEFT_OUT.removeprefix("-  openai: "),
+            },
+            {
+                "provider": "embedded",
+                "reason": EMBEDDED_LEFT_OUT.removeprefix("-  embedded: "),
+            },
+        ],
+    }
+
+
+def test_route_with_the_embedded_model(real_weights: Path) -> None:
+    assert told(g4f("route", "gpt-4o")) == [
+        "1. embedded: smollm2-135m-instruct, a substitute",
+        OPENAI_LEFT_OUT,
+    ]
+
+
+def test_route_without_candidates(write_config: Callable[[str], Path]) -> None:
+    write_config("providers: {embedded: {enabled: false}}")
+    assert told(g4f("route", "gpt-4o")) == [
+        "No provider available for gpt-4o.",
+        OPENAI_LEFT_OUT,
+        '-  embedded: disabled in g4f.yaml: "llm g4f enable embedded"',
+    ]
+
+
+def test_route_under_substitutes_false(write_config: Callable[[str], Path]) -> None:
+    write_config("substitutes: false")
+    lines = told(g4f("route", "gpt-4o"))
+    assert lines[0] == "No provider available for gpt-4o."
+    assert lines[2].startswith("-  embedded: smollm2-135m-instruct is a substitute")
+
+
+def test_route_with_an_unknown_provider(write_config: Callable[[str], Path]) -> None:
+    write_config("routes: {gpt-4o: [nobody]}")
+    assert "nobody" in failed(g4f("route", "gpt-4o"))
+
+
+ROUTES: dict[str, tuple[dict[str, str], list[str]]] = {
+    "no key": ({}, ["1. embedded: smollm2-135m-instruct, a substitute"]),
+    "one": ({"OPENAI_API_KEY": "x"}, ["1. openai: gpt-4o, exact"]),
+    "all": (
+        {
+            name: "x"
+            for row in PROVIDERS.values()
+            for name in (*row.env_vars[:1], *row.url_env_vars)
+        },
+        [
+            "1. openai: gpt-4o, exact",
+            "2. openrouter: openai/gpt-4o, exact",
+            "3. vercel: openai/gpt-4o, exact",
+        ],
+    ),
+    "only substitutes": (
+        {"GROQ_API_KEY": "x", "GEMINI_API_KEY": "x"},
+        [
+            "1. groq: openai/gpt-oss-120b, a substitute",
+            "2. gemini: gemini-3.5-flash, a substitute",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROUTES)
+def test_route_by_the_keys_of_the_environment(run_llm: Run, case: str) -> None:
+    env, expected = ROUTES[case]
+    found = run_llm("g4f", "route", "gpt-4o", env=env).stdout.splitlines()
+    numbered = [line for line in found if not line.startswith("- ")]
+    assert numbered == expected
+    left_out = {line[2:].split(":")[0].strip() for line in found if line.startswith("- ")}
+    assert len(left_out) + len(expected) == len(PROVIDERS) + 1
+    data = json.loads(run_llm("g4f", "route", "gpt-4o", "--json", env=env).stdout)
+    assert len(data["candidates"]) == len(expected)

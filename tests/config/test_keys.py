@@ -1,0 +1,104 @@
+"""Keys of llm's keys.json, of the environment and of the caller."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_g4f import config
+from llm_g4f.errors import NoProviderError
+
+CANARY = "sk-canary-4711"
+
+
+def keys(user_path: Path, **stored: Any) -> None:
+    (user_path / "keys.json").write_text(json.dumps(stored))
+
+
+def revealed(aliases: tuple[str, ...], variables: tuple[str, ...]) -> str | None:
+    found = config.find_key(aliases, variables)
+    return None if found is None else found.reveal()
+
+
+def test_stored_keys_come_before_the_environment(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) is None
+    monkeypatch.setenv("KEY_B", "env-b")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "env-b"
+    monkeypatch.setenv("KEY_A", " env-a\n")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "env-a"
+    keys(user_path, b=" stored-b \n")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "stored-b"
+    keys(user_path, b="stored-b", a="stored-a")
+    assert revealed(("a", "b"), ("KEY_A", "KEY_B")) == "stored-a"
+    assert revealed((), ("KEY_A",)) == "env-a"
+
+
+@pytest.mark.parametrize("stored", ["", "  ", None, 5, {"x": 1}])
+def test_an_empty_stored_key_is_ignored(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Any
+) -> None:
+    keys(user_path, a=stored)
+    monkeypatch.setenv("KEY_A", "  ")
+    assert revealed(("a",), ("KEY_A",)) is None
+    monkeypatch.setenv("KEY_A", "env-a")
+    assert revealed(("a",), ("KEY_A",)) == "env-a"
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"x"'])
+def test_a_keys_file_without_an_object_has_no_keys(user_path: Path, content: str) -> None:
+    (user_path / "keys.json").write_text(content)
+    assert revealed(("a",), ()) is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"a": "' + CANARY.encode()])
+def test_an_invalid_keys_file_is_an_error_that_does_not_show_it(
+    user_path: Path, content: bytes
+) -> None:
+    (user_path / "keys.json").write_bytes(content)
+    with pytest.raises(NoProviderError, match=r"keys\.json cannot be read") as caught:
+        config.find_key(("a",), ())
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad", [f"{CANARY} x", f"{CANARY}\nX: y", f"{CANARY}ü", f"{CANARY}\x00", f"{CANARY}\x7f", "…"]
+)
+def test_an_invalid_key_is_an_error_with_its_source_and_without_the_key(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    keys(user_path, a=bad)
+    with pytest.raises(NoProviderError, match=r'"llm keys" \(a\)') as stored:
+        config.find_key(("a",), ())
+    with pytest.raises(NoProviderError, match="--key") as named:
+        config.named_key("a")
+    with pytest.raises(NoProviderError, match="--key") as given_one:
+        config.named_key(bad)
+    errors = [stored, named, given_one]
+    if "\x00" not in bad:
+        monkeypatch.setenv("KEY_A", bad)
+        with pytest.raises(NoProviderError, match="environment variable KEY_A") as env:
+            config.find_key((), ("KEY_A",))
+        errors.append(env)
+    for caught in errors:
+        assert CANARY not in str(caught.value) + repr(caught.value)
+        assert bad not in str(caught.value)
+
+
+def test_named_key(user_path: Path) -> None:
+    assert config.named_key("work").reveal() == "work"
+    keys(user_path, work="stored")
+    assert config.named_key("work").reveal() == "stored"
+    assert config.named_key(" sk-1 ").reveal() == "sk-1"
+    with pytest.raises(NoProviderError):
+        config.named_key(" ")
+
+
+def test_a_key_is_not_in_its_repr() -> None:
+    key = config.clean_key(CANARY, "a test")
+    assert key.reveal() == CANARY
+    assert CANARY not in f"{key!r} {key} {[key]}"
