@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="takes minutes, not half an hour; without litellm and any-llm",
+        help="a few minutes instead of half an hour; without litellm and any-llm",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument(

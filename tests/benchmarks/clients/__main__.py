@@ -117,7 +117,7 @@ def main(name: str, url: str, prompt: str) -> None:
     raise_file_limit()
     start = perf_counter()
     peer = import_module(f".{name}", __package__).Peer(url)
-    made = perf_counter()
+    constructed = perf_counter()
     measurements = _Measurements(peer)
     if hasattr(peer, "whole"):
         texts = [measurements.loop.run_until_complete(peer.whole(prompt))]
@@ -127,7 +127,7 @@ def main(name: str, url: str, prompt: str) -> None:
 
         texts = Texts()
         peer.stream_sync(prompt, texts)
-        figures = {"seconds": texts.first - made}
+        figures = {"seconds": texts.first - constructed}
 
     import json
     from collections import Counter
