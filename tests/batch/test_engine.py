@@ -154,7 +154,7 @@ def test_a_result_has_its_error(endpoints: Endpoints) -> None:
         ({"prompt": "a", "id": True}, "id must be"),
         ({"prompt": "a", "id": "\ud800"}, "id must be"),
         ({"prompt": "a", "id": 1 << 64}, "id must be"),
-        ("a", "no object"),
+        ("a", "is not an object"),
         *[
             (
                 {"messages": [{"role": "assistant", "content": "a", "tool_calls": calls}]},
