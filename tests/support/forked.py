@@ -40,7 +40,9 @@ def without_syncing() -> None:
 
     def opened(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         database: sqlite3.Connection = connect(*args, **kwargs)
-        database.execute("pragma synchronous = off")
+        # The first query of the program tells what is wrong with the database.
+        with suppress(sqlite3.Error):
+            database.execute("pragma synchronous = off")
         return database
 
     sqlite3.connect = opened  # type: ignore[assignment]
