@@ -124,6 +124,19 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         return frozenset(needs)
 
     @property
+    def has_image_urls(self) -> bool:
+        """Whether it names an image on the web, which whoever answers has to fetch. Reads all
+        messages."""
+        for message in self.messages:
+            content = message.get("content")
+            for part in content if isinstance(content, list) else ():
+                image = part.get("image_url") if isinstance(part, dict) else None
+                url = image.get("url") if isinstance(image, dict) else image
+                if isinstance(url, str) and url[:8].lower().startswith(("http://", "https://")):
+                    return True
+        return False
+
+    @property
     def schema(self) -> Any:
         """The JSON schema that the answer must fit, unchecked; None if there is none."""
         return (json_schema_of(self.params) or {}).get("schema")

@@ -185,9 +185,11 @@ class _Answer(Struct, gc=False):
 
 
 class ChatCompletionChunk(_Answer, gc=False):
-    """A piece of an answer. `usage` comes with the last one, if the provider counts."""
+    """A piece of an answer. `usage` comes with the last one, if the provider counts.
+    `prompt_progress` is how many tokens of the prompt a server has read so far, if it says so."""
 
     choices: list[ChunkChoice]
+    prompt_progress: int | None = None
 
     @property
     def object(self) -> str:

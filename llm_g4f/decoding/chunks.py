@@ -223,7 +223,7 @@ class ChunkReader:
         choices = data.get("choices")
         usage = data.get("usage")
         tier = data.get("service_tier")
-        return ChatCompletionChunk(
+        chunk = ChatCompletionChunk(
             self._id,
             self._created,
             self._model,
@@ -237,6 +237,10 @@ class ChunkReader:
             tier if isinstance(tier, str) and tier in _TIERS else None,
             self._provider,
         )
+        if isinstance(progress := data.get("prompt_progress"), dict):
+            # llama.cpp with return_progress: {total, cache, processed, time_ms}; tools/server/README.md.
+            chunk.prompt_progress = _integer(progress.get("processed"))
+        return chunk
 
     def _begin(self, id: Any, created: Any) -> None:
         self._id = self._label(id) or "chatcmpl-none"

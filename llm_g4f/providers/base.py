@@ -53,8 +53,9 @@ class ServedModel(Struct, frozen=True):
     that the provider does not take. `context` is its window in tokens, None if unknown. `quirks`
     are applied to the request besides the provider's own. `successor`: its maker put it in the
     requested model's place. `refused`: parameters to leave out, since it rejected them.
-    `schema_in_prompt`: it has no schemas; the router puts the schema into the prompt, and checks
-    the answer. `capabilities`: None if unknown, and then nothing is held against it.
+    `schema_in_prompt`: it has no schemas; the router puts the schema into the prompt.
+    `enforces_schema`: its answers fit the schema of the request, token by token; those of others
+    are held back until they are whole, and checked. `capabilities`: None if unknown, and then nothing is held against it.
     """
 
     model: str
@@ -66,6 +67,7 @@ class ServedModel(Struct, frozen=True):
     successor: bool = False
     refused: tuple[str, ...] = ()
     schema_in_prompt: bool = False
+    enforces_schema: bool = False
     capabilities: Capabilities | None = None
 
 
@@ -129,10 +131,12 @@ class ChunkStream(Protocol):
 
 
 class OpenStream(Struct, frozen=True):
-    """A request on its way: its chunks, and the parameters that were left out of it."""
+    """A request on its way: its chunks, and the parameters that were left out of it. `size` is that of
+    its body in bytes, 0 if it is unknown."""
 
     chunks: ChunkStream
     omitted: tuple[str, ...] = ()
+    size: int = 0
 
 
 async def open_stream(provider: Provider, request: ChatRequest, served: ServedModel) -> OpenStream:

@@ -32,6 +32,9 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     `base_url`. `key_header` carries the key instead of Authorization. `key_is_consent`: a key is consent.
     `extra_content`: it wants to see that of its tool calls again. `price_table`: its name in
     genai-prices. `reports_cost`: usage.cost is in US dollars. `trains_on_prompts`: prompts may train models, None unknown.
+    `enforces_schema`: its documentation promises that answers fit the schema of a request, token by
+    token, with what is sent to it; others' answers are held back and checked. `image_urls`: it fetches
+    images from the web.
     """
 
     name: str
@@ -53,6 +56,8 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     price_table: str | None = None
     reports_cost: bool = False
     trains_on_prompts: bool | None = None
+    enforces_schema: bool = False
+    image_urls: bool = True
     evidence: str = ""
 
 
@@ -97,6 +102,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             quirks=("strict_schema", "forty_tool_ids"),
             price_table="openai",
             trains_on_prompts=False,
+            # Guide "Structured model outputs": with strict, which the quirk sends.
+            enforces_schema=True,
             evidence="openai 3.54 (types/shared/chat_model.py); OpenAI's deprecations page",
         ),
         ProviderSpec(
@@ -113,6 +120,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             quirks=("strict_schema", "forty_tool_ids"),
             price_table="azure",
             trains_on_prompts=False,
+            # "How to use structured outputs": as OpenAI's.
+            enforces_schema=True,
             evidence="Azure OpenAI v1 API reference: the model is a deployment, named in g4f.yaml",
         ),
         ProviderSpec(
@@ -142,6 +151,10 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="http://localhost:11434/v1",
             kind="local",
             trains_on_prompts=False,
+            # ollama.com/blog/structured-outputs: it constrains the output to the schema.
+            enforces_schema=True,
+            # docs.ollama.com/api/openai-compatibility: base64 only ("invalid image input", issue 6753).
+            image_urls=False,
             evidence="Ollama, OpenAI compatibility",
         ),
         ProviderSpec(
@@ -150,6 +163,10 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             kind="local",
             quirks=("tool_choice_text",),
             trains_on_prompts=False,
+            # lmstudio.ai/docs/advanced/structured-output: it enforces the schema.
+            enforces_schema=True,
+            # "'url' field must be a base64 encoded image": lmstudio-bug-tracker, issue 1120.
+            image_urls=False,
             evidence="LM Studio, OpenAI compatibility endpoints",
         ),
         ProviderSpec(
@@ -158,6 +175,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             kind="local",
             quirks=("tool_choice_text",),
             trains_on_prompts=False,
+            # tools/server/README.md, response_format: "schema-constrained JSON", by a grammar.
+            enforces_schema=True,
             evidence="llama.cpp, tools/server/README.md",
         ),
         ProviderSpec(
@@ -165,6 +184,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="http://localhost:8000/v1",
             kind="local",
             trains_on_prompts=False,
+            # docs.vllm.ai/features/structured_outputs: by xgrammar or guidance.
+            enforces_schema=True,
             evidence="vLLM's OpenAI-compatible server; Ray Serve LLM listens there too",
         ),
         ProviderSpec(
@@ -172,6 +193,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="http://localhost:30000/v1",
             kind="local",
             trains_on_prompts=False,
+            # docs.sglang.ai/advanced_features/structured_outputs: by xgrammar.
+            enforces_schema=True,
             evidence="SGLang's OpenAI-compatible API",
         ),
         ProviderSpec(

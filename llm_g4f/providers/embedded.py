@@ -59,6 +59,8 @@ class Embedded:
             exact=False,
             omitted=tuple(sorted(request.params.keys() - _PARAMETERS - {"n", "stream_options"})),
             context=CONTEXT,
+            # By a grammar: llama.cpp's grammars/README.md, "JSON Schemas → GBNF".
+            enforces_schema=True,
         )
 
     async def models(self) -> list[str]:

@@ -67,8 +67,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     `served` are the models it would answer with; the first that can take the request does. With
     `discover_models` they are looked up at its /models (local servers). `no_model_reason` is why
     there is none. `key_header` carries the key instead of Authorization, and `key_hint` is what to
-    do about a rejected key. `extra_content`: tool calls go back with theirs. `timeout` is in
-    seconds for each chunk. `http` replaces the pooled connections.
+    do about a rejected key. `extra_content`: tool calls go back with theirs. `enforces_schema`: answers
+    fit the schema of a request. `image_urls`: it fetches images from the web. `timeout` is in
+    seconds without content. `http` replaces the pooled connections.
     """
 
     name: str
@@ -83,6 +84,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     no_model_reason: Ineligible = Ineligible("it does not have the model", "no_model")
     quirks: tuple[str, ...] = ()
     extra_content: bool = False
+    enforces_schema: bool = False
+    image_urls: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
@@ -101,14 +104,27 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         needs = request.needs
         if not needs:
             return served[0]
+        if "images" in needs and not self.image_urls and request.has_image_urls:
+            return Ineligible(
+                "it takes images as data only, not the URL of one on the web", "incapable"
+            )
         # A model without schemas gets the schema in the prompt, if no model here has them.
         for required in (needs, needs - {"schema"}):
             for model in served:
                 if _missing(model.capabilities, required) is None:
-                    return replace(model, schema_in_prompt=True) if required != needs else model
+                    return self._under_schema(model, needs, required)
         first = served[0]
         missing = _missing(first.capabilities, needs - {"schema"}) or "schema"
         return Ineligible(f"{first.model} {_MISSING[missing]}", "incapable")
+
+    def _under_schema(
+        self, model: ServedModel, needs: frozenset[Need], has: frozenset[Need]
+    ) -> ServedModel:
+        if "schema" not in needs:
+            return model
+        if "schema" not in has:
+            return replace(model, schema_in_prompt=True)
+        return replace(model, enforces_schema=self.enforces_schema)
 
     async def open(self, request: ChatRequest, served: ServedModel) -> OpenStream:
         """Send the request; its answer, of which the head has been read. Raises `APIError`."""
@@ -120,7 +136,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             raise await self._http_error(context, response, len(body))
         n = request.params.get("n")
         choices = n if isinstance(n, int) and n > 0 else 1
-        return OpenStream(CompletionStream(context, response, choices), omitted)
+        return OpenStream(CompletionStream(context, response, choices), omitted, len(body))
 
     async def stream(
         self, request: ChatRequest, serving: ServedModel

@@ -14,14 +14,16 @@ from ..request import ChatRequest
 from ..safe_text import clean
 from ..types import ChatCompletionChunk, Chunks
 from . import policy
+from .held import MAX_CHUNKS_BEFORE_CONTENT, MAX_SIZE_BEFORE_CONTENT, size_of
 from .route import Candidate
 
 
 class Watch:
-    """Cancels a wait that takes too long. One timer for an attempt, set anew only when it fires: a
-    stream has thousands of waits.
+    """Cancels waits that bring no content for too long. One timer for an attempt, set anew only when
+    it fires: a stream has thousands of waits.
 
-    `limit` is in seconds for each wait; `deadline`, a time of the loop, is for all of them.
+    `limit` is in seconds without content; `deadline`, a time of the loop, is for all waits. The time
+    between the waits is the caller's, and does not count.
     """
 
     def __init__(self, limit: float, deadline: float | None) -> None:
@@ -29,6 +31,7 @@ class Watch:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
+        self._silence = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self.expired: Literal["idle", "total"] | None = None
@@ -54,13 +57,22 @@ class Watch:
     def begin(self) -> None:
         """A wait of the current task begins."""
         self._task = asyncio.current_task()
-        self._since = self._loop.time()
+        self._since = self._loop.time() - self._silence
+        self._silence = 0.0
         if self._timer is None:
             self._timer = self._loop.call_at(self._due(), self._fire)
 
     def end(self) -> None:
         """The wait has ended."""
         self._task = None
+
+    def heard(self) -> None:
+        """Content has come during a wait."""
+        self._since = self._loop.time()
+
+    def heard_nothing(self) -> None:
+        """The wait that has just ended brought no content: the next one continues it."""
+        self._silence = self._loop.time() - self._since
 
     def has_cancelled(self) -> bool:
         """Whether a cancellation that ended the wait is this watch's own, and nobody else's."""
@@ -100,6 +112,8 @@ class Attempt:
         self._stream: ChunkStream | None = None
         self._omitted: tuple[str, ...] = ()
         self._failure: APIError | None = None
+        self._progress = -1
+        self._begun = False
         self.began = asyncio.get_running_loop().time()
 
     async def first(self) -> Chunks:
@@ -107,6 +121,7 @@ class Attempt:
         opened = await self._open()
         self._stream, self._omitted = opened.chunks, opened.omitted
         held: Chunks = []
+        size = 0
         while chunks := await self._read():
             held += chunks
             for chunk in chunks:
@@ -115,6 +130,9 @@ class Attempt:
                     return held
             if self._failure is not None:
                 raise self._failure
+            size += size_of(chunks)
+            if size > MAX_SIZE_BEFORE_CONTENT or len(held) > MAX_CHUNKS_BEFORE_CONTENT:
+                raise self._flood_error()
         provider = self.candidate.provider.name
         raise InvalidResponseError(
             f"{provider} sent an empty answer. Ask again, or ask another provider.",
@@ -141,12 +159,20 @@ class Attempt:
     async def _open(self) -> OpenStream:
         self._watch.begin()
         try:
-            candidate = self.candidate
-            if candidate.served.schema_in_prompt:
+            provider, served, request = (
+                self.candidate.provider,
+                self.candidate.served,
+                self._request,
+            )
+            if "response_format" in request.params:
                 from .schema_prompt import open_with_schema
 
-                return await open_with_schema(candidate.provider, self._request, candidate.served)
-            return await open_stream(candidate.provider, self._request, candidate.served)
+                opened = await open_with_schema(provider, request, served, self._listen)
+            else:
+                opened = await open_stream(provider, request, served)
+            # The head of a response is no content.
+            self._watch.heard_nothing()
+            return opened
         except asyncio.CancelledError:
             if self._watch.has_cancelled():
                 raise self._timeout_error() from None
@@ -169,10 +195,13 @@ class Attempt:
         finally:
             watch.end()
         name, receipt, add = self.candidate.provider.name, self._receipt, self.completion.add
+        heard = False
         for place, chunk in enumerate(chunks):
             chunk.provider = name
             chunk.receipt = receipt
             for choice in chunk.choices:
+                if choice.delta.content:
+                    heard = True
                 if choice.finish_reason == "error":
                     self._failure = self._error_finish()
             if self._failure is not None:
@@ -181,7 +210,42 @@ class Attempt:
                     raise self._failure
                 break
             add(chunk)
+        if not (heard or self._brings_content(chunks)):
+            watch.heard_nothing()
         return chunks
+
+    def _listen(self, chunks: Chunks) -> None:
+        """Chunks have come that are held back during a wait."""
+        if self._brings_content(chunks):
+            self._begun = True
+            self._watch.heard()
+
+    def _brings_content(self, chunks: Chunks) -> bool:
+        """Whether chunks bring text, reasoning, a part of a tool call or a refusal, or show that the
+        server reads on in the prompt. Anything else is a heartbeat, of which a server that hangs
+        can send any number."""
+        heard = False
+        for chunk in chunks:
+            progress = chunk.prompt_progress
+            if progress is not None and progress > self._progress:
+                self._progress = progress
+                heard = True
+            for choice in chunk.choices:
+                delta = choice.delta
+                if delta.content or delta.reasoning or delta.refusal:
+                    heard = True
+                for call in delta.tool_calls or ():
+                    heard = heard or bool(call.function.name or call.function.arguments)
+        return heard
+
+    def _flood_error(self) -> InvalidResponseError:
+        provider = self.candidate.provider.name
+        return InvalidResponseError(
+            f"{provider} sent a flood of chunks without content (no text, reasoning or tool call)."
+            " Ask again, or ask another provider.",
+            provider=provider,
+            model=self.candidate.served.model,
+        )
 
     def _error_finish(self) -> StreamError:
         provider = self.candidate.provider.name
@@ -208,7 +272,7 @@ class Attempt:
                 f" {name} was asked last."
             )
         else:
-            what = "fell silent" if self.committed else "sent no first token"
+            what = "fell silent" if self.committed or self._begun else "sent no first token"
             message = (
                 f"{name} {what} for {self._watch.limit:g} s. Try again; timeout: in g4f.yaml sets how"
                 " long to wait for it."

@@ -101,6 +101,8 @@ def known_endpoint(
         no_model_reason=no_model_reason,
         quirks=spec.quirks,
         extra_content=spec.extra_content,
+        enforces_schema=spec.enforces_schema,
+        image_urls=spec.image_urls,
     )
 
 
@@ -149,7 +151,8 @@ def with_capabilities(endpoint: Endpoint, settings: ProviderConfig) -> Endpoint:
     for model in endpoint.served:
         capabilities = replace(model.capabilities or _EVERYTHING, **known)
         served.append(replace(model, capabilities=capabilities, context=capabilities.context))
-    return replace(endpoint, served=tuple(served))
+    enforces_schema = known.get("schema", endpoint.enforces_schema)
+    return replace(endpoint, served=tuple(served), enforces_schema=enforces_schema)
 
 
 def configured_key(settings: ProviderConfig) -> Secret | Ineligible:
