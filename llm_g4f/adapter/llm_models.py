@@ -99,6 +99,8 @@ class _LlmModelProvider:
             exact=is_same_model(model.model_id, request.model),
             omitted=omitted,
             schema_in_prompt="schema" in needs and not model.supports_schema,
+            # Its plugin's word, as supports_schema in g4f.yaml is the user's.
+            enforces_schema=bool(model.supports_schema),
         )
 
     def _key(self, request: ChatRequest) -> Secret | None:

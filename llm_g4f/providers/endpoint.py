@@ -120,11 +120,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     def _under_schema(
         self, model: ServedModel, needs: frozenset[Need], has: frozenset[Need]
     ) -> ServedModel:
-        if "schema" not in needs:
-            return model
-        if "schema" not in has:
+        if has != needs:
             return replace(model, schema_in_prompt=True)
-        return replace(model, enforces_schema=self.enforces_schema)
+        enforced = "schema" in needs and self.enforces_schema
+        return replace(model, enforces_schema=True) if enforced else model
 
     async def open(self, request: ChatRequest, served: ServedModel) -> OpenStream:
         """Send the request; its answer, of which the head has been read. Raises `APIError`."""
