@@ -41,7 +41,8 @@ def proxy_error(context: ErrorContext, words: str) -> APIConnectionError:
 def truncated_error(context: ErrorContext, error: Exception) -> TruncatedStreamError:
     """The error for a response whose head arrived and whose body is incomplete."""
     if isinstance(error, NotHTTP):
-        cause = "the answer broke off: invalid HTTP follows"
+        words = clean(context.without_key(str(error)), 200)
+        cause = f"the answer broke off: what follows is not valid HTTP ({words})"
     elif isinstance(error, NotEncoded):
         cause = "the answer cannot be decompressed: its Content-Encoding is wrong"
     else:
@@ -77,6 +78,9 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
         return "connection", f"{where} refuses connections. Is the server running there?"
     if isinstance(error, OSError) and error.filename:
         return "this_machine", f"{where}: {error.filename}: {error.strerror}."
+    if isinstance(error, NotHTTP) and error.is_http:
+        advice = "Ask another provider, or tell the administrator of the server."
+        return "connection", f"{where} sent an invalid HTTP response: {words}. {advice}"
     if isinstance(error, (NotHTTP, ConnectionBroken)):
         if isinstance(error, ConnectionBroken):
             # Its wording depends on the bytes that were read before the end.

@@ -55,7 +55,11 @@ class ConnectionBroken(NetworkError):
 
 
 class NotHTTP(NetworkError):
-    """Invalid or unsupported HTTP/1.1."""
+    """Invalid or unsupported HTTP/1.1. `is_http`: it begins as HTTP does, so its server speaks that."""
+
+    def __init__(self, message: str, *, is_http: bool = False) -> None:
+        super().__init__(message)
+        self.is_http = is_http
 
 
 class NotEncoded(NetworkError):

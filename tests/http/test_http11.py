@@ -29,7 +29,19 @@ from llm_g4f.http.types import (
     Unsendable,
     parse_url,
 )
-from tests.support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
+from tests.support.server import (
+    CLOSE,
+    END,
+    HANG,
+    RESET,
+    Endless,
+    Script,
+    Server,
+    Step,
+    framed,
+    http,
+    split,
+)
 from tests.support.tls import client_tls, server_tls
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -259,7 +271,12 @@ MALFORMED = {
     "chunked and length": OK
     + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "two lengths": OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-    "a list of lengths": OK + b"Content-Length: 5, 5\r\n\r\nhello",
+    "a list of lengths": OK + b"Content-Length: 5, 6\r\n\r\nhello",
+    "a length twice, and invalid": OK + b"Content-Length: 0x5\r\n" * 2 + b"\r\nhello",
+    "a length twice, and chunked": OK
+    + b"Transfer-Encoding: chunked\r\n"
+    + b"Content-Length: 5\r\n" * 2
+    + b"\r\n5\r\nhello\r\n0\r\n\r\n",
     "length +5": OK + b"Content-Length: +5\r\n\r\nhello",
     "length -5": OK + b"Content-Length: -5\r\n\r\nhello",
     "no length": OK + b"Content-Length: \r\n\r\nhello",
@@ -270,6 +287,7 @@ MALFORMED = {
     "chunk overflow": CHUNKED + b"FFFFFFFFFFFFFFFFF\r\nhello",
     "chunk -5": CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n",
     "chunk 0x5": CHUNKED + b"0x5\r\nhello\r\n0\r\n\r\n",
+    "chunk with two sizes": CHUNKED + b"5 5\r\nhello\r\n0\r\n\r\n",
     "chunk without size": CHUNKED + b"\r\nhello\r\n0\r\n\r\n",
     "chunk longer than said": CHUNKED + b"5\r\nhello!\r\n0\r\n\r\n",
     "length in trailers": CHUNKED + b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
@@ -289,7 +307,53 @@ def test_a_malformed_response_is_an_error_and_closes_its_connection(data: bytes)
         error = failing(server)
         assert type(error) is NotHTTP
         assert "malformed" in str(error)
+        assert error.is_http == data.startswith(b"HTTP/")
         assert len(server.requests) == 1
+        server.wait_closed()
+
+
+@pytest.mark.parametrize("second", [b"6", b"51", b"5, 6"])
+def test_lengths_that_differ_are_shown(second: bytes) -> None:
+    with Server(
+        [OK + b"Content-Length: 5\r\nContent-Length: ", second, b"\r\n\r\n", HANG]
+    ) as server:
+        last = second.removeprefix(b"5,").strip().decode()
+        assert str(failing(server)) == (
+            f"malformed: different values of Content-Length (5 and {last})"
+        )
+
+
+TWICE = b"Content-Length: 5\r\n"
+
+TOLERATED = {
+    "a length twice": OK + TWICE + b"X: y\r\n" + TWICE.lower() + b"\r\nhello",
+    "a length thrice": OK + TWICE * 3 + b"\r\nhello",
+    "a list of a length": OK + b"Content-Length: 5,5 , 5\r\n\r\nhello",
+    "a length twice after an interim response": b"HTTP/1.1 103 X\r\nLink: a\r\n\r\n"
+    + OK
+    + TWICE * 2
+    + b"\r\nhello",
+    "blanks after chunk sizes": CHUNKED + b"5  \r\nhello\r\n0 \t \r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("data", TOLERATED.values(), ids=TOLERATED)
+def test_framing_that_h11_accepts_is_accepted_however_it_is_split(data: bytes, size: int) -> None:
+    with Server([step for piece in split(data, size) for step in (piece, 0.0)]) as server:
+
+        async def run() -> None:
+            async with to(server.url) as wire:
+                for _ in range(2):
+                    assert await ask(wire, server.url) == (200, b"hello")
+
+        asyncio.run(run())
+        assert server.connections == 1
+
+
+def test_a_length_that_is_repeated_without_end_is_an_error() -> None:
+    with Server([OK, Endless(TWICE * 500)]) as server:
+        assert type(failing(server)) is NotHTTP
         server.wait_closed()
 
 
