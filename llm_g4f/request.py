@@ -61,6 +61,19 @@ ROUTING_OPTIONS: Mapping[str, RoutingOption] = {
 `adapter.options` has it. All but `provider` are fields of `ChatRequest` too."""
 
 
+SECRET_HEADERS = frozenset(
+    {"authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"}
+)
+"""Headers that carry a key, in lower case."""
+
+
+def is_misdirected(headers: Mapping[str, str], *, with_key: bool) -> bool:
+    """Whether headers send a key, or go with one, and name another server than the one it is for:
+    behind one address, Host decides which server gets a request. `headers` may be in any case."""
+    names = {name.lower() for name in headers}
+    return "host" in names and (with_key or not names.isdisjoint(SECRET_HEADERS))
+
+
 class Secret:
     """An API key, hidden in its repr, and so in logs and tracebacks. `reveal()` is only for the
     header that sends it."""

@@ -14,7 +14,7 @@ from . import config
 from .config.settings import Names
 from .errors import BadRequestError, NoProviderError
 from .http.connect import Network
-from .request import ChatRequest, Secret
+from .request import SECRET_HEADERS, ChatRequest, Secret
 from .routing.registry import Registry, RegistryCache
 from .types import JSON
 
@@ -29,10 +29,6 @@ DEFAULT_MODEL = "gpt-4o"
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*").fullmatch
-
-_SECRET_HEADERS = frozenset(
-    {"authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"}
-)
 
 
 def _copied(values: Mapping[str, Any]) -> JSON:
@@ -166,7 +162,7 @@ def _check_headers(headers: Mapping[str, str], providers: tuple[str, ...]) -> No
                 "A header in headers= has characters that HTTP does not allow in headers.",
                 status_code=400,
             )
-        if name.lower() in _SECRET_HEADERS and len(providers) != 1:
+        if name.lower() in SECRET_HEADERS and len(providers) != 1:
             raise NoProviderError(
                 f"The header {name} would go to every provider of the route: name the one"
                 " provider it is for, or give the key as api_key."

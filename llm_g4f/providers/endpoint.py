@@ -21,7 +21,7 @@ from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
-from ..request import ChatRequest, Need, Secret
+from ..request import ChatRequest, Need, Secret, is_misdirected
 from ..safe_text import clean
 from ..types import JSON, ChatCompletionChunk
 from ..version import __version__
@@ -234,7 +234,14 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         # The key of the provider goes last: no header of a request replaces it.
         if self.key is not None:
             extra.pop(self.key_header or "authorization", None)
-        return {**headers, **extra}
+        headers = {**headers, **extra}
+        if is_misdirected(headers, with_key=self.key is not None):
+            raise BadRequestError(
+                f"The header Host is refused: it would send the key of {self.name} to another server"
+                " than that of its base_url. Leave it out.",
+                provider=self.name,
+            )
+        return headers
 
     def _body(self, request: ChatRequest, served: ServedModel) -> tuple[bytes, tuple[str, ...]]:
         """The body of a request, and the parameters that this provider does not take."""

@@ -17,7 +17,7 @@ from ..providers.capabilities import Capabilities, capabilities_of
 from ..providers.catalogue import ProviderSpec
 from ..providers.endpoint import Endpoint, is_same_model
 from ..providers.quirks import QUIRKS
-from ..request import Secret
+from ..request import Secret, is_misdirected
 
 DEFAULT_SUCCESSOR = "gpt-6-luna"
 """What stands in at OpenAI for a retired model without a named successor."""
@@ -119,6 +119,11 @@ def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path
                 f"{path}, line {settings.line}: unknown quirk {quirk!r} of"
                 f" {settings.name}; known are {', '.join(QUIRKS)}."
             )
+    if is_misdirected(settings.headers, with_key=endpoint.key is not None):
+        raise ConfigError(
+            f"{path}, line {settings.line}: the header Host is refused: it would send the key of"
+            f" {settings.name} to another server than that of its base_url. Remove it from headers."
+        )
     served = endpoint.served
     if (entry := settings.models.get(model)) is not None:
         served = (served_as(entry.id, model, entry.exact),)
