@@ -120,6 +120,11 @@ class Accumulator:
         builder = self._choices.get(0)
         return "".join(builder.content) if builder else ""
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has counted so far."""
+        return self._usage
+
     def completion(self) -> ChatCompletion:
         """The answer as far as it has come; IndexError before the first chunk."""
         if self._first is None or self._last is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from .types import JSON
@@ -36,7 +36,8 @@ class Receipt(Struct):
     `exact` is False for a substitute or a successor; `successor`: the requested model's maker named
     `model` as its replacement. `ttft` is the time to the first token and `seconds` the whole time,
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
-    that were not sent, since the provider does not accept them.
+    that were not sent, since the provider does not accept them. `warnings` are sentences about an
+    answer that came, but not as it should: a prompt that was cut.
     """
 
     requested_model: str
@@ -48,6 +49,7 @@ class Receipt(Struct):
     ttft: float | None = None
     seconds: float | None = None
     successor: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> JSON:
         return {
@@ -58,6 +60,7 @@ class Receipt(Struct):
             "attempts": [attempt.to_dict() for attempt in self.attempts],
             "omitted": list(self.omitted),
             "successor": self.successor,
+            "warnings": list(self.warnings),
             "ttft": self.ttft,
             "seconds": self.seconds,
         }

@@ -9,7 +9,7 @@ from typing import Any, Generic, Never, TypeVar
 from .receipt import Receipt
 from .request import ChatRequest
 from .routing.fallback import Fallback
-from .routing.notices import announce, notice_of
+from .routing.notices import announce, announce_warnings, notice_of
 from .routing.registry import Registry
 from .types import ChatCompletion, ChatCompletionChunk, Chunks
 
@@ -38,7 +38,14 @@ class Call:
         fallback, _ = await self.open()
         while await fallback.next():
             pass
+        self.end()
         return fallback.completion()
+
+    def end(self) -> None:
+        """The answer has ended: announce what there is to know of it, once."""
+        if self._notice:
+            self._notice = False
+            announce_warnings(self._fallback.receipt)
 
     async def begin(self) -> AsyncStream:
         """The stream, once its first chunk is there: so a failure shows here and not in the loop."""
@@ -54,6 +61,7 @@ class Call:
             return (await self.open())[1]
         chunks = await self._fallback.next()
         if not chunks:
+            self.end()
             raise StopAsyncIteration
         return chunks
 
@@ -134,6 +142,7 @@ class AsyncStream:
             return await self.__anext__()
         chunks = await self._fallback.next()
         if not chunks:
+            self._call.end()
             raise StopAsyncIteration
         first, *others = chunks
         if others:

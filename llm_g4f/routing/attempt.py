@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
 
 from ..accumulator import Accumulator
 from ..errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError, StreamError
@@ -16,72 +15,10 @@ from ..types import ChatCompletionChunk, Chunks
 from . import policy
 from .held import MAX_CHUNKS_BEFORE_CONTENT, MAX_SIZE_BEFORE_CONTENT, size_of
 from .route import Candidate
+from .watch import Watch
 
-
-class Watch:
-    """Cancels waits that bring no content for too long. One timer for an attempt, set anew only when
-    it fires: a stream has thousands of waits.
-
-    `limit` is in seconds without content; `deadline`, a time of the loop, is for all waits. The time
-    between the waits is the caller's, and does not count.
-    """
-
-    def __init__(self, limit: float, deadline: float | None) -> None:
-        self.limit = limit
-        self._deadline = deadline
-        self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
-        self._silence = 0.0
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelling = 0
-        self.expired: Literal["idle", "total"] | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._due(), self._fire)
-
-    def _due(self) -> float:
-        idle = self._since + self.limit
-        return idle if self._deadline is None else min(idle, self._deadline)
-
-    def _fire(self) -> None:
-        self._timer = None
-        if self._task is None:
-            # The caller has the last chunk; meanwhile the provider cannot be late.
-            return
-        if self._loop.time() < self._due():
-            self._timer = self._loop.call_at(self._due(), self._fire)
-            return
-        total = self._deadline is not None and self._due() == self._deadline
-        self.expired = "total" if total else "idle"
-        self._cancelling = self._task.cancelling()
-        self._task.cancel()
-
-    def begin(self) -> None:
-        """A wait of the current task begins."""
-        self._task = asyncio.current_task()
-        self._since = self._loop.time() - self._silence
-        self._silence = 0.0
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._due(), self._fire)
-
-    def end(self) -> None:
-        """The wait has ended."""
-        self._task = None
-
-    def heard(self) -> None:
-        """Content has come during a wait."""
-        self._since = self._loop.time()
-
-    def heard_nothing(self) -> None:
-        """The wait that has just ended brought no content: the next one continues it."""
-        self._silence = self._loop.time() - self._since
-
-    def has_cancelled(self) -> bool:
-        """Whether a cancellation that ended the wait is this watch's own, and nobody else's."""
-        task = asyncio.current_task()
-        return bool(self.expired and task and task.uncancel() <= self._cancelling)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+_LONG_PROMPT = 2_000
+"""Bytes of a request from which on its prompt may be one that a server cuts."""
 
 
 class Attempt:
@@ -111,6 +48,7 @@ class Attempt:
         self._watch = Watch(limit, deadline)
         self._stream: ChunkStream | None = None
         self._omitted: tuple[str, ...] = ()
+        self._size = 0
         self._failure: APIError | None = None
         self._progress = -1
         self._begun = False
@@ -119,7 +57,7 @@ class Attempt:
     async def first(self) -> Chunks:
         """Everything up to the first content, with it."""
         opened = await self._open()
-        self._stream, self._omitted = opened.chunks, opened.omitted
+        self._stream, self._omitted, self._size = opened.chunks, opened.omitted, opened.size
         held: Chunks = []
         size = 0
         while chunks := await self._read():
@@ -146,9 +84,21 @@ class Attempt:
         try:
             if self._failure is not None:
                 raise self._failure
-            return await self._read()
+            chunks = await self._read()
+            if not chunks and self._size > _LONG_PROMPT:
+                self._check_prompt()
+            return chunks
         except APIError as error:
             raise self._with_partial(error) from None
+
+    def _check_prompt(self) -> None:
+        """Warn if the provider cannot have read all of a long prompt."""
+        from .prompt_size import cut_warning
+
+        usage, provider = self.completion.usage, self.candidate.provider.name
+        warning = usage and cut_warning(provider, self._request, usage)
+        if warning:
+            self._receipt.warnings.append(warning)
 
     async def aclose(self) -> None:
         """End the request."""

@@ -49,6 +49,12 @@ def ending_of(finish_reason: str | None) -> str | None:
     return _ENDINGS.get(finish_reason or "")
 
 
+def announce_warnings(receipt: Receipt | None) -> None:
+    """Announce what a person should know of an answer that has ended."""
+    for warning in receipt.warnings if receipt is not None else ():
+        announce(warning)
+
+
 def announce(line: str) -> None:
     """Log a line for the person, at WARNING: without logging set up, it goes to stderr."""
     _log.warning("%s", line)
