@@ -11,7 +11,7 @@ import pytest
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
 from tests.support.media import MP3, PDF, PNG, WAV
-from tests.support.server import Server, call, calls, chunk, events, stream
+from tests.support.server import Server, call, calls, chunk, events, stream, whole
 
 
 @pytest.fixture
@@ -239,9 +239,29 @@ def test_a_lone_surrogate_in_a_prompt_is_replaced(server: Server) -> None:
     assert server.requests[0].json["messages"][0]["content"] == "a\ufffdb"
 
 
+def test_an_attachment_by_url_is_not_for_ollama_and_one_with_data_is(
+    write_config: Callable[[str], Path],
+) -> None:
+    by_url = llm.Attachment(url="https://example.com/a.png", type="image/png")
+    with Server(whole("A dog.")) as ollama, Server(whole("A cat.")) as other:
+        write_config(
+            f"providers:\n  ollama: {{enabled: true, base_url: '{ollama.url}', models: {{gpt-4o: x}}}}\n"
+            f"  mine: {{base_url: '{other.url}', models: {{gpt-4o: x}}}}\n"
+        )
+        model = llm.get_model("gpt-4o")
+        options: Any = {"stream": False, "provider": "ollama,mine"}
+        assert model.prompt("?", attachments=[by_url], **options).text() == "A cat."
+        data = llm.Attachment(content=PNG)
+        assert model.prompt("?", attachments=[data], **options).text() == "A dog."
+        with pytest.raises(llm.ModelError, match="ollama: it takes images as data only"):
+            model.prompt("?", attachments=[by_url], **options | {"provider": "ollama"}).text()
+    assert len(ollama.requests) == len(other.requests) == 1
+
+
 def test_a_schema_wins_over_json_object(server: Server) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
-    llm.get_model("gpt-4o").prompt("hi", schema=schema, json_object=True).text()
+    with pytest.raises(llm.ModelError, match="does not fit"):
+        llm.get_model("gpt-4o").prompt("hi", schema=schema, json_object=True).text()
     assert server.requests[0].json["response_format"] == {
         "type": "json_schema",
         "json_schema": {"name": "output", "schema": schema},

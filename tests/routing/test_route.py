@@ -436,6 +436,34 @@ def test_an_ineligible_provider_is_left_out_with_the_reason(
         assert left_out(route)["mine"].endswith(words[setting])
 
 
+@pytest.mark.parametrize("provider", ["ollama", "lmstudio", "vllm"])
+@pytest.mark.parametrize(
+    ("image", "on_the_web"),
+    [
+        ({"url": "https://example.com/a.png"}, True),
+        ({"url": "HTTP://example.com/a.png", "detail": "low"}, True),
+        ("http://example.com/a.png", True),
+        ({"url": "data:image/png;base64,AA=="}, False),
+        ({"url": None}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_an_image_on_the_web_is_not_for_providers_that_take_data_only(
+    provider: str, image: Any, on_the_web: bool, write_config: Write
+) -> None:
+    write_config(f"providers: {{{provider}: {{enabled: true, models: {{gpt-4o: llava}}}}}}")
+    text = {"type": "text", "text": "What is it? https://example.com/a.png"}
+    route = planned(content=[text, {"type": "image_url", "image_url": image}])
+    if on_the_web and provider != "vllm":
+        assert order(route) == []
+        assert dict(route.left_out)[provider].reason == (
+            "it takes images as data only, not the URL of one on the web"
+        )
+    else:
+        assert order(route) == [f"{provider} llava"]
+
+
 @pytest.mark.parametrize(
     ("content", "params", "words"),
     [
