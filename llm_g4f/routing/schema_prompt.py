@@ -84,6 +84,10 @@ class _CheckedStream:
             raise StopAsyncIteration
         return self._checked(held)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return getattr(self._chunks, "warnings", ())
+
     async def aclose(self) -> None:
         await self._chunks.aclose()
 
