@@ -80,7 +80,7 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
         return "this_machine", f"{where}: {error.filename}: {error.strerror}."
     if isinstance(error, NotHTTP) and error.is_http:
         advice = "Ask another provider, or tell the administrator of the server."
-        return "connection", f"{where} sent an invalid HTTP response: {words}. {advice}"
+        return "connection", f"{where} sent an invalid HTTP response ({words}). {advice}"
     if isinstance(error, (NotHTTP, ConnectionBroken)):
         if isinstance(error, ConnectionBroken):
             # Its wording depends on the bytes that were read before the end.

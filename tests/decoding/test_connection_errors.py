@@ -34,7 +34,7 @@ FRAMINGS: dict[str, tuple[bytes, str]] = {
 def test_a_refused_framing_says_what_is_wrong_and_nothing_of_tls(data: bytes, what: str) -> None:
     error = refused([data])
     assert error.reason == "connection"
-    assert " sent an invalid HTTP response: " in error.message
+    assert " sent an invalid HTTP response (" in error.message
     assert what in error.message
     assert "TLS" not in error.message
     assert "https" not in error.message
