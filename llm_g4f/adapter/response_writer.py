@@ -115,6 +115,8 @@ class ResponseWriter:
             metadata["pin"] = ",".join(self._request.providers)
         if self._request.exact:
             metadata["only_exact"] = True
+        if self._request.params.get("tools") and (schema := self._request.schema):
+            metadata["schema"] = schema
         return metadata
 
     def find_price(self, completion: ChatCompletion) -> None:
