@@ -309,7 +309,7 @@ CASES: dict[str, Case] = {
     ),
     "schema of many": Case(
         prompt("dogs", schema=llm.schema_dsl("name, age int, good bool", multi=True)),
-        (text_reply(DOG),),
+        (text_reply('{"items": [{"name": "Rex", "age": 3, "good": true}]}'),),
     ),
     "schema over json_object": Case(
         prompt("a dog", schema=FREE, json_object=True), (text_reply(DOG),)
