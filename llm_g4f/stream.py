@@ -38,11 +38,12 @@ class Call:
         fallback, _ = await self.open()
         while await fallback.next():
             pass
-        self.end()
+        if fallback.receipt.warnings:
+            self.warn()
         return fallback.completion()
 
-    def end(self) -> None:
-        """The answer has ended: announce what there is to know of it, once."""
+    def warn(self) -> None:
+        """Announce the warnings about an answer that has ended, once."""
         if self._notice:
             self._notice = False
             announce_warnings(self._fallback.receipt)
@@ -61,7 +62,7 @@ class Call:
             return (await self.open())[1]
         chunks = await self._fallback.next()
         if not chunks:
-            self.end()
+            self.warn()
             raise StopAsyncIteration
         return chunks
 
@@ -142,7 +143,7 @@ class AsyncStream:
             return await self.__anext__()
         chunks = await self._fallback.next()
         if not chunks:
-            self._call.end()
+            self._call.warn()
             raise StopAsyncIteration
         first, *others = chunks
         if others:

@@ -58,6 +58,7 @@ class Attempt:
         self._omitted: tuple[str, ...] = ()
         self._size = 0
         self._failure: APIError | None = None
+        self._reading = False
         self._progress = -1
         self._begun = False
         self._answered = False
@@ -127,12 +128,8 @@ class Attempt:
             if "response_format" in request.params:
                 from .schema_prompt import open_with_schema
 
-                opened = await open_with_schema(provider, request, served, self._listen)
-            else:
-                opened = await open_stream(provider, request, served)
-            # The head of a response is no content.
-            self._watch.heard_nothing()
-            return opened
+                return await open_with_schema(provider, request, served, self._listen)
+            return await open_stream(provider, request, served)
         except asyncio.CancelledError:
             if self._watch.has_cancelled():
                 raise self._timeout_error() from None
@@ -143,7 +140,9 @@ class Attempt:
     async def _read(self) -> Chunks:
         stream, watch = self._stream, self._watch
         assert stream is not None
-        watch.begin()
+        # The head of the response was no content.
+        watch.begin(anew=self._reading)
+        self._reading = True
         try:
             chunks = await stream.__anext__()
         except StopAsyncIteration:

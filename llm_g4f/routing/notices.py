@@ -51,9 +51,9 @@ def ending_of(finish_reason: str | None) -> str | None:
     return _ENDINGS.get(finish_reason or "")
 
 
-def announce_warnings(receipt: Receipt | None) -> None:
+def announce_warnings(receipt: Receipt) -> None:
     """Announce what a person should know of an answer that has ended."""
-    for warning in receipt.warnings if receipt is not None else ():
+    for warning in receipt.warnings:
         announce(warning)
 
 

@@ -42,11 +42,12 @@ class Watch:
         self._cancelling = self._task.cancelling()
         self._task.cancel()
 
-    def begin(self) -> None:
-        """A wait of the current task begins."""
+    def begin(self, *, anew: bool = True) -> None:
+        """A wait of the current task begins; not `anew`: it continues the one before."""
         self._task = asyncio.current_task()
-        self._since = self._loop.time() - self._silence
-        self._silence = 0.0
+        if anew:
+            self._since = self._loop.time() - self._silence
+            self._silence = 0.0
         if self._timer is None:
             self._timer = self._loop.call_at(self._due(), self._fire)
 
