@@ -18,7 +18,7 @@ from ..errors import BadRequestError, InvalidResponseError, Reason
 from ..providers.base import ChunkStream, OpenStream, Provider, ServedModel, open_stream
 from ..request import ChatRequest
 from ..safe_text import clean
-from ..types import JSON, ChatCompletionChunk, Choice, Chunks
+from ..types import JSON, Choice, Chunks
 from .held import MAX_SIZE_OF_ANSWER, size_of
 
 OnChunks = Callable[[Chunks], None]
@@ -102,9 +102,6 @@ class _CheckedStream:
 
     def _checked(self, held: Chunks) -> Chunks:
         """All chunks, with nothing but the JSON in the text of each choice."""
-        if broken := [chunk for chunk in held if _is_broken(chunk)]:
-            # Without the words before it, so that another provider can still be asked.
-            return broken
         choices = self._completion.completion().choices
         return _with_texts(
             held, {choice.index: self._fitting(choice) for choice in choices if _is_text(choice)}
@@ -145,10 +142,6 @@ class _CheckedStream:
             reason=reason,
             partial=text,
         )
-
-
-def _is_broken(chunk: ChatCompletionChunk) -> bool:
-    return any(choice.finish_reason == "error" for choice in chunk.choices)
 
 
 def _is_text(choice: Choice) -> bool:

@@ -44,7 +44,10 @@ def sent(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body that arrives under `quirk`, and what the receipt says was left out."""
     with Server(stream("ok") if params.get("stream") else whole("ok")) as server:
-        write_config(f"providers: {{box: {{base_url: '{server.url}', quirks: [{quirk}]}}}}")
+        write_config(
+            f"providers: {{box: {{base_url: '{server.url}', quirks: [{quirk}],"
+            " supports_schema: true}}"
+        )
 
         async def ask() -> Any:
             create = AsyncClient().chat.completions.create
