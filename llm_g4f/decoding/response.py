@@ -12,13 +12,13 @@ says that it is complete.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
 from ..http.types import NetworkError, Response
 from ..types import ChatCompletionChunk, Chunks
 from .chunks import ChunkReader
 from .connection_errors import truncated_error
+from .error_bodies import error_in
 from .error_context import ErrorContext
 from .error_messages import error_in_body
 from .sse import MAX_EVENT, Decoder, Event, EventTooLong
@@ -176,7 +176,7 @@ class CompletionStream:
             parsed = parse_json(data)
         except ValueError:
             raise self._invalid("something", "that is not JSON") from None
-        if (error := _error_in(parsed)) is not None:
+        if (error := error_in(parsed)) is not None:
             raise error_in_body(self._context, error)
         return self._reader.read(parsed)
 
@@ -300,12 +300,3 @@ class CompletionStream:
 
 def _has_finished(chunk: ChatCompletionChunk) -> bool:
     return any(choice.finish_reason for choice in chunk.choices)
-
-
-def _error_in(parsed: Any) -> Any:
-    """The error object in JSON that came in place of a chunk or beside one; None if there is none."""
-    if isinstance(parsed, list):
-        parsed = parsed[0] if parsed else None
-    if isinstance(parsed, dict) and (parsed.get("error") or parsed.get("object") == "error"):
-        return parsed
-    return None
