@@ -63,8 +63,9 @@ def find_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | No
                 return clean_key(value, f'"llm keys" ({alias})', key_hint(alias, None))
     for env_var in env_vars:
         if value := os.environ.get(env_var, "").strip():
-            origin = f"the environment variable {env_var}"
-            return clean_key(value, origin, key_hint(None, env_var))
+            # A key in `llm keys` goes before the environment, so that both ways would change it.
+            hint = key_hint(next(iter(aliases), None), env_var)
+            return clean_key(value, f"the environment variable {env_var}", hint)
     return None
 
 

@@ -30,10 +30,11 @@ def rejected_by(error: APIError) -> str:
 
 
 def is_sent(name: str, served: ServedModel, request: ChatRequest) -> bool:
-    """Whether a request to `served` has the parameter."""
+    """Whether a request to `served` has the parameter, perhaps under its other name."""
     # The endpoint asks for usage in every stream.
     ours = name == "stream_options" and request.stream
-    return (ours or name in request.params) and name not in served.refused
+    given = name in request.params or CONTRARY.get(name) in request.params
+    return (ours or given) and name not in served.refused
 
 
 def _without_parameter(served: ServedModel, name: str, request: ChatRequest) -> ServedModel | None:
