@@ -82,13 +82,21 @@ def error_in(parsed: Any) -> Any:
         parsed = parsed[0] if parsed else None
     if not isinstance(parsed, dict):
         return None
-    response = parsed.get("base_resp")
-    minimax = isinstance(response, dict) and response.get("status_code") not in (0, None)
-    if parsed.get("error") or parsed.get("object") == "error" or minimax:
+    if parsed.get("error"):
         return parsed
-    if isinstance(parsed.get("choices"), list) or parsed.get("usage"):
+    if parsed.get("choices"):
+        # Chunk after chunk comes here: nothing else is looked up in it.
+        return None
+    if parsed.get("object") == "error" or _minimax_code(parsed):
+        return parsed
+    if "choices" in parsed or parsed.get("usage"):
         return None
     return parsed if parsed.get("errors") or parsed.get("detail") or _has_failed(parsed) else None
+
+
+def _minimax_code(parsed: JSON) -> Any:
+    response = parsed.get("base_resp")
+    return response.get("status_code") if isinstance(response, dict) else None
 
 
 def _has_failed(parsed: JSON) -> bool:
