@@ -89,7 +89,7 @@ def error_in(parsed: Any) -> Any:
         return None
     if parsed.get("object") == "error" or _minimax_code(parsed):
         return parsed
-    if "choices" in parsed or parsed.get("usage"):
+    if isinstance(parsed.get("choices"), list) or parsed.get("usage"):
         return None
     return parsed if parsed.get("errors") or parsed.get("detail") or _has_failed(parsed) else None
 

@@ -29,7 +29,7 @@ from ..safe_text import clean
 from .connection_errors import proxy_error
 from .error_bodies import Detail, detail_of
 from .error_context import ErrorContext
-from .reasons import parameter_in, reason_of
+from .reasons import parameter_of, reason_of
 from .retry_after import retry_after
 from .text import parse_json
 
@@ -66,7 +66,7 @@ def error_in_body(context: ErrorContext, data: Any) -> APIError:
 
 
 def _reason(status: int, detail: Detail, words: str) -> Reason | None:
-    parameter = detail.param or parameter_in(words)
+    parameter = parameter_of(detail.param, words)
     return reason_of(status, detail.code, words, parameter, detail.codes)
 
 
@@ -95,7 +95,7 @@ def _error(
     wait = retry_after(headers) if detail.delay is None else detail.delay
     # Redact before truncating: half a key is still part of a key.
     words, code = context.without_key(detail.text), context.without_key(detail.code or "")
-    param = context.without_key(detail.param or parameter_in(words) or "")
+    param = context.without_key(parameter_of(detail.param, words) or "")
     shown = clean(words)
     reason = _reason(status, detail, words)
     request_id = headers.get("x-request-id")

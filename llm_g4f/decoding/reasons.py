@@ -235,6 +235,12 @@ _PARAPHRASED = {
 """The parameters that providers refuse without their names."""
 
 
+def parameter_of(given: str | None, words: str) -> str | None:
+    """The parameter that an error is about: the one given for it, if chat completions has it, else
+    the one in its words."""
+    return given if given in PARAMETERS else parameter_in(words) or given
+
+
 def parameter_in(words: str) -> str | None:
     """The parameter of chat completions that a provider's text complains of; None if it names none.
 

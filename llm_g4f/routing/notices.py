@@ -41,10 +41,10 @@ def notice_of(receipt: Receipt) -> str | None:
 def _was_repaired(attempt: Attempt, receipt: Receipt) -> bool:
     """Whether the provider that answers rejected the request at first and took it after a change: what
     it took is as good, and what was left out is said."""
-    return attempt.provider == receipt.provider and attempt.status in _INVALID
+    return attempt.provider == receipt.provider and attempt.outcome in _REJECTIONS
 
 
-_INVALID = (400, 422)
+_REJECTIONS = ("BadRequestError", "UnprocessableEntityError")
 _ENDINGS = {
     "length": "The answer was cut at its token limit (max_tokens, or the model's own).",
     "content_filter": "The provider's content filter cut the answer.",

@@ -146,6 +146,7 @@ def test_a_body_of_unknown_form_is_quoted_whole() -> None:
         {"errors": [{"code": 7003, "message": "No."}], "success": False},
         {"errors": ["No."]},
         {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "No."}},
+        {"choices": None, "code": 40003, "message": "No."},
     ],
     ids=lambda value: json.dumps(value)[:40],
 )
@@ -223,6 +224,13 @@ def test_an_error_under_200_has_the_status_of_its_words(
 )
 def test_the_parameter_of_an_error(error: dict[str, Any], param: str | None) -> None:
     assert detail_of({"error": {"message": "No.", **error}}).param == param
+
+
+def test_a_parameter_in_the_words_goes_before_a_place_that_is_none() -> None:
+    body = {"error": {"message": "property 'seed' is unsupported", "param": "input"}}
+    error = http_error(CONTEXT, 400, {}, json.dumps(body).encode())
+    assert isinstance(error, BadRequestError)
+    assert (error.reason, error.param) == ("parameter_unsupported", "seed")
 
 
 def test_a_limit_that_passes_has_the_time_in_its_body() -> None:

@@ -45,6 +45,10 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
             "gpt-4o answered by gpt-4o (mine): without seed, which it does not take.",
         ),
         (
+            receipt(Attempt("mine", "gpt-4o", "NotFoundError", 400), OK),
+            "gpt-4o answered by gpt-4o (mine): mine failed (NotFoundError, HTTP 400).",
+        ),
+        (
             receipt(Attempt("openai", "gpt-4o", "BadRequestError", 400), OK),
             "gpt-4o answered by gpt-4o (mine): openai failed (BadRequestError, HTTP 400).",
         ),
