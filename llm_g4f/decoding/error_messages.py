@@ -77,6 +77,9 @@ def _detail(data: Any) -> Detail:
     return replace(detail, text=json.dumps(data, ensure_ascii=False)) if unknown else detail
 
 
+_ABOUT_A_PARAMETER = frozenset({"parameter_unsupported", "parameter_renamed", "schema_unsupported"})
+
+
 class _Failure(Struct, frozen=True):
     """What the sentence of an error is made of. `quoted` are the provider's words, or ""."""
 
@@ -95,9 +98,11 @@ def _error(
     wait = retry_after(headers) if detail.delay is None else detail.delay
     # Redact before truncating: half a key is still part of a key.
     words, code = context.without_key(detail.text), context.without_key(detail.code or "")
-    param = context.without_key(parameter_of(detail.param, words) or "")
     shown = clean(words)
     reason = _reason(status, detail, words)
+    rejected = reason in _ABOUT_A_PARAMETER
+    param = parameter_of(detail.param, words) if rejected else detail.param
+    param = context.without_key(param or "")
     request_id = headers.get("x-request-id")
     location = clean(headers.get("location", ""), 120)
     quoted = f': "{shown}"' if shown else ""

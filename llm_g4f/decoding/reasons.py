@@ -172,8 +172,8 @@ _ROWS = (
     # A 404 without this word is about the address, not about the model.
     _Row("model_gone", (404, 410), _GONE_CODES, _words("model")),
     _Row("model_gone", _INVALID, _GONE_CODES, _GONE_WORDS),
-    # Groq: the model's own answer did not fit the schema.
-    _Row("schema_mismatch", _INVALID, frozenset({"json_validate_failed"})),
+    # Groq: what the model made did not fit the schema, or the tools.
+    _Row("schema_mismatch", _INVALID, frozenset({"json_validate_failed", "tool_use_failed"})),
     _Row("schema_unsupported", _INVALID, _UNSUPPORTED_CODES, _FORMAT_WORDS, {"response_format"}),
     _Row("parameter_unsupported", _INVALID, words=_ONE_CHOICE, parameters={"n"}),
     # A wrong value is the request's own fault, in whatever code it comes.

@@ -233,6 +233,13 @@ def test_a_parameter_in_the_words_goes_before_a_place_that_is_none() -> None:
     assert (error.reason, error.param) == ("parameter_unsupported", "seed")
 
 
+def test_a_parameter_that_is_only_mentioned_is_not_the_errors() -> None:
+    body = {"error": {"message": "Tool choice is required, but the model called no tool."}}
+    error = http_error(CONTEXT, 400, {}, json.dumps(body).encode())
+    assert isinstance(error, BadRequestError)
+    assert (error.reason, error.param) == ("invalid_request", None)
+
+
 def test_a_limit_that_passes_has_the_time_in_its_body() -> None:
     at = dt.datetime.now(dt.UTC) + dt.timedelta(hours=2)
     metadata = {"limit_source": "openrouter_guardrail_budget", "resets_at": at.isoformat()}

@@ -35,6 +35,7 @@ from llm_g4f.decoding.reasons import parameter_in, reason_of
         (413, None, "Request too large on tokens per minute (TPM): Limit 6000", "rate_limited"),
         (413, None, "Request Entity Too Large", None),
         (400, "json_validate_failed", "Failed to generate JSON.", "schema_mismatch"),
+        (400, "tool_use_failed", "Tool call validation failed: y is not allowed", "schema_mismatch"),
     ],
 )  # fmt: skip
 def test_the_reason_of_a_status_a_code_and_words(
