@@ -317,7 +317,7 @@ class CompletionStream:
                 chunks += self._read(event)
         except InvalidResponseError:
             # Half an event: the connection ended inside it.
-            pass
+            self._begun = True
         except EventTooLong:
             self._failure = too_long(self._context)
         return chunks

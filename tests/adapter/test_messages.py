@@ -11,7 +11,7 @@ import pytest
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
 from tests.support.media import MP3, PDF, PNG, WAV
-from tests.support.server import Server, call, calls, chunk, events, stream
+from tests.support.server import Server, call, calls, stream
 
 
 @pytest.fixture
@@ -306,16 +306,3 @@ def test_the_notice_appears_again_when_it_changes(
         for _ in scripts:
             thread.prompt("hi").text()
     assert said(caplog) == [NOTICE, NOTICE.replace("llama", "qwen"), NOTICE]
-
-
-def test_a_substitute_that_is_cut_before_any_text_is_announced(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    cut = events(chunk("", role="assistant", model="llama"), chunk(finish="length", model="llama"))
-    with Server(cut) as server:
-        write_config(
-            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        assert llm.get_model("gpt-4o").prompt("hi").text() == ""
-    assert said(caplog)[0] == NOTICE
-    assert "token limit" in said(caplog)[1]
