@@ -103,7 +103,7 @@ RULES: Mapping[Reason, Rule] = {
     "parameter_unsupported": Rule("a parameter is unsupported (400, 422)", "without_parameter"),
     "parameter_renamed": Rule("max_tokens has its other name there (400, 422)", "other_name"),
     "schema_unsupported": Rule("response_format is unsupported (400, 422)", "schema_in_prompt"),
-    "filtered": Rule("the input is rejected by moderation (403)", "stop"),
+    "filtered": Rule("moderation rejects the input (403) or withholds the answer", "stop"),
     "invalid_request": Rule("the request is invalid (400, 422)", "stop"),
     "not_the_protocol": Rule("HTTP 200 without a completion (HTML, not JSON)", "next"),
     "empty": Rule("an empty answer", "next"),
