@@ -412,7 +412,6 @@ CASES: dict[str, Case] = {
     "refusal": Case(prompt("hi"), (text_reply(deltas={"refusal": "I can't."}),), 1, ("refusal",)),
     "cut at its limit": Case(prompt("hi"), (text_reply("Hel", finish="length"),)),
     "filtered": Case(prompt("hi"), (text_reply("Hel", finish="content_filter"),)),
-    "empty": Case(prompt("hi"), (text_reply("", finish="length"),), 1, ("empty text",)),
     "fingerprint and tier": Case(
         prompt("hi", service_tier="flex"),
         (text_reply("Hello", extra={"system_fingerprint": "fp_1", "service_tier": "flex"}),),
