@@ -17,7 +17,7 @@ from .types import (
 
 
 class ChoiceBuilder:
-    """One choice while its chunks arrive. Lists, so that long answers stay linear."""
+    """Joins the chunks of one choice. Keeps lists, so that long answers take linear time."""
 
     __slots__ = ("calls", "content", "extra", "finish_reason", "logprobs", "reasoning", "refusal")
 
@@ -93,7 +93,7 @@ class ChoiceBuilder:
 
 
 class Accumulator:
-    """Chunks in, a whole completion out: the one place where an answer is put together."""
+    """Joins chunks to a completion."""
 
     def __init__(self) -> None:
         self._choices: dict[int, ChoiceBuilder] = {}

@@ -109,7 +109,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the request needs of a model besides text. Reads all messages."""
+        """The capabilities that the request needs of a model besides text. Reads all messages."""
         needs: set[Need] = set()
         if self.params.get("tools"):
             needs.add("tools")

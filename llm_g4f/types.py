@@ -103,11 +103,11 @@ class ToolCallDelta(Struct):
         return data
 
 
-# gc=False: a stream makes thousands of these, and none can be part of a cycle.
+# gc=False: a stream makes thousands of these, and they are never part of a cycle.
 
 
 class ChoiceDelta(Struct, gc=False):
-    """What a chunk adds to its choice; None adds nothing."""
+    """The part of a choice that a chunk adds; None adds nothing."""
 
     role: str | None = None
     content: str | None = None
@@ -195,7 +195,7 @@ class ChatCompletionChunk(_Answer, gc=False):
 
 
 class ChatCompletionMessage(Struct):
-    """What the model said."""
+    """The answer of the model."""
 
     role: str = "assistant"
     content: str | None = None
@@ -240,4 +240,5 @@ class ChatCompletion(_Answer):
 
 
 Chunks = list[ChatCompletionChunk]
-"""Chunks that came together, at least one: handing them on one by one costs more than decoding them."""
+"""Chunks that came together, at least one: passing them on one by one costs more than decoding
+them."""

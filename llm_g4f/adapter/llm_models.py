@@ -253,8 +253,8 @@ async def _tool_calls(response: Any) -> list[ToolCallDelta]:
 
 
 def _take_metadata(parts: list[ToolCallPart], call: llm.ToolCall) -> JSON | None:
-    """The provider_metadata of a call, whose part is removed. A part may have no id where llm gave the
-    call one."""
+    """Remove the part of a call and return its provider_metadata. A part may lack the id that llm gave
+    the call."""
     for part in parts:
         is_equal = (part.name, part.arguments) == (call.name, call.arguments)
         if part.tool_call_id == call.tool_call_id or (part.tool_call_id is None and is_equal):

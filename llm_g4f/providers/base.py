@@ -1,4 +1,4 @@
-"""What routing needs of a provider, and nothing more."""
+"""The interface of a provider, as far as routing needs it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ Code = Literal[
     "not_needed",
     "",
 ]
-"""Why a provider is ineligible, as a code; "" where another package gives words alone."""
+"""The reason for which a provider is ineligible, as a code; "" where another package gives only
+words."""
 
 
 class ServedModel(Struct, frozen=True):
@@ -70,7 +71,8 @@ class ServedModel(Struct, frozen=True):
 
 
 class Ineligible(Struct, frozen=True):
-    """Why a provider cannot take a request: words that end a sentence "NAME: …", and a code."""
+    """The reason for which a provider cannot take a request: words that end a sentence "NAME: …", and
+    a code."""
 
     reason: str
     code: Code = ""

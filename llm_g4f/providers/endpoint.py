@@ -149,7 +149,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             await response.aclose()
 
     async def _discover(self, requested: str) -> ServedModel | Ineligible:
-        """What a local server has for `requested`: the model itself, else a gpt-oss."""
+        """The model of a local server for `requested`: the model itself, else a gpt-oss."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 listed = await self._listed()
@@ -274,11 +274,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
 
 _MISSING: Mapping[Need, str] = {
-    "audio": "takes no audio",
-    "files": "takes no files",
-    "images": "reads no images",
-    "schema": "has no schemas",
-    "tools": "calls no tools",
+    "audio": "does not take audio",
+    "files": "does not take files",
+    "images": "does not read images",
+    "schema": "does not support schemas",
+    "tools": "does not call tools",
 }
 
 

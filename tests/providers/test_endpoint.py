@@ -493,7 +493,9 @@ def test_serves_with_the_first_offer_that_can_take_the_request() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:"}}
     looks = [{"role": "user", "content": [image]}]
     assert serves(place, messages=looks) is place.served[1]
-    assert serves(place, params={"tools": [{}]}) == Ineligible("small calls no tools", "incapable")
+    assert serves(place, params={"tools": [{}]}) == Ineligible(
+        "small does not call tools", "incapable"
+    )
     knowing = replace(
         place,
         served=(
