@@ -32,7 +32,7 @@ from llm_g4f.http import connect as connections
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-from tests.support.server import Script, Server, http, stream
+from tests.support.server import Script, Server, full_queue, http, stream
 
 TRANSPORTS = ("own", "httpx")
 """What the whole matrix is run on. "httpx" is httpx's, used where httptools is missing."""
@@ -363,17 +363,9 @@ def no_listener() -> Iterator[str]:
 
 @contextmanager
 def overrun(scripts: tuple[Script, ...], folder: Path) -> Iterator[Place]:
-    """A queue of connections that is full: the kernel lets further ones wait."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(8)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        yield Place(f"http://127.0.0.1:{full.getsockname()[1]}/v1")
-        for one in waiting:
-            one.close()
+    """An address that neither makes nor refuses connections."""
+    with full_queue() as origin:
+        yield Place(f"{origin}/v1")
 
 
 @lru_cache
