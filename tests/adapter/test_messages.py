@@ -225,7 +225,7 @@ def test_an_attachment_that_cannot_be_read_is_a_model_error(
 def test_an_unsupported_attachment_is_named_in_the_error(
     server: Server, tmp_path: Path, type: str, by: str
 ) -> None:
-    """In messages= llm does not look at it."""
+    """llm does not check attachments in messages=."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"1,2")
     attachment = llm.Attachment(path=str(path), type=type)

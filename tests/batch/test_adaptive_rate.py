@@ -202,7 +202,7 @@ def test_any_sequence_of_events_makes_room_again(
     while flying:
         rate.answered(flying.pop())
     later = rate.delay(now)
-    assert later is not None, "nobody is there whose end could make room"
+    assert later is not None, "no request is in flight, and none may begin"
     assert later <= MAX_PAUSE
     now += later
     again = rate.delay(now)

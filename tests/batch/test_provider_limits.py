@@ -39,8 +39,8 @@ from tests.support.registry import GivenProviders
 
 @dataclass
 class Host:
-    """A provider in made-up time: each answer takes `takes` seconds; `bucket` may refuse it, and `fails`
-    says what becomes of the first ones."""
+    """A provider in simulated time: each answer takes `takes` seconds; `bucket` may reject it, and
+    `fails` has the results of the first ones."""
 
     name: str
     exact: bool = True
@@ -115,7 +115,7 @@ class Hosts(GivenProviders, frozen=True):
 
 @dataclass
 class Outcome:
-    """What became of one request, and when."""
+    """The result of one request, and its time."""
 
     receipt: Receipt | None
     error: G4FError | None
@@ -148,7 +148,7 @@ async def send(
 
 @pytest.fixture
 def hosts(tmp_path: Path) -> Callable[..., Hosts]:
-    """A registry of hosts in their order; its state file has the time of the made-up loop."""
+    """A registry of hosts in their order; its state file has the simulated time."""
 
     def made(*hosts: Host) -> Hosts:
         def now() -> float:
@@ -163,7 +163,7 @@ def hosts(tmp_path: Path) -> Callable[..., Hosts]:
 def send_all(
     registry: Registry, count: int, most: int = 64, timeout: float | None = None
 ) -> list[Outcome]:
-    """So many requests at once, in made-up time."""
+    """Send `count` requests at once, in simulated time."""
 
     async def main() -> list[Outcome]:
         admission = BatchAdmission(most)
@@ -175,7 +175,7 @@ def send_all(
 
 
 def assert_all_back(admission: BatchAdmission) -> None:
-    """No permit is held or waited for, and no timer is set."""
+    """Check that no permit is held or waited for, and that no timer is set."""
     assert not admission._queues
     assert admission._timer is None
     assert all(limit.rate.in_flight == 0 for limit in admission._by_key.values())

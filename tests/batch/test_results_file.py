@@ -1,4 +1,4 @@
-"""The file of results, whatever has ended the run before."""
+"""The results file, after every way in which an earlier run may have ended."""
 
 from __future__ import annotations
 

@@ -80,12 +80,12 @@ OF_THE_REQUEST = (
     *("BadRequestError", "UnprocessableEntityError", "PermissionDeniedError", "APIStatusError"),
     *("APIConnectionError", "APITimeoutError"),
 )
-"""What is raised although others failed before it: the request's own fault, TLS, or the time is over."""
+"""Raised even if others failed before: the request's own fault, TLS, or the end of the time."""
 
 
 @dataclass(frozen=True)
 class Act:
-    """What a provider does when it is asked: pauses before its chunks ("" says nothing), and its end."""
+    """The behaviour of a provider: pauses before its chunks ("" is no content), and its end."""
 
     pauses: tuple[float, ...]
     sends: tuple[str, ...]
@@ -194,7 +194,7 @@ def _words(delta: ChoiceDelta) -> str:
 
 @dataclass
 class Result:
-    """What a caller got, and when; `text` is the contents alone, `left`: it went away before the end."""
+    """The answer that a caller got, and when; `text` is the contents alone, `left`: it went away before the end."""
 
     got: list[str] = field(default_factory=list)
     text: str = ""

@@ -1,4 +1,4 @@
-"""Who may answer, in which order, and why nobody else."""
+"""The candidates in their order, and the reasons for providers that are left out."""
 
 from __future__ import annotations
 

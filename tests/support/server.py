@@ -141,7 +141,7 @@ class Server:
         self._ready.set()
         await self._stop.wait()
         # A connection that is made takes some turns of the loop to reach its task; before that,
-        # nobody would close it.
+        # it would stay open.
         for _ in range(10):
             await asyncio.sleep(0)
         server.close()
