@@ -31,6 +31,7 @@ class ChoiceBuilder:
         self.logprobs: JSON | None = None
 
     def add(self, choice: ChunkChoice) -> None:
+        """Add the part of this choice in a chunk."""
         delta = choice.delta
         if delta.content:
             self.content.append(delta.content)
@@ -67,6 +68,7 @@ class ChoiceBuilder:
         self.logprobs = merged
 
     def tool_calls(self) -> list[ToolCall]:
+        """The calls so far, complete or not, in the order of their first pieces."""
         return [
             # OpenAI-compatible servers send "" for a call without arguments.
             ToolCall(
@@ -78,6 +80,7 @@ class ChoiceBuilder:
         ]
 
     def choice(self, index: int) -> Choice:
+        """The choice so far, as number `index` of its completion."""
         calls = self.tool_calls()
         return Choice(
             index,
@@ -102,6 +105,7 @@ class Accumulator:
         self._usage: Usage | None = None
 
     def add(self, chunk: ChatCompletionChunk) -> None:
+        """Add the next chunk."""
         if self._first is None:
             self._first = chunk
         self._last = chunk

@@ -72,6 +72,7 @@ class Secret:
         self._forms: tuple[str, ...] | None = None
 
     def reveal(self) -> str:
+        """The key itself."""
         return self._value
 
     def forms(self) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ class Usage(Struct):
     extra: JSON = field(default_factory=dict)
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON, with the numbers in `extra` beside its fields."""
         counted = {
             name: value
             for name in self.__struct_fields__
@@ -63,6 +64,7 @@ class Function(Struct):
     arguments: str
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         return {"name": self.name, "arguments": self.arguments}
 
 
@@ -76,6 +78,7 @@ class ToolCall(Struct):
     extra_content: JSON | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {"id": self.id, "type": self.type, "function": self.function.to_dict()}
         if self.extra_content is not None:
             data["extra_content"] = self.extra_content
@@ -92,6 +95,7 @@ class ToolCallDelta(Struct):
     extra_content: JSON | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {
             "index": self.index,
             "id": self.id,
@@ -116,6 +120,7 @@ class ChoiceDelta(Struct, gc=False):
     refusal: str | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {"role": self.role, "content": self.content}
         if self.reasoning is not None:
             data["reasoning"] = self.reasoning
@@ -135,6 +140,7 @@ class ChunkChoice(Struct, gc=False):
     logprobs: JSON | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         return {
             "index": self.index,
             "delta": self.delta.to_dict(),
@@ -204,6 +210,7 @@ class ChatCompletionMessage(Struct):
     refusal: str | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {"role": self.role, "content": self.content, "refusal": self.refusal}
         if self.reasoning is not None:
             data["reasoning"] = self.reasoning
@@ -221,6 +228,7 @@ class Choice(Struct):
     logprobs: JSON | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         return {
             "index": self.index,
             "message": self.message.to_dict(),

@@ -22,6 +22,7 @@ class ToolCallAssembler:
         self._by_index: dict[int, int] = {}
 
     def read(self, calls: list[Any]) -> list[ToolCallDelta]:
+        """The deltas of `calls`, the tool_calls of one chunk as parsed JSON. An id and a name come once."""
         found = []
         for position, call in enumerate(calls):
             if not isinstance(call, dict):

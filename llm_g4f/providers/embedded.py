@@ -46,6 +46,7 @@ class Embedded:
     timeout: float | None = None
 
     async def serves(self, request: ChatRequest) -> Serving | Ineligible:
+        """The embedded model, or the reason for which it cannot take `request`."""
         if not is_installed():
             return Ineligible(NOT_INSTALLED)
         for need in sorted(request.needs):
@@ -62,12 +63,14 @@ class Embedded:
         )
 
     async def models(self) -> list[str]:
+        """The model's id, if its file is there."""
         weights = find()
         return [weights.model] if weights else []
 
     async def stream(
         self, request: ChatRequest, serving: Serving
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """The answer. Raises `APIError`."""
         context = ErrorContext(self.name, serving.model, "this machine")
         try:
             weights = await ready_weights()

@@ -90,6 +90,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     http: httpx.AsyncClient | None = None
 
     async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        """The first model that can take `request`, or the reason why there is none."""
         served = self.served
         if not served and self.discover_models:
             found = await self._discover(request.model)
@@ -125,6 +126,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     async def stream(
         self, request: ChatRequest, serving: ServedModel
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """The answer chunk by chunk. Raises `APIError`."""
         opened = await self.open(request, serving)
         assert isinstance(opened.chunks, CompletionStream)
         async with aclosing(opened.chunks) as stream:
@@ -133,6 +135,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
                     yield chunk
 
     async def models(self) -> list[str]:
+        """The ids at /models. Raises `APIError`."""
         context = ErrorContext(self.name, "", self._origin, self.key_hint, self.key)
         response = await self._send(context, "GET", "/models", self._headers(streaming=False))
         if not 200 <= response.status < 300:

@@ -68,6 +68,7 @@ class Watch:
         return bool(self.expired and task and task.uncancel() <= self._cancelling)
 
     def stop(self) -> None:
+        """End the watch: it cancels nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
 
