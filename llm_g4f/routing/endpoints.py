@@ -105,7 +105,7 @@ def known_endpoint(
 
 
 def _not_enabled(spec: ProviderSpec) -> Ineligible:
-    where = " (your prompts go there)" if spec.kind == "anonymous" else ""
+    where = " (a public endpoint)" if spec.kind == "anonymous" else ""
     return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
 
 
