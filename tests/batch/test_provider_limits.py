@@ -22,7 +22,7 @@ from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config.settings import Config
 from llm_g4f.decoding.error_messages import status_error
 from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, Reason
-from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
+from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, ServedModel
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.routing import policy
@@ -55,14 +55,14 @@ class Host:
     most: int = 0
     model: str = "m"
 
-    async def serves(self, request: ChatRequest) -> Serving:
-        return Serving(self.model, self.exact)
+    async def serves(self, request: ChatRequest) -> ServedModel:
+        return ServedModel(self.model, self.exact)
 
     async def models(self) -> list[str]:
         return []
 
     async def stream(
-        self, request: ChatRequest, serving: Serving
+        self, request: ChatRequest, serving: ServedModel
     ) -> AsyncIterator[ChatCompletionChunk]:
         loop = asyncio.get_running_loop()
         self.asked.append(loop.time())
@@ -415,7 +415,7 @@ def test_equally_exact(route: str, alike: str) -> None:
     for text in route.split():
         name, _, what = text.partition(":")
         kind, _, model = what.partition("/")
-        serving = Serving(model or "m", kind == "exact", successor=kind == "successor")
+        serving = ServedModel(model or "m", kind == "exact", successor=kind == "successor")
         host = Host(name, kind=kind if model else "keyed")  # type: ignore[arg-type]
         candidates.append(Candidate(host, serving))
     assert "".join(one.provider.name for one in equally_exact(candidates)) == alike

@@ -29,7 +29,7 @@ from llm_g4f.errors import (
     StreamError,
     TruncatedStreamError,
 )
-from llm_g4f.providers.base import Ineligible, Kind, Scope, Serving
+from llm_g4f.providers.base import Ineligible, Kind, Scope, ServedModel
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest
 from llm_g4f.routing import policy
@@ -142,14 +142,14 @@ class Player:
         self._exact, self._context, self._log = exact, context, log
         self.acts: list[Act] = []
 
-    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
-        return Serving(f"model of {self.name}", self._exact, context=self._context)
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        return ServedModel(f"model of {self.name}", self._exact, context=self._context)
 
     async def models(self) -> list[str]:
         raise AssertionError("a prompt needs no list of models")
 
     async def stream(
-        self, request: ChatRequest, serving: Serving
+        self, request: ChatRequest, serving: ServedModel
     ) -> AsyncIterator[ChatCompletionChunk]:
         loop = asyncio.get_running_loop()
         asked = Asked(self.name, loop.time(), request, last=loop.time())
