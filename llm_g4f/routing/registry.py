@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -175,6 +174,8 @@ class Registry(Struct, frozen=True):
 
 def unknown_provider_error(name: str, names: list[str]) -> NoProviderError:
     """The error for an unknown provider, with a similar name if there is one."""
+    from difflib import get_close_matches
+
     similar = get_close_matches(name, names, 1, 0.75)
     guess = f" Did you mean {similar[0]}?" if similar else ""
     return NoProviderError(
