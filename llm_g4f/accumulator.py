@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .types import (
     JSON,
     ChatCompletion,
@@ -15,19 +17,31 @@ from .types import (
     Usage,
 )
 
+NO_ID = "chatcmpl-none"
+"""The id of an answer without one."""
+
+_NO_IDS = frozenset(("", NO_ID))
+
+_PIECES = frozenset(("data", "transcript"))
+
 
 class ChoiceBuilder:
     """Joins the chunks of one choice. Keeps lists, so that long answers take linear time."""
 
-    __slots__ = ("calls", "content", "extra", "finish_reason", "logprobs", "reasoning", "refusal")
+    __slots__ = (
+        *("calls", "call_extra", "content", "extra", "finish_reason", "logprobs"),
+        *("native_finish_reason", "reasoning", "refusal"),
+    )
 
     def __init__(self) -> None:
         self.content: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.calls: dict[int, tuple[str, list[str], list[str]]] = {}
-        self.extra: dict[int, JSON] = {}
+        self.call_extra: dict[int, JSON] = {}
+        self.extra: JSON = {}
         self.finish_reason: str | None = None
+        self.native_finish_reason: str | None = None
         self.logprobs: JSON | None = None
 
     def add(self, choice: ChunkChoice) -> None:
@@ -41,8 +55,11 @@ class ChoiceBuilder:
             self.refusal.append(delta.refusal)
         if delta.tool_calls:
             self._add_tool_calls(delta.tool_calls)
+        if delta.extra:
+            self._add_extra(delta.extra)
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
+            self.native_finish_reason = choice.native_finish_reason
         if choice.logprobs:
             self._add_logprobs(choice.logprobs)
 
@@ -54,7 +71,37 @@ class ChoiceBuilder:
             name.append(call.function.name)
             arguments.append(call.function.arguments)
             if call.extra_content is not None:
-                self.extra[call.index] = call.extra_content
+                self.call_extra[call.index] = call.extra_content
+
+    def _add_extra(self, extra: JSON) -> None:
+        for name, value in extra.items():
+            known = self.extra.get(name)
+            if isinstance(value, list):
+                # A list of its own, which grows: the chunk's stays as it came.
+                self.extra[name] = known if isinstance(known, list) else []
+                self.extra[name].extend(value)
+            elif name == "audio" and isinstance(value, dict):
+                self._add_audio(value)
+            else:
+                self.extra[name] = value
+
+    def _add_audio(self, audio: JSON) -> None:
+        """Speech comes in pieces of `data` (base64) and `transcript`."""
+        so_far = self.extra.setdefault("audio", {})
+        for name, value in audio.items():
+            if name in _PIECES and isinstance(value, str):
+                so_far.setdefault(name, []).append(value)
+            else:
+                so_far[name] = value
+
+    def _whole_extra(self) -> JSON | None:
+        extra: dict[str, Any] = dict(self.extra)
+        if isinstance(audio := extra.get("audio"), dict):
+            extra["audio"] = {
+                name: "".join(value) if name in _PIECES and isinstance(value, list) else value
+                for name, value in audio.items()
+            }
+        return extra or None
 
     def _add_logprobs(self, logprobs: JSON) -> None:
         merged = self.logprobs or {}
@@ -74,7 +121,7 @@ class ChoiceBuilder:
             ToolCall(
                 id,
                 Function("".join(name), "".join(arguments).strip() or "{}"),
-                extra_content=self.extra.get(index),
+                extra_content=self.call_extra.get(index),
             )
             for index, (id, name, arguments) in self.calls.items()
         ]
@@ -89,9 +136,11 @@ class ChoiceBuilder:
                 reasoning="".join(self.reasoning) or None,
                 tool_calls=calls or None,
                 refusal="".join(self.refusal) or None,
+                extra=self._whole_extra() if self.extra else None,
             ),
             self.finish_reason,
             self.logprobs,
+            self.native_finish_reason,
         )
 
 
@@ -106,7 +155,8 @@ class Accumulator:
 
     def add(self, chunk: ChatCompletionChunk) -> None:
         """Add the next chunk."""
-        if self._first is None:
+        if self._first is None or self._first.id in _NO_IDS:
+            # Azure's first chunk has neither id nor model.
             self._first = chunk
         self._last = chunk
         if chunk.usage is not None:
@@ -129,9 +179,9 @@ class Accumulator:
         if self._first is None or self._last is None:
             raise IndexError("no chunk yet")
         return ChatCompletion(
-            id=self._first.id,
+            id=self._first.id or NO_ID,
             created=self._first.created,
-            model=self._first.model,
+            model=self._last.model,
             choices=[self._choices[index].choice(index) for index in sorted(self._choices)],
             usage=self._usage,
             system_fingerprint=self._last.system_fingerprint,

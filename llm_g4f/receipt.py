@@ -37,7 +37,8 @@ class Receipt(Struct):
     `exact` is False for a substitute or a successor; `successor`: the requested model's maker named
     `model` as its replacement. `ttft` is the time to the first token and `seconds` the whole time,
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
-    that were not sent, since the provider does not accept them.
+    that were not sent, since the provider does not accept them. `warnings` are sentences for the
+    person about an answer that may not be what it seems.
     """
 
     requested_model: str
@@ -49,6 +50,7 @@ class Receipt(Struct):
     ttft: float | None = None
     seconds: float | None = None
     successor: bool = False
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> JSON:
         """The fields as JSON."""
@@ -60,6 +62,7 @@ class Receipt(Struct):
             "attempts": [attempt.to_dict() for attempt in self.attempts],
             "omitted": list(self.omitted),
             "successor": self.successor,
+            "warnings": list(self.warnings),
             "ttft": self.ttft,
             "seconds": self.seconds,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -61,6 +62,10 @@ ROUTING_OPTIONS: Mapping[str, RoutingOption] = {
 `adapter.options` has it. All but `provider` are fields of `ChatRequest` too."""
 
 
+MIN_SECRET = 8
+"""Characters that a key has at least; a shorter one is a placeholder."""
+
+
 class Secret:
     """An API key, hidden in its repr, and so in logs and tracebacks. `reveal()` is only for the
     header that sends it."""
@@ -75,13 +80,22 @@ class Secret:
         """The key itself."""
         return self._value
 
-    def forms(self) -> tuple[str, ...]:
-        """The key as it is, and as JSON, Python and URLs write it: what to look for in an echo."""
+    def removed_from(self, text: str) -> str:
+        """`text` with "…" in place of the key, which a server may echo: as it is, and as JSON, Python
+        and URLs write it.
+
+        Only whole words count, of `MIN_SECRET` characters or more: "ollama" or "x" in place of a key
+        is no secret, and part of many names.
+        """
         if self._forms is None:
             key = self._value
             forms = (key, json.dumps(key)[1:-1], repr(key)[1:-1], quote(key, safe=""), quote(key))
-            self._forms = tuple(dict.fromkeys(forms))
-        return self._forms
+            self._forms = tuple(dict.fromkeys(forms)) if len(key) >= MIN_SECRET else ()
+        for form in self._forms:
+            if form in text:
+                word = f"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])"
+                text = re.sub(word, "…", text)
+        return text
 
     def __repr__(self) -> str:
         return "Secret(…)"

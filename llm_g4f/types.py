@@ -107,21 +107,51 @@ class ToolCallDelta(Struct):
         return data
 
 
+def has_media(extra: JSON | None) -> bool:
+    """Whether a message's additional fields are an answer without text: speech or pictures."""
+    return extra is not None and ("audio" in extra or "images" in extra)
+
+
+_OPENAI_FIELDS = frozenset(("annotations", "audio", "function_call"))
+"""OpenAI's other fields of a message: None where they are missing."""
+
+
+def _extra_field(message: Any, name: str) -> Any:
+    """An additional field of a message as its attribute, as in openai's client."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    extra = message.extra or {}
+    if name in extra or name in _OPENAI_FIELDS:
+        return extra.get(name)
+    raise AttributeError(f"{type(message).__name__} has no {name}")
+
+
 # gc=False: a stream makes thousands of these, and they are never part of a cycle.
 
 
 class ChoiceDelta(Struct, gc=False):
-    """The part of a choice that a chunk adds; None adds nothing."""
+    """The part of a choice that a chunk adds; None adds nothing. `extra` are the fields that a provider
+    adds to OpenAI's (`annotations`, `audio`, `reasoning_details`), each an attribute too."""
 
     role: str | None = None
     content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
     refusal: str | None = None
+    extra: JSON | None = None
+
+    def has_content(self) -> bool:
+        """Whether it brings the answer forward: by text, reasoning, a tool call, a refusal or media."""
+        return bool(self.content or self.reasoning or self.tool_calls or self.refusal) or has_media(
+            self.extra
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return _extra_field(self, name)
 
     def to_dict(self) -> JSON:
         """OpenAI's JSON."""
-        data: JSON = {"role": self.role, "content": self.content}
+        data: JSON = {"role": self.role, "content": self.content, **(self.extra or {})}
         if self.reasoning is not None:
             data["reasoning"] = self.reasoning
         if self.tool_calls:
@@ -132,21 +162,26 @@ class ChoiceDelta(Struct, gc=False):
 
 
 class ChunkChoice(Struct, gc=False):
-    """One choice of a chunk. `finish_reason` is set once, when the choice ends."""
+    """One choice of a chunk. `finish_reason` is set once, when the choice ends, and
+    `native_finish_reason` is the provider's word for it where that is unknown."""
 
     index: int
     delta: ChoiceDelta
     finish_reason: str | None = None
     logprobs: JSON | None = None
+    native_finish_reason: str | None = None
 
     def to_dict(self) -> JSON:
         """OpenAI's JSON."""
-        return {
+        data: JSON = {
             "index": self.index,
             "delta": self.delta.to_dict(),
             "finish_reason": self.finish_reason,
             "logprobs": self.logprobs,
         }
+        if self.native_finish_reason is not None:
+            data["native_finish_reason"] = self.native_finish_reason
+        return data
 
 
 class _Answer(Struct, gc=False):
@@ -201,17 +236,23 @@ class ChatCompletionChunk(_Answer, gc=False):
 
 
 class ChatCompletionMessage(Struct):
-    """The answer of the model."""
+    """The answer of the model. `extra` are the fields that a provider adds to OpenAI's (`annotations`,
+    `audio`, `reasoning_details`), each an attribute too."""
 
     role: str = "assistant"
     content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCall] | None = None
     refusal: str | None = None
+    extra: JSON | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return _extra_field(self, name)
 
     def to_dict(self) -> JSON:
         """OpenAI's JSON."""
         data: JSON = {"role": self.role, "content": self.content, "refusal": self.refusal}
+        data |= self.extra or {}
         if self.reasoning is not None:
             data["reasoning"] = self.reasoning
         if self.tool_calls is not None:
@@ -220,21 +261,26 @@ class ChatCompletionMessage(Struct):
 
 
 class Choice(Struct):
-    """One whole answer. `finish_reason`: stop, length, tool_calls, content_filter."""
+    """One whole answer. `finish_reason`: stop, length, tool_calls, content_filter;
+    `native_finish_reason` is the provider's word for it where that is unknown."""
 
     index: int
     message: ChatCompletionMessage
     finish_reason: str | None = None
     logprobs: JSON | None = None
+    native_finish_reason: str | None = None
 
     def to_dict(self) -> JSON:
         """OpenAI's JSON."""
-        return {
+        data: JSON = {
             "index": self.index,
             "message": self.message.to_dict(),
             "finish_reason": self.finish_reason,
             "logprobs": self.logprobs,
         }
+        if self.native_finish_reason is not None:
+            data["native_finish_reason"] = self.native_finish_reason
+        return data
 
 
 class ChatCompletion(_Answer):

@@ -25,10 +25,9 @@ def decoded(data: bytes, cut: int, limit: int) -> list[Event] | None:
     try:
         for start in range(0, len(data), cut):
             found += decoder.feed(data[start : start + cut])
-        last = decoder.end()
+        return found + decoder.end()
     except EventTooLong:
         return None
-    return [*found, last] if last is not None else found
 
 
 def try_out(data: bytes) -> None:

@@ -2,13 +2,12 @@
 
 A chunk of a stream and a whole completion go through the same reader: a whole one is a
 single chunk whose `message` is the delta. Deviations seen in the wild and handled here:
-null or missing choices, deltas and contents; content as a list of parts; `reasoning`,
-`reasoning_content` or <think> in the text; usage on any chunk; lone surrogates.
+null or missing choices, deltas and contents, indexes that count chunks, ids and models that come
+late. `choices` reads a choice, `usage` the counts, `finish` the words for how an answer ended.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
@@ -16,73 +15,24 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import DecodeError, Meta, Struct
 from msgspec.json import Decoder
 
-from ..errors import InvalidResponseError
+from ..accumulator import NO_ID
+from ..errors import InvalidResponseError, StreamError
 from ..safe_text import clean
-from ..types import JSON, ChatCompletionChunk, ChoiceDelta, ChunkChoice, Usage
-from .text import _thinking_of, text_of, whole
-from .think_tags import ThinkTags
-from .tool_calls import ToolCallAssembler
+from ..types import ChatCompletionChunk, ChoiceDelta, ChunkChoice, Usage
+from .choices import ChoiceReader, UnusableAnswer
+from .finish import BrokenAnswer
+from .text import whole
+from .usage import find_usage, integer, usage_of
 
+AFTER_FINISH = 2.0
+"""Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
 
-def _integer(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 <= value < 1 << 53 else None
+AFTER_CONTENT = 20.0
+"""The same where the finish_reason came with content, since some servers write it on every chunk, or
+where choices that were asked for never came."""
 
-
-def _usage(value: Any) -> Usage | None:
-    if not isinstance(value, dict):
-        return None
-    prompt = _integer(value.get("prompt_tokens"))
-    completion = _integer(value.get("completion_tokens"))
-    if prompt is None or completion is None:
-        return None
-    total = _integer(value.get("total_tokens"))
-    extra = _numbers(value)
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        extra.pop(name, None)
-    details = {name: _numbers(given) for name, given in _plain(value) if isinstance(given, dict)}
-    of_prompt = details.pop("prompt_tokens_details", None)
-    of_completion = details.pop("completion_tokens_details", None)
-    extra.update((name, given) for name, given in details.items() if given)
-    return Usage(
-        prompt,
-        completion,
-        prompt + completion if total is None else total,
-        of_prompt,
-        of_completion,
-        extra,
-    )
-
-
-def _plain(value: JSON) -> list[tuple[str, Any]]:
-    """The first of an object's items that have names as a field has."""
-    items = [item for item in value.items() if len(item[0]) <= 64 and item[0].isidentifier()]
-    return items[:50]
-
-
-def _numbers(value: JSON) -> JSON:
-    """The numbers in an object, by name: of what a server may say besides, they are harmless."""
-    return {
-        name: given
-        for name, given in _plain(value)
-        if isinstance(given, (int, float)) and -math.inf < given < math.inf
-    }
-
-
-_ROLES = frozenset(("developer", "system", "user", "assistant", "tool"))
 _Tier = Literal["auto", "default", "fast", "flex", "scale", "priority"]
 _TIERS = frozenset(get_args(_Tier))
-_ENDINGS = {
-    **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
-    "error": "error",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "safety": "content_filter",
-}
-"""OpenAI's words for how an answer ended, from others' in lower case; any other word is "stop"."""
-
-
 _Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 _TokenName = Annotated[str, Meta(max_length=64, pattern="^[a-z_]+_tokens$")]
 
@@ -135,7 +85,11 @@ _decode_text_chunk = Decoder(TextChunk).decode
 
 
 class ChunkReader:
-    """Chunks of one answer: remembers what later chunks leave out (ids, model, tool calls)."""
+    """Chunks of one answer: remembers what later chunks leave out (ids, model, tool calls).
+
+    `patience`: seconds to wait for what follows the last finish_reason; None while a choice goes
+    on. `renewed` says that it was set anew.
+    """
 
     def __init__(
         self,
@@ -151,12 +105,14 @@ class ChunkReader:
         self._without_key = without_key
         self._id = ""
         self._created = 0
-        self._model_given = ""
+        self._has_model = False
         self._fingerprint: str | None = None
         self._fingerprint_given: str | None = None
-        self._calls: dict[int, ToolCallAssembler] = {}
-        self._thinking: dict[int, ThinkTags] = {}
-        self._plain: set[int] = set()
+        self._first = ChoiceReader(self._cleaned)
+        self._readers = {0: self._first}
+        self._counted = False
+        self.patience: float | None = None
+        self.renewed = False
 
     def decode(self, data: bytes) -> ChatCompletionChunk | None:
         """The chunk in `data` if it is a `TextChunk`; None for every other form, which `read`
@@ -166,22 +122,33 @@ class ChunkReader:
         except (DecodeError, UnicodeDecodeError):
             return None
         choices = []
+        first = self._first
         for choice in given.choices:
             message = choice.delta or choice.message
             content = message.content if message is not None else None
-            if 0 not in self._plain and (content or self._thinking):
-                # The first words may be the beginning of <think>.
-                if self._thinking or content is None or content.lstrip()[:1] in ("", "<"):
-                    return None
-                self._plain.add(0)
+            if first.pending or (choice.message is not None and (choice.delta or first.text)):
+                return None
+            if content:
+                if not first.plain:
+                    # The first words may be the beginning of <think>.
+                    if content.lstrip()[:1] in ("", "<"):
+                        return None
+                    first.plain = True
+                first.text += (content,)
             role = message.role if message is not None else None
-            choices.append(ChunkChoice(0, ChoiceDelta(role, content), choice.finish_reason))
+            reason = choice.finish_reason
+            if reason is not None or first.finished:
+                self._note_finish(0, reason, bool(content))
+            choices.append(ChunkChoice(0, ChoiceDelta(role, content), reason))
         if not self._id:
             self._begin(given.id, given.created)
-        self._note_labels(given.model, given.system_fingerprint)
+        if not self._has_model or given.system_fingerprint != self._fingerprint_given:
+            self._note_labels(given.model, given.system_fingerprint)
         usage = given.usage
+        if usage is not None:
+            self._counted = True
         return ChatCompletionChunk(
-            self._id,
+            self._id or (NO_ID if choices else ""),
             self._created,
             self._model,
             choices,
@@ -199,48 +166,127 @@ class ChunkReader:
             self._provider,
         )
 
-    def _note_labels(self, model: Any, fingerprint: Any) -> None:
-        # Chunk after chunk says the same.
-        if model != self._model_given:
-            self._model_given = model
-            self._model = self._label(model) or self._model
-        if fingerprint != self._fingerprint_given:
-            self._fingerprint_given = fingerprint
-            self._fingerprint = self._label(fingerprint)
+    def read(self, data: Any, *, is_whole: bool = False) -> ChatCompletionChunk:
+        """One chunk from one parsed JSON value; `is_whole` for a completion that is no stream.
 
-    def read(self, data: Any) -> ChatCompletionChunk:
-        """One chunk from one parsed JSON value. Raises `InvalidResponseError` where it is none."""
-        if not isinstance(data, dict) or not ("choices" in data or "usage" in data):
-            raise InvalidResponseError(
-                f"{self._provider}: the answer is JSON, but not a completion. Is base_url the address of an"
-                " OpenAI-compatible API?",
-                provider=self._provider,
-                model=self._model,
+        Raises `InvalidResponseError` where it is none, and `StreamError` for a broken answer.
+        """
+        if not is_chunk(data):
+            raise self._invalid(
+                "{provider}: the answer is JSON, but not a completion. Is base_url the address of an"
+                " OpenAI-compatible API?"
             )
         if not self._id:
             self._begin(data.get("id"), data.get("created"))
         self._note_labels(data.get("model"), data.get("system_fingerprint"))
-        choices = data.get("choices")
-        usage = data.get("usage")
-        tier = data.get("service_tier")
+        choices, usage, tier = data.get("choices"), find_usage(data), data.get("service_tier")
+        choices = self._read_choices(choices if isinstance(choices, list) else [], is_whole)
+        counted = usage_of(self._named(usage)) if usage else None
+        self._counted = self._counted or counted is not None
         return ChatCompletionChunk(
-            self._id,
+            self._id or (NO_ID if choices else ""),
             self._created,
             self._model,
-            [
-                read
-                for choice in (choices if isinstance(choices, list) else ())
-                if (read := self._choice(choice)) is not None
-            ],
-            _usage(self._named(usage)) if usage else None,
+            choices,
+            counted,
             self._fingerprint,
             tier if isinstance(tier, str) and tier in _TIERS else None,
             self._provider,
         )
 
+    def rest(self) -> ChatCompletionChunk | None:
+        """What was held back, at the end of an answer without a finish_reason; None if nothing was."""
+        try:
+            choices = [
+                choice
+                for index, reader in self._readers.items()
+                if (choice := reader.end(index)) is not None
+            ]
+        except UnusableAnswer as error:
+            raise self._unusable(error) from None
+        if not choices:
+            return None
+        return ChatCompletionChunk(
+            self._id or NO_ID, self._created, self._model, choices, provider=self._provider
+        )
+
+    def has_calls(self) -> bool:
+        return any(reader.has_calls() for reader in self._readers.values())
+
+    def has_open_calls(self) -> bool:
+        """Whether a tool call is incomplete, and no finish_reason says that nothing follows."""
+        return any(reader.has_open_calls() for reader in self._readers.values())
+
+    def has_usage(self) -> bool:
+        """Whether the usage has come, which servers send last."""
+        return self._counted
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of how the answer was read."""
+        return tuple(
+            f'{self._provider} ended its answer with the unknown finish_reason "{word}", read as stop'
+            for reader in self._readers.values()
+            if (word := reader.unknown_finish) is not None
+        )
+
+    def _read_choices(self, given: list[Any], is_whole: bool) -> list[ChunkChoice]:
+        choices = []
+        for choice in given:
+            if not isinstance(choice, dict):
+                continue
+            index = choice.get("index")
+            if self._choices == 1 or not isinstance(index, int):
+                # Some servers count the chunks, or begin at 1.
+                index = 0
+            if not 0 <= index < self._choices:
+                continue
+            reader = self._readers.get(index)
+            if reader is None:
+                reader = self._readers[index] = ChoiceReader(self._cleaned)
+            try:
+                read = reader.read(index, choice, is_whole=is_whole)
+            except BrokenAnswer as error:
+                word = clean(str(error), 80)
+                raise StreamError(
+                    f"{self._provider} broke off its answer (finish_reason: {word}).",
+                    provider=self._provider,
+                    model=self._model,
+                ) from None
+            except UnusableAnswer as error:
+                raise self._unusable(error) from None
+            if read.finish_reason is not None or reader.finished:
+                self._note_finish(index, read.finish_reason, read.delta.has_content())
+            choices.append(read)
+            if self._choices == 1:
+                break
+        return choices
+
+    def _note_finish(self, index: int, reason: str | None, content: bool) -> None:
+        """A choice has a finish_reason, now or before: whether the answer is over."""
+        reader = self._readers[index]
+        if reason is None and not content:
+            return
+        again = reader.finished and not content
+        reader.finished = reason is not None
+        begun = [reader for reader in self._readers.values() if reader.has_begun()]
+        if not all(reader.finished for reader in begun):
+            self.patience = None
+        elif not again:
+            sure = not content and len(begun) == self._choices
+            self.patience = AFTER_FINISH if sure else AFTER_CONTENT
+            self.renewed = True
+
     def _begin(self, id: Any, created: Any) -> None:
-        self._id = self._label(id) or "chatcmpl-none"
-        self._created = _integer(created) or int(time.time())
+        self._id = self._label(id) or ""
+        self._created = integer(created) or self._created or int(time.time())
+
+    def _note_labels(self, model: Any, fingerprint: Any) -> None:
+        if not self._has_model and (given := self._label(model)):
+            self._model, self._has_model = given, True
+        # Chunk after chunk says the same.
+        if fingerprint != self._fingerprint_given:
+            self._fingerprint_given = fingerprint
+            self._fingerprint = self._label(fingerprint)
 
     def _label(self, value: Any) -> str | None:
         """A name that a server gave, safe to log and show: short, and without the key."""
@@ -258,62 +304,25 @@ class ChunkReader:
             if self._without_key(name) == name
         }
 
-    def _choice(self, choice: Any) -> ChunkChoice | None:
-        if not isinstance(choice, dict):
-            return None
-        index = choice.get("index")
-        if not isinstance(index, int):
-            index = 0
-        if not 0 <= index < self._choices:
-            return None
-        delta = choice.get("delta") or choice.get("message")
-        reason = choice.get("finish_reason")
-        logprobs = choice.get("logprobs")
-        read = self._delta(delta, index) if isinstance(delta, dict) else ChoiceDelta()
-        if index not in self._plain:
-            self._part(read, index, ended=bool(reason) or "message" in choice)
-        return ChunkChoice(
-            index,
-            read,
-            _ENDINGS.get(reason.lower(), "stop") if isinstance(reason, str) and reason else None,
-            logprobs if isinstance(logprobs, dict) else None,
+    def _cleaned(self, value: Any) -> Any:
+        """A value with the key removed from its texts and names."""
+        if isinstance(value, str):
+            return whole(self._without_key(value))
+        if isinstance(value, list):
+            return [self._cleaned(item) for item in value]
+        if isinstance(value, dict):
+            return {self._cleaned(name): self._cleaned(item) for name, item in value.items()}
+        return value
+
+    def _unusable(self, error: UnusableAnswer) -> InvalidResponseError:
+        return self._invalid(f"{{provider}} sent {error}. Ask again, or ask another provider.")
+
+    def _invalid(self, words: str) -> InvalidResponseError:
+        return InvalidResponseError(
+            words.format(provider=self._provider), provider=self._provider, model=self._model
         )
 
-    def _part(self, delta: ChoiceDelta, index: int, *, ended: bool) -> None:
-        """Move reasoning that stands in the content to its own field."""
-        thinking = self._thinking.setdefault(index, ThinkTags())
-        if delta.reasoning:
-            # A provider that sends it apart leaves nothing of it in the content.
-            thinking.plain = True
-            delta.content = thinking.end()[1] + (delta.content or "") or delta.content
-        elif delta.content:
-            delta.reasoning, delta.content = thinking.feed(delta.content)
-        if ended and not thinking.plain:
-            reasoning, content = thinking.end()
-            delta.reasoning = (delta.reasoning or "") + reasoning
-            delta.content = (delta.content or "") + content if content else delta.content
-        delta.reasoning = delta.reasoning or None
-        if thinking.plain:
-            self._plain.add(index)
 
-    def _delta(self, delta: JSON, index: int) -> ChoiceDelta:
-        content = delta.get("content")
-        text = content if isinstance(content, str) else text_of(content)
-        read = ChoiceDelta(content=whole(text) if text else text)
-        if len(delta) == 1 and isinstance(content, str):
-            return read
-        role = delta.get("role")
-        if isinstance(role, str) and role in _ROLES:
-            read.role = role
-        reasoning = (
-            delta.get("reasoning") or delta.get("reasoning_content") or _thinking_of(content)
-        )
-        if isinstance(reasoning, str):
-            read.reasoning = whole(reasoning)
-        refusal = delta.get("refusal")
-        if isinstance(refusal, str) and refusal:
-            read.refusal = whole(refusal)
-        calls = delta.get("tool_calls")
-        if isinstance(calls, list) and calls:
-            read.tool_calls = self._calls.setdefault(index, ToolCallAssembler()).read(calls) or None
-        return read
+def is_chunk(data: Any) -> bool:
+    """Whether parsed JSON has anything of a completion."""
+    return isinstance(data, dict) and ("choices" in data or "usage" in data)

@@ -19,9 +19,4 @@ class ErrorContext(Struct, frozen=True):
 
     def without_key(self, text: str) -> str:
         """`text` as a server may have sent it, without the key that it echoes."""
-        if self.key is None:
-            return text
-        for form in self.key.forms():
-            if form in text:
-                text = text.replace(form, "…")
-        return text
+        return text if self.key is None else self.key.removed_from(text)

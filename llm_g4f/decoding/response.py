@@ -4,9 +4,9 @@ What was asked for and the Content-Type are hints at best: a whole completion co
 stream was asked for, and streams come as text/plain. The first byte tells: `{` or `[` is a
 whole completion, `<` an HTML page, anything else a stream of events.
 
-A stream has ended when `[DONE]` came, or a finish_reason and the end of the connection. The end
-of the connection alone is not the end of the answer, and of a tool call only a finish_reason
-says that it is complete.
+A stream has ended when `[DONE]` came, or the finish_reason of every choice and the end of the
+connection. The end of the connection alone is not the end of the answer. A tool call without a
+finish_reason is complete if its arguments are, and `[DONE]` or usage came behind it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from typing import Any
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
 from ..http.types import NetworkError, Response
 from ..types import ChatCompletionChunk, Chunks
-from .chunks import ChunkReader
+from .chunks import ChunkReader, is_chunk
 from .connection_errors import truncated_error
 from .error_context import ErrorContext
 from .error_messages import error_in_body
 from .sse import MAX_EVENT, Decoder, Event, EventTooLong
 from .text import parse_json
-
-AFTER_FINISH = 2.0
-"""Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
 
 DRAIN = 0.2
 """Seconds to read the rest of a response, so that its connection can be used again."""
@@ -91,12 +88,16 @@ class CompletionStream:
         self._events: Decoder | None = None
         self._failure: APIError | None = None
         self._begun = False
-        self._finished = False
-        self._calling = False
+        self._passed_over: Any = None
         self._done = False
         self._ended = False
         self._closed = False
         self._deadline: float | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of how the answer was read."""
+        return self._reader.warnings()
 
     def __aiter__(self) -> CompletionStream:
         return self
@@ -110,8 +111,8 @@ class CompletionStream:
             if self._done:
                 await self._drain()
                 break
-            if self._finished:
-                data = await self._read_rest()
+            if self._reader.patience is not None:
+                data = await self._read_rest(self._reader.patience)
             else:
                 try:
                     data = await self._response.__anext__()
@@ -165,22 +166,25 @@ class CompletionStream:
         return bytes(head)
 
     def _whole(self, data: bytes) -> ChatCompletionChunk:
-        chunk = self._reader.decode(data) or self._parse(data.removeprefix(b"\xef\xbb\xbf"))
+        chunk = self._reader.decode(data) or self._parse_whole(data.removeprefix(b"\xef\xbb\xbf"))
         # A whole body is its own proof that the answer ended.
-        if not _has_finished(chunk):
-            for choice in chunk.choices:
-                choice.finish_reason = "stop"
+        for choice in chunk.choices:
+            choice.finish_reason = choice.finish_reason or "stop"
         return chunk
 
-    def _parse(self, data: bytes) -> ChatCompletionChunk:
-        """The chunk in JSON of any form. Raises `APIError`."""
+    def _parse_whole(self, data: bytes) -> ChatCompletionChunk:
+        """The completion in JSON of any form. Raises `APIError`."""
         try:
             parsed = parse_json(data)
         except ValueError:
-            raise self._invalid("something", "that is not JSON") from None
+            # Some servers end a whole body as they end a stream.
+            body, data_field, last = data.rpartition(b"data:")
+            if not data_field or not _is_done(last):
+                raise self._invalid("something", "that is not JSON") from None
+            return self._parse_whole(body)
         if (error := _error_in(parsed)) is not None:
             raise error_in_body(self._context, error)
-        return self._reader.read(parsed)
+        return self._reader.read(parsed, is_whole=True)
 
     def _decode(self, data: bytes) -> Chunks:
         """The chunks of the events that end in `data`; a failure behind them is kept."""
@@ -190,42 +194,66 @@ class CompletionStream:
         try:
             for event in self._events.feed(data):
                 chunk = decode(event.data) if event.name == "message" else None
-                if chunk is None:
-                    if event.data.startswith(b"[DONE]"):
-                        self._done = True
-                        break
-                    chunk = self._event(event)
-                for choice in chunk.choices:
-                    if choice.finish_reason:
-                        self._finished = True
-                chunks.append(chunk)
+                if chunk is not None:
+                    chunks.append(chunk)
+                    continue
+                chunks += self._read(event)
+                if self._done:
+                    break
         except EventTooLong:
             self._failure = too_long(self._context)
         except APIError as error:
             self._failure = error
         self._begun = self._begun or bool(chunks)
+        if self._reader.renewed:
+            self._reader.renewed = False
+            self._deadline = None
         return chunks
 
-    def _event(self, event: Event) -> ChatCompletionChunk:
-        """The chunk of an event that is more than text. Raises `APIError`."""
-        self._begun = True
+    def _read(self, event: Event) -> Chunks:
+        """The chunks of an event that is more than text; none of a heartbeat. Raises `APIError`."""
+        if _is_done(event.data):
+            self._done = True
+            return self._rest()
+        try:
+            parsed = parse_json(event.data, halves=True)
+        except ValueError:
+            return self._read_text(event)
         if event.name == "error":
-            try:
-                parsed = parse_json(event.data)
-            except ValueError:
-                parsed = event.data.decode("utf-8", "replace")
             raise error_in_body(self._context, parsed)
-        chunk = self._parse(event.data)
-        for choice in chunk.choices:
-            if choice.delta.tool_calls:
-                self._calling = True
-        return chunk
+        if (error := _error_in(parsed)) is not None:
+            raise error_in_body(self._context, error)
+        if event.name == "ping" or not is_chunk(parsed):
+            self._passed_over = parsed
+            return []
+        return [self._reader.read(parsed)]
 
-    async def _read_rest(self) -> bytes:
-        """What follows a finish_reason; b"" at the end, which need not come."""
+    def _read_text(self, event: Event) -> Chunks:
+        """The chunks of an event that is not JSON: an error, a heartbeat, or data lines without the
+        blank line between them (GLM, Kimi). Raises `APIError`."""
+        if event.name == "error":
+            raise error_in_body(self._context, event.data.decode("utf-8", "replace"))
+        if event.name != "message" or not event.data.strip():
+            return []
+        lines = event.data.split(b"\n")
+        if len(lines) == 1:
+            raise self._invalid("something", "that is not JSON")
+        chunks: Chunks = []
+        for line in lines:
+            chunks += self._read(Event("message", line))
+        return chunks
+
+    def _rest(self) -> Chunks:
+        """What was held back, at the end of the answer. Raises `APIError`."""
+        chunk = self._reader.rest()
+        return [] if chunk is None else [chunk]
+
+    async def _read_rest(self, patience: float) -> bytes:
+        """What follows the last finish_reason within `patience` seconds; b"" at the end, which need
+        not come."""
         loop = asyncio.get_running_loop()
         if self._deadline is None:
-            self._deadline = loop.time() + AFTER_FINISH
+            self._deadline = loop.time() + patience
         try:
             async with asyncio.timeout_at(self._deadline):
                 return await self._response.__anext__()
@@ -244,45 +272,49 @@ class CompletionStream:
                         break
         except (TimeoutError, NetworkError, OSError):
             pass
-        self._check_calls()
+        if self._reader.has_open_calls():
+            self._failure = self._truncated()
 
     def _end(self) -> Chunks:
-        """The connection has ended: the chunk in an event that was left open, or the final check."""
+        """The connection has ended: the chunks in an event that was left open, and the final check."""
         self._ended = True
-        last = self._open_event()
-        if last is not None:
-            self._finished = self._finished or _has_finished(last)
-        if self._done:
-            self._check_calls()
-        elif not self._begun:
-            self._failure = self._invalid("something", "that is neither JSON nor an event stream")
-        elif not self._finished:
-            self._failure = self._truncated()
-        return [last] if last is not None else []
+        chunks: Chunks = []
+        try:
+            chunks += self._open_events()
+            if not self._done:
+                chunks += self._rest()
+        except APIError as error:
+            self._failure = error
+        if self._failure is None:
+            self._check_end(begun=self._begun or bool(chunks))
+        return chunks
 
-    def _open_event(self) -> ChatCompletionChunk | None:
-        """The chunk in an event without its last blank line, which some servers forget."""
+    def _check_end(self, *, begun: bool) -> None:
+        """Note a failure unless the answer was finished when the connection ended."""
+        reader = self._reader
+        if not begun:
+            if self._passed_over is not None:
+                # Raises: it is JSON, but not a completion.
+                reader.read(self._passed_over)
+            self._failure = self._invalid("something", "that is neither JSON nor an event stream")
+        elif reader.has_open_calls() or not (
+            self._done or reader.patience is not None or (reader.has_calls() and reader.has_usage())
+        ):
+            self._failure = self._truncated()
+
+    def _open_events(self) -> Chunks:
+        """The chunks in an event without its last blank line, which some servers forget."""
         assert self._events is not None
+        chunks: Chunks = []
         try:
-            event = self._events.end()
-        except EventTooLong:
-            self._failure = too_long(self._context)
-            return None
-        if event is None:
-            return None
-        if event.data.strip() == b"[DONE]":
-            self._done = True
-            return None
-        try:
-            return self._event(event)
+            for event in self._events.end():
+                chunks += self._read(event)
         except InvalidResponseError:
             # Half an event: the connection ended inside it.
-            return None
-
-    def _check_calls(self) -> None:
-        """[DONE] alone ends a text, but not a tool call."""
-        if self._calling and not self._finished:
-            self._failure = self._truncated()
+            pass
+        except EventTooLong:
+            self._failure = too_long(self._context)
+        return chunks
 
     def _invalid(self, form: str, rest: str) -> InvalidResponseError:
         return InvalidResponseError(
@@ -301,8 +333,11 @@ class CompletionStream:
         )
 
 
-def _has_finished(chunk: ChatCompletionChunk) -> bool:
-    return any(choice.finish_reason for choice in chunk.choices)
+def _is_done(data: bytes) -> bool:
+    """Whether an event is [DONE], also in blanks, in quotes or in lower case."""
+    return data.startswith(b"[DONE]") or (
+        len(data) <= 16 and data.translate(None, b" \t\"'").upper() == b"[DONE]"
+    )
 
 
 def _error_in(parsed: Any) -> Any:

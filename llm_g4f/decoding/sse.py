@@ -1,7 +1,9 @@
 """Server-sent events from bytes: the parsing rules of the WHATWG HTML standard, 9.2.6.
 
 Of the four fields, `id` and `retry` are for reconnecting, which a completion cannot do;
-they are read over. Decoding is linear in the input, whatever way it is split.
+they are read over. Two deviations of servers are read too: a field `error` (llama.cpp until
+September 2025, GPUStack) is an event of that name, and a line that begins with a brace (Lemonade)
+is an event by itself. Decoding is linear in the input, whatever way it is split.
 """
 
 from __future__ import annotations
@@ -78,18 +80,15 @@ class Decoder:
             raise EventTooLong(f"an event of more than {self._limit} bytes")
         return events
 
-    def end(self) -> Event | None:
-        """What stood open at the end of input, or None.
+    def end(self) -> list[Event]:
+        """What stood open at the end of input.
 
         The standard drops it; a server that forgets the last blank line has still answered,
         so the caller may judge it by its content.
         """
         rest = b"".join(self._tail)
         self._tail.clear()
-        if rest:
-            self._lines([rest])
-        events = self._lines([b""])
-        return events[0] if events else None
+        return self._lines([rest, b""])
 
     def _lines(self, lines: list[bytes]) -> list[Event]:
         events = []
@@ -111,6 +110,11 @@ class Decoder:
                 data.append(line[5:])
             elif line[:6] == b"event:":
                 name = line[6:].removeprefix(b" ")
+            elif line[:6] == b"error:":
+                name = b"error"
+                data.append(line[6:].removeprefix(b" "))
+            elif line[:1] == b"{":
+                events.append(Event("json", line))
             elif line == b"data":
                 data.append(b"")
             elif line == b"event":

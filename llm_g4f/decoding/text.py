@@ -7,19 +7,53 @@ from typing import Any
 
 from pydantic_core import from_json
 
+_SPLIT = frozenset(("content", "text", "reasoning", "reasoning_content", "thinking", "arguments"))
+"""Fields whose text a stream may split anywhere, also inside a surrogate pair."""
 
-def parse_json(data: bytes) -> Any:
-    """JSON from `data`; ValueError for anything else, however it is wrong."""
+
+def parse_json(data: bytes, *, halves: bool = False) -> Any:
+    """JSON from `data`; ValueError for anything else, however it is wrong.
+
+    Bytes that are not UTF-8 count as U+FFFD, and so do lone surrogate escapes. `halves` keeps half
+    a pair at the edge of a text that the next chunk may complete: `joined` puts them together.
+    """
     try:
         return from_json(data)
     except ValueError:
-        # Bytes that are not UTF-8 count as U+FFFD, and so do lone surrogate escapes: they are
-        # written out, mended, and read again, wherever in the value they are.
         try:
-            value = json.loads(data.decode("utf-8", "replace"))
-            return json.loads(whole(json.dumps(value, ensure_ascii=False)))
+            return _mended(json.loads(data.decode("utf-8", "replace")), halves)
         except RecursionError:
             raise ValueError("nested too deeply") from None
+
+
+def _mended(value: Any, halves: bool, name: str = "") -> Any:
+    if isinstance(value, str):
+        if halves and name in _SPLIT:
+            first = value[:1] if _is_low(value[:1]) else ""
+            last = value[-1:] if _is_high(value[-1:]) else ""
+            return first + whole(value[len(first) : len(value) - len(last)]) + last
+        return whole(value)
+    if isinstance(value, list):
+        return [_mended(item, halves, name) for item in value]
+    if isinstance(value, dict):
+        return {whole(key): _mended(item, halves, key) for key, item in value.items()}
+    return value
+
+
+def _is_high(character: str) -> bool:
+    return "\ud800" <= character <= "\udbff"
+
+
+def _is_low(character: str) -> bool:
+    return "\udc00" <= character <= "\udfff"
+
+
+def joined(held: str, text: str) -> tuple[str, str]:
+    """`text` behind the half of a pair that was `held`, and the half to hold at its own end."""
+    text = held + text
+    if text and _is_high(text[-1]):
+        return whole(text[:-1]), text[-1]
+    return whole(text), ""
 
 
 def whole(text: str) -> str:
@@ -32,9 +66,11 @@ def whole(text: str) -> str:
 
 
 def text_of(value: Any) -> str | None:
-    """The text in a content: a string, or a list of parts with text in them; None if there is none."""
+    """The text in a content: a string, one part or a list of parts; None if there is none."""
     if isinstance(value, str):
         return value
+    if isinstance(value, dict):
+        value = [value]
     if isinstance(value, list):
         parts = [
             part if isinstance(part, str) else part.get("text")
@@ -45,7 +81,7 @@ def text_of(value: Any) -> str | None:
     return None
 
 
-def _thinking_of(value: Any) -> str | None:
+def thinking_of(value: Any) -> str | None:
     """The reasoning inside a list content: parts of type "thinking" (Mistral's form)."""
     if not isinstance(value, list):
         return None
@@ -55,3 +91,11 @@ def _thinking_of(value: Any) -> str | None:
         if isinstance(part, dict) and part.get("type") == "thinking"
     ]
     return "".join(text for text in found if text) or None
+
+
+def details_of(value: Any) -> str | None:
+    """The text in `reasoning_details`: parts with `text` or `summary` (OpenRouter's form)."""
+    if not isinstance(value, list):
+        return None
+    found = [part.get("text") or part.get("summary") for part in value if isinstance(part, dict)]
+    return "".join(text for text in found if isinstance(text, str)) or None

@@ -1,74 +1,212 @@
-"""Pieces of tool calls, assigned to their calls."""
+"""Pieces of tool calls, assigned to their calls.
+
+OpenAI sends a call's id and name with its first piece, and its index with each. Other servers
+send all calls with index 0, another id with every piece, the id late, the name in pieces or
+again and again, or a finished call once more. A call goes on under its index, or its id where
+there is no index, until a name begins another one (`_begins_another`).
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from msgspec import Struct
+
 from ..types import JSON, Function, ToolCallDelta
-from .text import whole
+from .text import joined, whole
+
+
+class _Piece(Struct):
+    """One entry of `tool_calls`. `name` and `arguments` are "" where they are missing."""
+
+    id: str | None
+    index: int | None
+    name: str
+    arguments: str
+    extra: JSON | None
+
+
+class _Call(Struct):
+    """A call so far. `id` is the one handed on, `last_id` the provider's latest, `ends` the first and
+    the last character of the arguments but blanks, and `half` the half of a surrogate pair."""
+
+    place: int
+    id: str | None = None
+    last_id: str | None = None
+    name: str = ""
+    arguments: list[str] = []
+    size: int = 0
+    ends: str = ""
+    half: str = ""
+    extra: JSON | None = None
+    announced: bool = False
+
+    def add(self, arguments: str) -> str:
+        """Add arguments; they are returned without half a surrogate pair at their end."""
+        arguments, self.half = joined(self.half, arguments)
+        self.arguments.append(arguments)
+        self.size += len(arguments)
+        if stripped := arguments.strip():
+            self.ends = (self.ends or stripped)[0] + stripped[-1]
+        return arguments
+
+    def text(self) -> str:
+        """The arguments so far."""
+        if len(self.arguments) > 1:
+            self.arguments = ["".join(self.arguments)]
+        return self.arguments[0] if self.arguments else ""
+
+    def repeats(self, piece: _Piece) -> bool:
+        """Whether a piece is the whole arguments once more."""
+        # Lengths first, so that the texts are compared at most log(length) times.
+        return (
+            len(piece.arguments) == self.size
+            and self.ends == "{}"
+            and piece.arguments == self.text()
+        )
 
 
 class ToolCallAssembler:
-    """The tool calls of one choice: which call a piece belongs to.
-
-    By id, then by index; a new id on a used index is a new call; a piece with neither
-    belongs to the call before it.
-    """
+    """The tool calls of one choice: `read` the pieces of each chunk, then `end`."""
 
     def __init__(self) -> None:
-        self._ids: list[str] = []
-        self._named: list[bool] = []
-        self._by_index: dict[int, int] = {}
+        self._calls: list[_Call] = []
+        self._by_id: dict[str, _Call] = {}
+        self._by_index: dict[int, _Call] = {}
 
-    def read(self, calls: list[Any]) -> list[ToolCallDelta]:
-        """The deltas of `calls`, the tool_calls of one chunk as parsed JSON. An id and a name come once."""
-        found = []
-        for position, call in enumerate(calls):
-            if not isinstance(call, dict):
+    def read(self, pieces: list[Any], *, is_whole: bool = False) -> list[ToolCallDelta]:
+        """The deltas of one chunk's pieces. With `is_whole` each piece is a call of its own."""
+        deltas = []
+        touched: list[_Call] = []
+        for given in pieces:
+            if not isinstance(given, dict):
                 continue
-            function = call.get("function")
-            if not isinstance(function, dict):
-                function = {}
-            name = function.get("name")
-            arguments = function.get("arguments")
-            extra = call.get("extra_content")
-            if isinstance(arguments, (dict, list)):
-                arguments = json.dumps(arguments)
-            if not isinstance(name, str):
-                name = ""
-            place, new = self._place(call, position, len(calls), bool(name))
-            if self._named[place]:
-                name = ""
-            elif name:
-                self._named[place] = True
-            found.append(
-                ToolCallDelta(
-                    place,
-                    self._ids[place] if new else None,
-                    Function(whole(name), whole(arguments) if isinstance(arguments, str) else ""),
-                    extra_content=extra if isinstance(extra, dict) else None,
-                )
-            )
-        return found
+            piece = _piece(given)
+            call = None if is_whole else self._continued(piece, touched)
+            if call is None:
+                call = self._new(piece)
+            touched.append(call)
+            if (delta := self._add(call, piece)) is not None:
+                deltas.append(delta)
+        return deltas
 
-    def _place(self, call: JSON, position: int, count: int, named: bool) -> tuple[int, bool]:
-        given = call.get("id")
-        id = given if isinstance(given, str) and given else None
-        index = call.get("index")
-        if not isinstance(index, int) or isinstance(index, bool):
-            index = None
-        if id is not None and id in self._ids:
-            return self._ids.index(id), False
-        if id is None:
-            if index is not None and index in self._by_index:
-                return self._by_index[index], False
-            if index is None and self._ids and not named:
-                return len(self._ids) - 1, False
-        place = len(self._ids)
-        self._ids.append(id or f"call_{place}")
-        self._named.append(False)
-        if index is None:
-            index = position if count > 1 else place
-        self._by_index[index] = place
-        return place, True
+    def end(self) -> list[ToolCallDelta]:
+        """The deltas that were held back. Raises `ValueError` for a call without a name."""
+        deltas = []
+        for call in self._calls:
+            if not call.name:
+                raise ValueError("a tool call without a name")
+            rest = ""
+            if call.half:
+                rest, call.half = whole(call.half), ""
+                call.arguments.append(rest)
+            if not call.announced:
+                deltas.append(self._announced(call))
+            elif rest:
+                deltas.append(ToolCallDelta(call.place, None, Function("", rest)))
+        return deltas
+
+    def is_complete(self) -> bool:
+        """Whether every call has a name and a whole object of arguments."""
+        return all(call.name and _is_object(call.text()) for call in self._calls)
+
+    def _continued(self, piece: _Piece, touched: list[_Call]) -> _Call | None:
+        """The call that a piece goes on with; None if it begins one."""
+        by_id = self._by_id.get(piece.id) if piece.id else None
+        if piece.index is not None:
+            call = self._by_index.get(piece.index)
+            if not piece.name and (call is None or (by_id and call.last_id != piece.id)):
+                call = by_id
+        elif by_id is not None or (piece.id and piece.name):
+            call = by_id
+        else:
+            call = self._calls[-1] if self._calls else None
+        if call is None or _begins_another(call, piece, touched):
+            return None
+        return call
+
+    def _new(self, piece: _Piece) -> _Call:
+        call = _Call(len(self._calls), arguments=[])
+        self._calls.append(call)
+        self._by_index[call.place if piece.index is None else piece.index] = call
+        return call
+
+    def _add(self, call: _Call, piece: _Piece) -> ToolCallDelta | None:
+        """Add a piece to its call; what it adds for the caller, None if nothing."""
+        if call.id is None and piece.id and piece.id not in self._by_id:
+            call.id = piece.id
+        if piece.id:
+            call.last_id = piece.id
+            self._by_id.setdefault(piece.id, call)
+        name = piece.name.removeprefix(call.name)
+        call.name += name
+        arguments = ""
+        if piece.arguments and not call.repeats(piece):
+            arguments = call.add(piece.arguments)
+        if piece.extra is not None:
+            call.extra = piece.extra
+        if not call.announced:
+            # OpenAI's shape has id and name in a call's first delta.
+            ready = call.name and (call.id or call.ends)
+            return self._announced(call) if ready else None
+        if not (name or arguments or piece.extra):
+            return None
+        return ToolCallDelta(call.place, None, Function(name, arguments), extra_content=piece.extra)
+
+    def _announced(self, call: _Call) -> ToolCallDelta:
+        call.announced = True
+        if call.id is None:
+            call.id = self._made_up_id(call.place)
+        return ToolCallDelta(
+            call.place, call.id, Function(call.name, call.text()), extra_content=call.extra
+        )
+
+    def _made_up_id(self, place: int) -> str:
+        id = f"call_{place}"
+        while id in self._by_id:
+            id += "_"
+        self._by_id[id] = self._calls[place]
+        return id
+
+
+def _begins_another(call: _Call, piece: _Piece, touched: list[_Call]) -> bool:
+    """Whether a piece with the index or id of `call` begins another call: by its name."""
+    if not piece.name or not call.name:
+        return False
+    if call in touched:
+        return True
+    same_name = piece.name == call.name
+    other_id = bool(piece.id and call.id and piece.id != call.id)
+    if not call.ends:
+        # A name in pieces, or again, before its arguments.
+        return other_id and not (same_name and piece.arguments)
+    if not same_name:
+        return True
+    if call.ends != "{}":
+        return False
+    return other_id if call.repeats(piece) or not piece.arguments.strip() else True
+
+
+def _piece(given: JSON) -> _Piece:
+    function = given.get("function")
+    if not isinstance(function, dict):
+        function = {}
+    id, index, name = given.get("id"), given.get("index"), function.get("name")
+    arguments, extra = function.get("arguments"), given.get("extra_content")
+    if isinstance(arguments, (dict, list)):
+        arguments = json.dumps(arguments)
+    return _Piece(
+        id if isinstance(id, str) and id else None,
+        index if isinstance(index, int) and not isinstance(index, bool) else None,
+        whole(name) if isinstance(name, str) else "",
+        arguments if isinstance(arguments, str) else "",
+        extra if isinstance(extra, dict) else None,
+    )
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -6,13 +6,20 @@ import asyncio
 from typing import Any, Literal
 
 from ..accumulator import Accumulator
-from ..errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError, StreamError
+from ..errors import (
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    InvalidResponseError,
+    Reason,
+    StreamError,
+)
 from ..providers.base import ChunkStream, OpenStream, open_stream
 from ..providers.endpoint import is_same_model
 from ..receipt import Receipt
 from ..request import ChatRequest
 from ..safe_text import clean
-from ..types import ChatCompletionChunk, Chunks
+from ..types import ChatCompletionChunk, ChoiceDelta, Chunks, has_media
 from . import policy
 from .route import Candidate
 
@@ -76,8 +83,9 @@ class Watch:
 class Attempt:
     """One request to one candidate. `first` waits for the first content, `next` only reads on.
 
-    The first content is the commit point: text, reasoning, a tool call or a refusal, or the word
-    that there will be none. `completion` accumulates all chunks. Raises `APIError`.
+    The first content is the commit point: text but blanks, a tool call, a refusal or media, or
+    reasoning that is not the whole answer. A token limit, or a `stop` of the request's own, may
+    leave an answer without any. `completion` accumulates all chunks. Raises `APIError`.
     """
 
     def __init__(
@@ -101,6 +109,8 @@ class Attempt:
         self._stream: ChunkStream | None = None
         self._omitted: tuple[str, ...] = ()
         self._failure: APIError | None = None
+        self._answered = False
+        self._finishes: tuple[str, ...] = ()
         self.began = asyncio.get_running_loop().time()
 
     async def first(self) -> Chunks:
@@ -110,28 +120,29 @@ class Attempt:
         held: Chunks = []
         while chunks := await self._read():
             held += chunks
-            for chunk in chunks:
-                if _has_content(chunk):
-                    self._commit(chunk)
-                    return held
+            if (chunk := self._first_content(chunks)) is not None:
+                self._commit(chunk)
+                return held
             if self._failure is not None:
                 raise self._failure
-        provider = self.candidate.provider.name
-        raise InvalidResponseError(
-            f"{provider} sent an empty answer. Ask again, or ask another provider.",
-            provider=provider,
-            model=self.candidate.served.model,
-            reason="empty",
-        )
+        raise self._no_answer()
 
     async def next(self) -> Chunks:
         """The chunks that have come since; none at the end of the answer."""
         try:
             if self._failure is not None:
                 raise self._failure
-            return await self._read()
+            chunks = await self._read()
+            if not self._answered:
+                if chunks:
+                    self._first_content(chunks)
+                elif not self._may_be_empty():
+                    raise self._no_answer()
         except APIError as error:
             raise self._with_partial(error) from None
+        if not chunks:
+            self._receipt.warnings += getattr(self._stream, "warnings", ())
+        return chunks
 
     async def aclose(self) -> None:
         """End the request."""
@@ -184,6 +195,48 @@ class Attempt:
             add(chunk)
         return chunks
 
+    def _first_content(self, chunks: Chunks) -> ChatCompletionChunk | None:
+        """The first chunk with content, or the last one where the answer may end without any."""
+        reasoning = None
+        for chunk in chunks:
+            for choice in chunk.choices:
+                if _is_answer(choice.delta):
+                    self._answered = True
+                    return chunk
+                if choice.delta.reasoning:
+                    reasoning = chunk
+                if choice.finish_reason:
+                    self._finishes += (choice.finish_reason,)
+        if self._may_be_empty():
+            return chunks[-1]
+        # Reasoning that came with the end of its answer was not handed on yet.
+        return None if self._finishes else reasoning
+
+    def _may_be_empty(self) -> bool:
+        """Whether an answer without a word is what was asked for: its tokens were used up, or it
+        stopped at a text in `stop`."""
+        if "length" in self._finishes:
+            return True
+        request = self._request
+        stop = request.params.get("stop") or request.extra_body.get("stop")
+        return bool(stop) and "stop" in self._finishes
+
+    def _no_answer(self) -> InvalidResponseError:
+        """The error for an answer that ended without a word."""
+        name = self.candidate.provider.name
+        if "content_filter" in self._finishes:
+            message = f"{name}: the content filter withheld the answer. Change the prompt."
+            reason: Reason = "filtered"
+        elif self.committed:
+            message = f"{name} ended its answer behind the reasoning, without a word. Ask again."
+            reason = "empty"
+        else:
+            message = f"{name} sent an empty answer. Ask again, or ask another provider."
+            reason = "empty"
+        return InvalidResponseError(
+            message, provider=name, model=self.candidate.served.model, reason=reason
+        )
+
     def _error_finish(self) -> StreamError:
         provider = self.candidate.provider.name
         return StreamError(
@@ -197,7 +250,8 @@ class Attempt:
         if not isinstance(error, (StreamError, APITimeoutError)):
             words = error.detail if isinstance(error, APIStatusError) else ""
             message = f"{error.provider} broke off its answer: {words}" if words else error.message
-            error = StreamError(message, provider=error.provider, model=error.model)
+            reason = error.reason if error.reason in ("empty", "filtered") else None
+            error = StreamError(message, provider=error.provider, model=error.model, reason=reason)
         error.partial = self.completion.text
         return error
 
@@ -245,12 +299,8 @@ class Attempt:
         receipt.successor = served.successor
 
 
-def _has_content(chunk: ChatCompletionChunk) -> bool:
-    """Whether a chunk is the commit point: content, or the word that there will be none."""
-    for choice in chunk.choices:
-        delta = choice.delta
-        if delta.content or delta.reasoning or delta.tool_calls or delta.refusal:
-            return True
-        if choice.finish_reason in ("length", "content_filter"):
-            return True
-    return False
+def _is_answer(delta: ChoiceDelta) -> bool:
+    """Whether a delta is more than reasoning and blanks."""
+    if delta.content and not delta.content.isspace():
+        return True
+    return bool(delta.tool_calls or delta.refusal) or has_media(delta.extra)

@@ -54,11 +54,24 @@ def test_missing_id_created_and_model_are_those_of_the_chunk_before() -> None:
     assert (second.id, second.created, second.model) == (first.id, first.created, first.model)
 
 
-def test_a_missing_model_is_the_requested_one() -> None:
-    (one,) = read({"choices": []})
-    assert one.model == "asked"
-    assert one.id
+def test_a_missing_model_is_the_requested_one_and_a_missing_id_is_made_up() -> None:
+    (one,) = read({"choices": [{"delta": {"content": "x"}}]})
+    assert (one.model, one.id) == ("asked", "chatcmpl-none")
     assert one.created > 1_700_000_000
+
+
+def test_the_first_real_id_and_model_count() -> None:
+    empty = {"id": "", "model": "", "choices": []}
+    chunks = read(empty, chunk("a"), chunk("b") | {"id": "other", "model": "other"})
+    assert [(one.id, one.model) for one in chunks] == [
+        ("", "asked"),
+        *[("chatcmpl-1", "gpt-4o-2024-11-20")] * 2,
+    ]
+    accumulator = Accumulator()
+    for one in chunks:
+        accumulator.add(one)
+    answer = accumulator.completion()
+    assert (answer.id, answer.model) == ("chatcmpl-1", "gpt-4o-2024-11-20")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +82,6 @@ def test_a_missing_model_is_the_requested_one() -> None:
         {"choices": {}},
         {"choices": [None]},
         {"choices": ["x"]},
-        {"choices": [{"index": 1, "delta": {"content": "x"}}]},
-        {"choices": [{"index": -1, "delta": {"content": "x"}}]},
         {"choices": [{"index": 0, "delta": None}]},
         {"choices": [{"index": 0, "delta": "x"}]},
         {"choices": [{"index": 0}]},
@@ -102,6 +113,17 @@ def test_an_invalid_index_is_zero() -> None:
     for index in (None, "0", 0.0):
         (one,) = read({"choices": [{"index": index, "delta": {"content": "x"}}]})
         assert one.choices[0].index == 0
+
+
+@pytest.mark.parametrize("indexes", [(0, 1, 2), (1, 1, 1), (-1, -1, -1), (None, 0, 5)])
+def test_the_index_of_the_only_choice_is_zero(indexes: tuple[Any, ...]) -> None:
+    values = [{"choices": [{"index": index, "delta": {"content": "x"}}]} for index in indexes]
+    assert [one.choices[0].index for one in read(*values)] == [0, 0, 0]
+
+
+def test_of_several_choices_in_a_chunk_the_first_is_the_only_one() -> None:
+    value = {"choices": [{"index": i, "delta": {"content": str(i)}} for i in range(4)]}
+    assert [choice.delta.content for choice in read(value)[0].choices] == ["0"]
 
 
 def test_only_the_requested_choices_are_read() -> None:
@@ -384,7 +406,7 @@ def test_the_parser_raises_only_value_error(data: bytes) -> None:
 
 @given(values)
 def test_json_is_read_as_the_standard_library_reads_it(value: Any) -> None:
-    text = json.dumps(value)
+    text = whole(json.dumps(value, ensure_ascii=False))
     assert repr(parse_json(text.encode())) == repr(json.loads(text))
 
 
@@ -420,6 +442,6 @@ def test_any_text_becomes_encodable(text: str) -> None:
         assert made == text
 
 
-@pytest.mark.parametrize("value", [None, 1, {}, {"text": "x"}, [], [None], [{"text": 1}]])
+@pytest.mark.parametrize("value", [None, 1, {}, [], [None], {"text": 1}, [{"text": 1}]])
 def test_text_of_other_values_is_none(value: Any) -> None:
     assert text_of(value) is None

@@ -113,6 +113,13 @@ def test_any_bytes_are_an_answer_or_an_api_error() -> None:
         check()
 
 
+def is_object(call: tuple[str, str, str]) -> bool:
+    try:
+        return isinstance(json.loads(call[2]), dict)
+    except ValueError:
+        return False
+
+
 def test_tool_calls_are_complete_or_an_error() -> None:
     with telling() as teller:
 
@@ -142,6 +149,15 @@ def test_tool_calls_are_complete_or_an_error() -> None:
                 "half an event": [framed(event(tool_chunk({"function": {}}))[:30]), END],
             }
             answer = teller.answer([SSE_HEAD, *kept, *tails[end]])
-            assert type(answer) is TruncatedStreamError
+            if end == "[DONE]" and len(kept) == len(chunks) and all(map(is_object, calls)):
+                assert isinstance(answer, ChatCompletion)
+            if isinstance(answer, ChatCompletion):
+                # Complete calls, and a [DONE] behind them.
+                made = answer.choices[0].message.tool_calls or []
+                assert end == "[DONE]"
+                assert made
+                assert all(is_object(("", "", call.function.arguments)) for call in made)
+            else:
+                assert type(answer) is TruncatedStreamError
 
         check()

@@ -48,16 +48,25 @@ class Reference:
             self.dispatch()
         elif line.startswith(":"):
             return
+        elif line.startswith("{"):
+            # Not the standard: servers write an error as a line of JSON.
+            self.events.append(("json", line))
         elif ":" in line:
+            self.has_colon = True
             field, value = line.split(":", 1)
             self.field(field, value.removeprefix(" "))
         else:
+            self.has_colon = False
             self.field(line, "")
 
     def field(self, field: str, value: str) -> None:
         if field == "event":
             self.type = value
         elif field == "data":
+            self.data += value + "\n"
+        elif field == "error" and self.has_colon:
+            # Not the standard either: an error as a field of its own.
+            self.type = "error"
             self.data += value + "\n"
 
     def dispatch(self) -> None:
@@ -74,15 +83,24 @@ def decode(*pieces: bytes) -> tuple[list[Seen], list[Seen]]:
     """The events, and the one that `end` gives."""
     decoder = Decoder()
     events = [seen(event) for piece in pieces for event in decoder.feed(piece)]
-    last = decoder.end()
-    return events, [] if last is None else [seen(last)]
+    return events, [seen(event) for event in decoder.end()]
 
 
 ATOMS = [
     *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r"),
     *(b"data", b"data:", b"data: ", b"data:  ", b"data : ", b"Data: ", b"dat", b"datax: "),
-    *(b"event", b"event:", b"event: ping", b"event: error", b"id: 1", b"id", b"retry: 5"),
-    *(b":", b": comment", b" ", b"x", b"{}", b"[DONE]", b"data: [DONE]\n\n", b"\x00"),
+    *(
+        b"event",
+        b"event:",
+        b"event: ping",
+        b"event: error",
+        b"error: {}",
+        b"error",
+        b"id: 1",
+        b"id",
+        b"retry: 5",
+    ),
+    *(b":", b": comment", b" ", b"x", b"{}", b"{ ", b"[DONE]", b"data: [DONE]\n\n", b"\x00"),
     *(BOM, b"\xef", b"\xbb", b"\xbf", b"\xff", b"\xc3", b"\xf0\x9f", b"\xed\xa0\x80"),
     *("é".encode(), "😀".encode(), b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1e"),
     *("\u2028".encode(), "\u2029".encode(), "\u0085".encode()),
@@ -159,8 +177,8 @@ def test_only_cr_and_lf_end_a_line(char: str) -> None:
 def test_end_gives_the_event_without_a_blank_line(data: bytes, last: Event | None) -> None:
     decoder = Decoder()
     decoder.feed(data)
-    assert decoder.end() == last
-    assert decoder.end() is None
+    assert decoder.end() == ([] if last is None else [last])
+    assert decoder.end() == []
 
 
 def test_the_cap_is_32_mib() -> None:

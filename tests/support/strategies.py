@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from tests.support.server import chunk
@@ -53,6 +55,8 @@ def fragmented(draw: st.DrawFn) -> tuple[list[tuple[str, str, str]], list[dict[s
         chunks.append(tool_chunk(*order[:size]))
         order = order[size:]
     if way == "neither":
+        # The same call again, with nothing that tells them apart, is one call repeated.
+        assume(all(call[1:] != other[1:] for call, other in pairwise(calls)))
         calls = [(f"call_{place}", name, text) for place, (_, name, text) in enumerate(calls)]
     return calls, chunks
 

@@ -1,0 +1,203 @@
+"""What each chunk adds to one choice, in all the forms in which servers write it.
+
+The text may stand in `delta`, in `message` or in `text`; a `message` beside a delta repeats the
+answer so far. Reasoning has four names, or stands in the text between <think> tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..types import JSON, ChoiceDelta, ChunkChoice
+from .finish import finish_of
+from .text import details_of, joined, text_of, thinking_of, whole
+from .think_tags import ThinkTags
+from .tool_calls import ToolCallAssembler
+
+_ROLES = frozenset(("developer", "system", "user", "assistant", "tool"))
+_REASONING = ("reasoning", "reasoning_content")
+_CONTENT = ("content", *_REASONING, "reasoning_details", "tool_calls", "function_call", "refusal")
+_READ = frozenset((*_CONTENT, "role"))
+
+
+class UnusableAnswer(ValueError):
+    """An answer that no caller can use; its text ends a sentence "NAME sent …"."""
+
+
+class ChoiceReader:
+    """One choice of an answer, chunk by chunk.
+
+    `text` is its content so far. `plain`: no <think> tag can come any more. `pending`: something
+    waits for the next chunk. `finished`: it has a finish_reason, and nothing came after it.
+    """
+
+    __slots__ = (
+        *("_calls", "_clean", "_halves", "_thinking", "finished", "pending", "plain", "text"),
+        *("_reasoned", "unknown_finish"),
+    )
+
+    def __init__(self, clean: Callable[[Any], Any]) -> None:
+        self._clean = clean
+        self._calls: ToolCallAssembler | None = None
+        self._thinking: ThinkTags | None = None
+        self._halves: dict[str, str] = {}
+        self._reasoned = False
+        self.text: list[str] = []
+        self.plain = False
+        self.pending = False
+        self.finished = False
+        self.unknown_finish: str | None = None
+
+    def read(self, index: int, choice: JSON, *, is_whole: bool) -> ChunkChoice:
+        """What one chunk adds. Raises `BrokenAnswer` and `UnusableAnswer`."""
+        reason, unknown = finish_of(choice.get("finish_reason"))
+        if unknown is not None:
+            self.unknown_finish = unknown = str(self._clean(unknown))[:80]
+        delta = self._delta(self._part(choice, is_whole), is_whole)
+        if not delta.content and isinstance(text := choice.get("text"), str):
+            delta.content = text
+        if not self.plain:
+            self._split_thinking(delta)
+        if reason is not None or is_whole:
+            self._end(delta)
+        self._note(delta)
+        logprobs = choice.get("logprobs")
+        return ChunkChoice(
+            index,
+            delta,
+            reason,
+            logprobs if isinstance(logprobs, dict) else None,
+            unknown,
+        )
+
+    def end(self, index: int) -> ChunkChoice | None:
+        """What was held back, at the end of an answer without a finish_reason; None if nothing was."""
+        if not self.pending:
+            return None
+        delta = ChoiceDelta()
+        self._end(delta)
+        self._note(delta)
+        return ChunkChoice(index, delta, "tool_calls" if self._calls is not None else None)
+
+    def has_begun(self) -> bool:
+        return self.finished or self.pending or self._reasoned or bool(self.text)
+
+    def has_calls(self) -> bool:
+        return self._calls is not None
+
+    def has_open_calls(self) -> bool:
+        """Whether there are tool calls without a finish_reason, one of them incomplete."""
+        calls = self._calls
+        return calls is not None and not self.finished and not calls.is_complete()
+
+    def _part(self, choice: JSON, is_whole: bool) -> JSON:
+        """The delta or message with what is new in this chunk."""
+        delta, message = choice.get("delta"), choice.get("message")
+        if not isinstance(message, dict):
+            return delta if isinstance(delta, dict) else {}
+        if not isinstance(delta, dict):
+            delta = {}
+        if is_whole:
+            return message if _has_content(message) or not _has_content(delta) else delta
+        if _has_content(delta):
+            return delta
+        if "delta" in choice or choice.get("finish_reason"):
+            return self._beyond(message)
+        return message
+
+    def _beyond(self, message: JSON) -> JSON:
+        """A message that repeats the answer so far, without what it repeats."""
+        if not (self.text or self._reasoned or self._calls):
+            return message
+        so_far, content = "".join(self.text), text_of(message.get("content")) or ""
+        self.text = [so_far]
+        new = content[len(so_far) :] if content.startswith(so_far) else ""
+        return {
+            name: value for name, value in message.items() if name not in _READ or name == "role"
+        } | {"content": new}
+
+    def _delta(self, part: JSON, is_whole: bool) -> ChoiceDelta:
+        content = part.get("content")
+        text = content if isinstance(content, str) else text_of(content)
+        delta = ChoiceDelta(content=self._joined("content", text) if text else text)
+        if len(part) == 1 and isinstance(content, str):
+            return delta
+        role = part.get("role")
+        if isinstance(role, str) and role in _ROLES:
+            delta.role = role
+        reasoning = [part.get(name) for name in _REASONING]
+        reasoning += (thinking_of(content), details_of(part.get("reasoning_details")))
+        for text in reasoning:
+            if isinstance(text, str) and text:
+                delta.reasoning = self._joined("reasoning", text)
+                break
+        refusal = part.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            delta.refusal = whole(refusal)
+        self._read_calls(part, delta, is_whole)
+        extra = {
+            name: value
+            for name, value in part.items()
+            if (name not in _READ or name == "reasoning_details")
+            and value not in (None, "", [], {})
+        }
+        if extra:
+            delta.extra = self._clean(extra)
+        return delta
+
+    def _read_calls(self, part: JSON, delta: ChoiceDelta, is_whole: bool) -> None:
+        calls = part.get("tool_calls")
+        if isinstance(calls, list) and calls:
+            if self._calls is None:
+                self._calls = ToolCallAssembler()
+            delta.tool_calls = self._calls.read(calls, is_whole=is_whole) or None
+        elif part.get("function_call"):
+            raise UnusableAnswer("a function_call, which is the old form of tool calls")
+
+    def _joined(self, field: str, text: str) -> str:
+        half = self._halves.pop(field, "")
+        text, half = joined(half, text)
+        if half:
+            self._halves[field] = half
+        return text
+
+    def _split_thinking(self, delta: ChoiceDelta) -> None:
+        """Move reasoning that stands in the content to its own field."""
+        if self._thinking is None:
+            self._thinking = ThinkTags()
+        thinking = self._thinking
+        if delta.reasoning:
+            # A provider that sends it apart leaves nothing of it in the content.
+            thinking.plain = True
+            delta.content = thinking.end()[1] + (delta.content or "") or delta.content
+        elif delta.content:
+            delta.reasoning, delta.content = thinking.feed(delta.content)
+        delta.reasoning = delta.reasoning or None
+        self.plain = thinking.plain
+
+    def _end(self, delta: ChoiceDelta) -> None:
+        """Add what was held back for a next chunk."""
+        for field, half in self._halves.items():
+            setattr(delta, field, (getattr(delta, field) or "") + whole(half))
+        self._halves.clear()
+        if self._thinking is not None and not self.plain:
+            reasoning, content = self._thinking.end()
+            delta.reasoning = (delta.reasoning or "") + reasoning or None
+            delta.content = (delta.content or "") + content if content else delta.content
+        if self._calls is not None:
+            try:
+                delta.tool_calls = (delta.tool_calls or []) + self._calls.end() or None
+            except ValueError as error:
+                raise UnusableAnswer(str(error)) from None
+
+    def _note(self, delta: ChoiceDelta) -> None:
+        if delta.content:
+            self.text += (delta.content,)
+        self._reasoned = self._reasoned or bool(delta.reasoning)
+        thinking = self._thinking is not None and not self.plain
+        self.pending = thinking or bool(self._halves) or self._calls is not None
+
+
+def _has_content(part: JSON) -> bool:
+    return any(part.get(name) for name in _CONTENT)
