@@ -28,7 +28,7 @@ _TEXT = (
     *("prompt_cache_key", "prompt_cache_retention", "safety_identifier"),
 )
 _OTHERS = (
-    *("audio", "function_call", "functions", "max_completion_tokens", "max_tokens", "metadata"),
+    *("audio", "max_completion_tokens", "max_tokens", "metadata"),
     *("modalities", "moderation", "n", "parallel_tool_calls", "prediction", "prompt_cache_options"),
     *("response_format", "seed", "store", "stream_options", "tool_choice", "tools"),
     "web_search_options",
@@ -41,6 +41,10 @@ PARAMETERS: Mapping[str, Literal["text", "json"]] = {
 """The parameters of chat completions besides model, messages and stream, each with the kind of its
 value: "text" if it is text or may be, else "json". Source: OpenAI's API reference, "Create chat
 completion", and `CompletionCreateParamsBase` of openai 3.57."""
+
+LEGACY_PARAMETERS: Mapping[str, str] = {"functions": "tools", "function_call": "tool_choice"}
+"""Parameters that OpenAI replaced in November 2023, each with its successor. They are refused: an
+answer to them has its call where neither llm nor a client of today looks."""
 
 
 class RoutingOption(NamedTuple):
@@ -62,8 +66,9 @@ ROUTING_OPTIONS: Mapping[str, RoutingOption] = {
 `adapter.options` has it. All but `provider` are fields of `ChatRequest` too."""
 
 
-MIN_SECRET = 8
-"""Characters that a key has at least; a shorter one is a placeholder."""
+MIN_SECRET, LONG_SECRET = 8, 16
+"""Characters of a key: a shorter one than the first is a placeholder, and one as long as the second is
+part of nothing else."""
 
 
 class Secret:
@@ -84,8 +89,8 @@ class Secret:
         """`text` with "…" in place of the key, which a server may echo: as it is, and as JSON, Python
         and URLs write it.
 
-        Only whole words count, of `MIN_SECRET` characters or more: "ollama" or "x" in place of a key
-        is no secret, and part of many names.
+        A key of fewer than `MIN_SECRET` characters stays: "ollama" or "x" in place of a key is no
+        secret, and part of many names. One of fewer than `LONG_SECRET` counts as a whole word only.
         """
         if self._forms is None:
             key = self._value
@@ -93,8 +98,11 @@ class Secret:
             self._forms = tuple(dict.fromkeys(forms)) if len(key) >= MIN_SECRET else ()
         for form in self._forms:
             if form in text:
-                word = f"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])"
-                text = re.sub(word, "…", text)
+                if len(form) >= LONG_SECRET:
+                    text = text.replace(form, "…")
+                else:
+                    word = f"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])"
+                    text = re.sub(word, "…", text)
         return text
 
     def __repr__(self) -> str:

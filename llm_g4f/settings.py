@@ -11,7 +11,7 @@ from . import config
 from .config.settings import Names
 from .errors import BadRequestError, NoProviderError
 from .http.connect import Network
-from .request import ChatRequest, Secret
+from .request import LEGACY_PARAMETERS, ChatRequest, Secret
 from .routing.registry import Registry, RegistryCache
 from .types import JSON
 
@@ -134,10 +134,13 @@ class Settings:
             )
         if headers:
             _check_headers(headers, providers)
+        extra_body = routing.get("extra_body")
+        _check_parameters(params)
+        if extra_body:
+            _check_parameters(extra_body)
         try:
             own = _messages(messages)
             params = _copied({k: v for k, v in params.items() if v is not None}) if params else {}
-            extra_body = routing.get("extra_body")
             routing["extra_body"] = _copied(extra_body) if extra_body else {}
         except RecursionError:
             raise BadRequestError("The request is nested too deeply.", status_code=400) from None
@@ -153,6 +156,14 @@ class Settings:
             key=self.key,
             **routing,
         )
+
+
+def _check_parameters(params: Mapping[str, Any]) -> None:
+    for name in LEGACY_PARAMETERS:
+        if name in params and params[name] is not None:
+            raise BadRequestError(
+                f"{name} is no longer supported: use {LEGACY_PARAMETERS[name]}.", status_code=400
+            )
 
 
 def _check_headers(headers: Mapping[str, str], providers: tuple[str, ...]) -> None:

@@ -259,6 +259,7 @@ def test_a_receipt_as_json() -> None:
         ],
         "omitted": ["seed"],
         "successor": False,
+        "warnings": [],
         "ttft": 0.5,
         "seconds": 1.5,
     }

@@ -13,11 +13,14 @@ from llm.utils import simplify_usage_dict
 from ..errors import InvalidResponseError
 from ..receipt import Receipt
 from ..request import ChatRequest
-from ..routing.notices import announce, ending_of, notice_of
+from ..routing.notices import announce, check_has_words, ending_of, notice_of
 from ..routing.registry import Registry
 from ..safe_text import clean
 from ..types import JSON, ChatCompletion, ChatCompletionChunk, ToolCall, ToolCallDelta, Usage
 from .messages import METADATA
+
+MAX_ANNOTATIONS = 64 * 1024
+"""Characters of annotations (citations, as JSON) that are logged; more are left out."""
 
 
 def _arguments(call: ToolCall) -> JSON:
@@ -123,6 +126,7 @@ class ResponseWriter:
 
     def finish(self, completion: ChatCompletion) -> Iterator[StreamEvent]:
         """Give llm what it logs: tool calls, usage, the resolved model, the receipt."""
+        check_has_words(completion)
         choice = completion.choices[0] if completion.choices else None
         receipt, response = completion.receipt, self._response
         if receipt is not None:
@@ -139,6 +143,9 @@ class ResponseWriter:
         if self._notice and choice and (ending := ending_of(choice.finish_reason)):
             # On a terminal the last line of the answer is still open.
             announce(("\n" if sys.stderr.isatty() else "") + ending)
+        if self._notice and receipt is not None:
+            for warning in receipt.warnings:
+                announce(f"{warning}.")
         if completion.usage is not None:
             self._set_usage(completion.usage)
             details = completion.usage.completion_tokens_details or {}
@@ -173,6 +180,13 @@ def _response_json(completion: ChatCompletion) -> JSON:
         "usage": usage.to_dict() if usage else None,
         METADATA: receipt.to_dict() if receipt else None,
     }
+    if choice is not None:
+        if choice.native_finish_reason is not None:
+            native = choice.native_finish_reason
+            data["choices"] = [{"index": 0, "native_finish_reason": native}]
+        annotations = choice.message.annotations
+        if annotations and len(json.dumps(annotations)) <= MAX_ANNOTATIONS:
+            data["annotations"] = annotations
     for name in ("system_fingerprint", "service_tier"):
         if (value := getattr(completion, name)) is not None:
             data[name] = value

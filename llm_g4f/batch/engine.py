@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import G4FError
 from ..request import ChatRequest, Secret
 from ..routing.fallback import Fallback
-from ..routing.notices import announce, notice_of
+from ..routing.notices import announce, check_has_words, notice_of
 from ..routing.prices import has_table, price
 from ..routing.registry import Registry
 from ..settings import DEFAULT_MODEL, Proxies, Settings
@@ -89,6 +89,7 @@ class RowProcessor:
         while await fallback.next():
             pass
         completion = fallback.completion()
+        check_has_words(completion)
         self._announce(completion, registry)
         return completion
 

@@ -201,3 +201,12 @@ class ChoiceReader:
 
 def _has_content(part: JSON) -> bool:
     return any(part.get(name) for name in _CONTENT)
+
+
+def choice_error(data: JSON) -> Any:
+    """The error object of a choice (OpenRouter); None if there is none."""
+    choices = data.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and (error := choice.get("error")):
+            return error
+    return None

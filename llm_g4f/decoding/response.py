@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
 from ..http.types import NetworkError, Response
 from ..types import ChatCompletionChunk, Chunks
+from .choices import choice_error
 from .chunks import ChunkReader, is_chunk
 from .connection_errors import truncated_error
 from .error_context import ErrorContext
@@ -182,8 +183,7 @@ class CompletionStream:
             if not data_field or not _is_done(last):
                 raise self._invalid("something", "that is not JSON") from None
             return self._parse_whole(body)
-        if (error := _error_in(parsed)) is not None:
-            raise error_in_body(self._context, error)
+        self._check_error(parsed)
         return self._reader.read(parsed, is_whole=True)
 
     def _decode(self, data: bytes) -> Chunks:
@@ -221,8 +221,7 @@ class CompletionStream:
             return self._read_text(event)
         if event.name == "error":
             raise error_in_body(self._context, parsed)
-        if (error := _error_in(parsed)) is not None:
-            raise error_in_body(self._context, error)
+        self._check_error(parsed)
         if event.name == "ping" or not is_chunk(parsed):
             self._passed_over = parsed
             return []
@@ -242,6 +241,14 @@ class CompletionStream:
         for line in lines:
             chunks += self._read(Event("message", line))
         return chunks
+
+    def _check_error(self, parsed: Any) -> None:
+        """Raise the error in JSON that came in place of a chunk or in one."""
+        error = _error_in(parsed)
+        if error is None and is_chunk(parsed):
+            error = choice_error(parsed)
+        if error is not None:
+            raise error_in_body(self._context, error)
 
     def _rest(self) -> Chunks:
         """What was held back, at the end of the answer. Raises `APIError`."""
@@ -336,7 +343,7 @@ class CompletionStream:
 def _is_done(data: bytes) -> bool:
     """Whether an event is [DONE], also in blanks, in quotes or in lower case."""
     return data.startswith(b"[DONE]") or (
-        len(data) <= 16 and data.translate(None, b" \t\"'").upper() == b"[DONE]"
+        len(data) <= 16 and data.translate(None, b" \t\r\n\"'").upper() == b"[DONE]"
     )
 
 

@@ -33,7 +33,7 @@ def usage_of(value: Any) -> Usage | None:
         return None
     given: JSON = {}
     for name, item in value.items():
-        known = _NAMES[name] if name in _NAMES else name
+        known = str(_NAMES.get(name, name))
         if item is not None and (known == name or value.get(known) is None):
             given[known] = item
     prompt, completion = (

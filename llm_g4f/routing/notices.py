@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from ..errors import InvalidResponseError
 from ..receipt import Receipt
+from ..types import ChatCompletion
 
 _log = logging.getLogger("llm_g4f")
 
@@ -47,6 +49,26 @@ _ENDINGS = {
 def ending_of(finish_reason: str | None) -> str | None:
     """The line about an answer that was cut; None if it was not."""
     return _ENDINGS.get(finish_reason or "")
+
+
+def check_has_words(completion: ChatCompletion) -> None:
+    """Raise `InvalidResponseError` for an answer whose tokens were used up before its first word: what
+    shows or stores only text has nothing to show."""
+    choice = completion.choices[0] if completion.choices else None
+    if choice is None or choice.finish_reason != "length":
+        return
+    message = choice.message
+    if (message.content or "").strip() or message.tool_calls or message.refusal:
+        return
+    provider = completion.provider or "The provider"
+    raise InvalidResponseError(
+        f"{provider} used up the token limit before the first word (finish_reason: length): raise"
+        " max_tokens.",
+        provider=completion.provider,
+        model=completion.model,
+        receipt=completion.receipt,
+        reason="empty",
+    )
 
 
 def announce(line: str) -> None:
