@@ -135,7 +135,8 @@ class Settings:
         if headers:
             _check_headers(headers, providers)
         extra_body = routing.get("extra_body")
-        _check_parameters(params)
+        if params:
+            _check_parameters(params)
         if extra_body:
             _check_parameters(extra_body)
         try:

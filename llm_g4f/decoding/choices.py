@@ -34,7 +34,7 @@ class ChoiceReader:
 
     __slots__ = (
         *("_calls", "_clean", "_halves", "_thinking", "finished", "pending", "plain", "text"),
-        *("_reasoned", "unknown_finish"),
+        "_reasoned",
     )
 
     def __init__(self, clean: Callable[[Any], Any]) -> None:
@@ -47,13 +47,12 @@ class ChoiceReader:
         self.plain = False
         self.pending = False
         self.finished = False
-        self.unknown_finish: str | None = None
 
     def read(self, index: int, choice: JSON, *, is_whole: bool) -> ChunkChoice:
         """What one chunk adds. Raises `BrokenAnswer` and `UnusableAnswer`."""
         reason, unknown = finish_of(choice.get("finish_reason"))
         if unknown is not None:
-            self.unknown_finish = unknown = str(self._clean(unknown))[:80]
+            unknown = str(self._clean(unknown))[:80]
         delta = self._delta(self._part(choice, is_whole), is_whole)
         if not delta.content and isinstance(text := choice.get("text"), str):
             delta.content = text

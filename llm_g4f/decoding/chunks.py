@@ -88,7 +88,8 @@ class ChunkReader:
     """Chunks of one answer: remembers what later chunks leave out (ids, model, tool calls).
 
     `patience`: seconds to wait for what follows the last finish_reason; None while a choice goes
-    on. `renewed` says that it was set anew.
+    on. `renewed` says that it was set anew. `warnings` are sentences for the person, without their
+    full stop, about how the answer was read.
     """
 
     def __init__(
@@ -111,6 +112,8 @@ class ChunkReader:
         self._first = ChoiceReader(self._cleaned)
         self._readers = {0: self._first}
         self._counted = False
+        self._read_any = False
+        self.warnings: tuple[str, ...] = ()
         self.patience: float | None = None
         self.renewed = False
 
@@ -138,7 +141,7 @@ class ChunkReader:
             role = message.role if message is not None else None
             reason = choice.finish_reason
             if reason is not None or first.finished:
-                self._note_finish(0, reason, bool(content))
+                self._note_finish(first, reason, content or False)
             choices.append(ChunkChoice(0, ChoiceDelta(role, content), reason))
         if not self._id:
             self._begin(given.id, given.created)
@@ -176,6 +179,7 @@ class ChunkReader:
                 "{provider}: the answer is JSON, but not a completion. Is base_url the address of an"
                 " OpenAI-compatible API?"
             )
+        self._read_any = True
         if not self._id:
             self._begin(data.get("id"), data.get("created"))
         self._note_labels(data.get("model"), data.get("system_fingerprint"))
@@ -196,6 +200,8 @@ class ChunkReader:
 
     def rest(self) -> ChatCompletionChunk | None:
         """What was held back, at the end of an answer without a finish_reason; None if nothing was."""
+        if not self._read_any:
+            return None
         try:
             choices = [
                 choice
@@ -215,19 +221,11 @@ class ChunkReader:
 
     def has_open_calls(self) -> bool:
         """Whether a tool call is incomplete, and no finish_reason says that nothing follows."""
-        return any(reader.has_open_calls() for reader in self._readers.values())
+        return self._read_any and any(reader.has_open_calls() for reader in self._readers.values())
 
     def has_usage(self) -> bool:
         """Whether the usage has come, which servers send last."""
         return self._counted
-
-    def warnings(self) -> tuple[str, ...]:
-        """What a person should know of how the answer was read."""
-        return tuple(
-            f'{self._provider} ended its answer with the unknown finish_reason "{word}", read as stop'
-            for reader in self._readers.values()
-            if (word := reader.unknown_finish) is not None
-        )
 
     def _read_choices(self, given: list[Any], is_whole: bool) -> list[ChunkChoice]:
         choices = []
@@ -254,26 +252,35 @@ class ChunkReader:
                 ) from None
             except UnusableAnswer as error:
                 raise self._unusable(error) from None
+            if read.native_finish_reason is not None:
+                self._warn_of_finish(read.native_finish_reason)
             if read.finish_reason is not None or reader.finished:
-                self._note_finish(index, read.finish_reason, read.delta.has_content())
+                self._note_finish(reader, read.finish_reason, read.delta.has_content())
             choices.append(read)
             if self._choices == 1:
                 break
         return choices
 
-    def _note_finish(self, index: int, reason: str | None, content: bool) -> None:
+    def _warn_of_finish(self, word: str) -> None:
+        warning = f'{self._provider} ended its answer with the unknown finish_reason "{clean(word, 80)}", read as stop'
+        if warning not in self.warnings and len(self.warnings) < 4:
+            self.warnings += (warning,)
+
+    def _note_finish(self, reader: ChoiceReader, reason: str | None, content: str | bool) -> None:
         """A choice has a finish_reason, now or before: whether the answer is over."""
-        reader = self._readers[index]
         if reason is None and not content:
             return
         again = reader.finished and not content
         reader.finished = reason is not None
-        begun = [reader for reader in self._readers.values() if reader.has_begun()]
-        if not all(reader.finished for reader in begun):
+        over, complete = reader.finished, True
+        if self._choices > 1:
+            begun = [reader for reader in self._readers.values() if reader.has_begun()]
+            over = all(reader.finished for reader in begun)
+            complete = len(begun) == self._choices
+        if not over:
             self.patience = None
         elif not again:
-            sure = not content and len(begun) == self._choices
-            self.patience = AFTER_FINISH if sure else AFTER_CONTENT
+            self.patience = AFTER_CONTENT if content or not complete else AFTER_FINISH
             self.renewed = True
 
     def _begin(self, id: Any, created: Any) -> None:

@@ -95,11 +95,6 @@ class CompletionStream:
         self._closed = False
         self._deadline: float | None = None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a person should know of how the answer was read."""
-        return self._reader.warnings()
-
     def __aiter__(self) -> CompletionStream:
         return self
 
@@ -266,6 +261,11 @@ class CompletionStream:
                 return await self._response.__anext__()
         except (StopAsyncIteration, TimeoutError, NetworkError, OSError):
             return b""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the person, without their full stop, about how the answer was read."""
+        return self._reader.warnings
 
     async def _drain(self) -> None:
         """Read the rest behind [DONE], if that is quick, and end."""

@@ -45,7 +45,8 @@ class Seen(NamedTuple):
 
 
 async def _streamed(url: str, **params: Any) -> Seen:
-    texts, reasonings, calls, finish = "", "", {}, None
+    calls: dict[int, list[Any]] = {}
+    texts, reasonings, finish = "", "", None
     async for one in AsyncClient(base_url=url).chat.completions.stream("hi", **params):
         for choice in one.choices:
             texts += choice.delta.content or ""
@@ -367,7 +368,8 @@ def test_half_a_call_and_done_is_an_error(arguments: str, streamed: bool) -> Non
 def test_functions_are_refused_before_anything_is_sent(name: str, streamed: bool) -> None:
     with Server(stream("ab")) as server:
         completions = AsyncClient(base_url=server.url).chat.completions
-        for params in ({name: []}, {"extra_body": {name: []}}):
+        cases: list[dict[str, Any]] = [{name: []}, {"extra_body": {name: []}}]
+        for params in cases:
             with pytest.raises(G4FError, match=f"{name} is no longer supported: use tool"):
                 completions.create("hi", stream=streamed, **params)
         assert not server.requests
@@ -459,7 +461,7 @@ def test_the_finish_words_of_other_providers(
             caplog.clear()
             response = llm.get_model("gpt-4o").prompt("hi")
             response.text()
-        native = (response.response_json.get("choices") or [{}])[0].get("native_finish_reason")
+        native = ((response.response_json or {}).get("choices") or [{}])[0].get("native_finish_reason")
         assert native == FINISHES[word][1]
         said = [line for line in caplog.messages if "unknown finish_reason" in line]
         assert len(said) == (native is not None)
@@ -634,7 +636,7 @@ def test_what_a_provider_adds_to_a_message_stays_in_it(endpoints: Callable[..., 
             endpoints(mybox=server)
             response = llm.get_model("gpt-4o").prompt("hi")
             assert response.text() == "ab"
-            logged = response.response_json
+            logged = response.response_json or {}
         assert logged["annotations"] == [citation, citation]
         assert "AAAA" not in json.dumps(logged)
 
@@ -644,7 +646,7 @@ def test_endless_annotations_are_not_logged(endpoints: Callable[..., Path]) -> N
         endpoints(mybox=server)
         response = llm.get_model("gpt-4o").prompt("hi")
         response.text()
-    assert "annotations" not in response.response_json
+    assert "annotations" not in (response.response_json or {})
 
 
 @BOTH

@@ -26,7 +26,7 @@ import trustme
 
 from llm_g4f import AsyncClient
 from llm_g4f.accumulator import Accumulator
-from llm_g4f.decoding import response
+from llm_g4f.decoding import chunks
 from llm_g4f.errors import APIError, APIStatusError, G4FError
 from llm_g4f.http import connect as connections
 from llm_g4f.routing import policy
@@ -199,7 +199,7 @@ async def outcomes(fault: Fault, folder: Path) -> dict[Way, Observed]:
     """The result of a fault in every way, all at once. TimeoutError if one does not end."""
     folders = [folder / str(number) for number in range(len(WAYS))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(response, "AFTER_FINISH", fault.after_finish)
+        patch.setattr(chunks, "AFTER_FINISH", fault.after_finish)
         async with asyncio.timeout(4 * WITHIN):
             observed = await asyncio.gather(
                 *(_try(fault, way, path) for way, path in zip(WAYS, folders, strict=True))
