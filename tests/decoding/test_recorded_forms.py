@@ -461,7 +461,9 @@ def test_the_finish_words_of_other_providers(
             caplog.clear()
             response = llm.get_model("gpt-4o").prompt("hi")
             response.text()
-        native = ((response.response_json or {}).get("choices") or [{}])[0].get("native_finish_reason")
+        native = ((response.response_json or {}).get("choices") or [{}])[0].get(
+            "native_finish_reason"
+        )
         assert native == FINISHES[word][1]
         said = [line for line in caplog.messages if "unknown finish_reason" in line]
         assert len(said) == (native is not None)
