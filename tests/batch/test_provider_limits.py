@@ -22,9 +22,9 @@ from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config.settings import Config
 from llm_g4f.decoding.error_messages import status_error
 from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, Reason
-from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, ServedModel
+from llm_g4f.providers.base import Kind, Scope, ServedModel
 from llm_g4f.receipt import Receipt
-from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.request import ChatRequest
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.fallback import Fallback
@@ -93,24 +93,10 @@ def rejection(
     )
 
 
-class Hosts(GivenProviders, frozen=True):
-    """A registry that has these hosts and no others."""
-
-    hosts: Sequence[Host] = ()
-
-    def names(self) -> list[str]:
-        return [host.name for host in self.hosts]
-
-    def provider(
-        self,
-        name: str,
-        model: str,
-        *,
-        key: Secret | None = None,
-        upstream: str | None = None,
-        named: bool = False,
-    ) -> Provider | Ineligible:
-        return next(host for host in self.hosts if host.name == name)
+def registry_of(hosts: Sequence[Host], folder: Path, cooldowns: Cooldowns) -> GivenProviders:
+    """A registry of these hosts in their order, and no others."""
+    given = {host.name: host for host in hosts}
+    return GivenProviders(Config(folder / "g4f.yaml"), cooldowns=cooldowns, given=given)
 
 
 @dataclass
@@ -147,15 +133,15 @@ async def send(
 
 
 @pytest.fixture
-def hosts(tmp_path: Path) -> Callable[..., Hosts]:
+def hosts(tmp_path: Path) -> Callable[..., GivenProviders]:
     """A registry of hosts in their order; its state file has the simulated time."""
 
-    def made(*hosts: Host) -> Hosts:
+    def made(*hosts: Host) -> GivenProviders:
         def now() -> float:
             return 1.8e9 + asyncio.get_running_loop().time()
 
         cooldowns = Cooldowns(tmp_path / "health.json", now)
-        return Hosts(Config(tmp_path / "g4f.yaml"), cooldowns=cooldowns, hosts=hosts)
+        return registry_of(hosts, tmp_path, cooldowns)
 
     return made
 
@@ -181,7 +167,7 @@ def assert_all_back(admission: BatchAdmission) -> None:
     assert all(limit.rate.in_flight == 0 for limit in admission._by_key.values())
 
 
-Make = Callable[..., Hosts]
+Make = Callable[..., GivenProviders]
 
 
 def test_only_overflow_goes_to_the_next_provider(hosts: Make) -> None:
@@ -480,9 +466,7 @@ def test_every_request_ends_and_every_permit_is_released(
 
     with tempfile.TemporaryDirectory() as folder:
         cooldowns = Cooldowns(Path(folder, "health.json"), lambda: 1.8e9)
-        clock.run(
-            main(Hosts(Config(Path(folder, "g4f.yaml")), cooldowns=cooldowns, hosts=given_hosts))
-        )
+        clock.run(main(registry_of(given_hosts, Path(folder), cooldowns)))
 
 
 def test_a_single_prompt_does_not_import_the_limits() -> None:
