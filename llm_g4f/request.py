@@ -73,12 +73,13 @@ part of nothing else."""
 
 class Secret:
     """An API key, hidden in its repr, and so in logs and tracebacks. `reveal()` is only for the
-    header that sends it."""
+    header that sends it. `hint` is how to set another one where it came from."""
 
-    __slots__ = ("_forms", "_value")
+    __slots__ = ("_forms", "_value", "hint")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, hint: str = "give another one with --key or api_key") -> None:
         self._value = value
+        self.hint = hint
         self._forms: tuple[str, ...] | None = None
 
     def reveal(self) -> str:

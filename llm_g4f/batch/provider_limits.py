@@ -19,6 +19,9 @@ from ..routing.policy import COOLDOWN_STEP, LONGEST_COOLDOWN, cooldown_of
 from ..routing.route import Candidate, equally_exact
 from .adaptive_rate import AdaptiveRate
 
+_NEVER_FITS = (413,)
+"""Statuses of a limit that one request alone is beyond: to wait for it is no use (Groq, GitHub)."""
+
 
 class ProviderLimit:
     """The state of one cooldown key in this run. Times are those of the loop.
@@ -80,7 +83,7 @@ class BatchPermit:
         """
         now, limit = self._admission.now(), self._limit
         cooldown = cooldown_of(error, limit.failures + 1)
-        limited = isinstance(error, RateLimitError) or (
+        limited = (isinstance(error, RateLimitError) and error.status_code not in _NEVER_FITS) or (
             isinstance(error, InternalServerError) and error.retry_after is not None
         )
         if limited and cooldown <= LONGEST_COOLDOWN:

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..config import ProviderConfig, check_base_url, find_key
+from ..config import ProviderConfig, check_base_url, find_key, key_hint
 from ..errors import ConfigError, NoProviderError
 from ..providers.base import Ineligible, ServedModel
 from ..providers.capabilities import Capabilities, capabilities_of
@@ -54,7 +54,7 @@ def own_endpoint(
         name=settings.name,
         base_url=base_url,
         key=key,
-        key_hint=_key_hint(settings.key, settings.key_env),
+        key_hint=key.hint if key else "",
         served=() if settings.models else (served_as(model, model),),
         no_model_reason=Ineligible(
             f"g4f.yaml does not say which of its models stands for {model}", "no_model"
@@ -84,9 +84,9 @@ def known_endpoint(
     found = key or _key(spec, settings, path, any_variable=enabled or named)
     if isinstance(found, Ineligible):
         return found
-    key_hint = _key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
     if found is None and spec.kind == "keyed":
-        return Ineligible(f"no key: {key_hint}", "no_key")
+        hint = key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
+        return Ineligible(f"no key: {hint}", "no_key")
     served, no_model_reason = _served(spec, model, day, gone)
     return Endpoint(
         name=spec.name,
@@ -95,7 +95,7 @@ def known_endpoint(
         scope=spec.scope,
         key=found,
         key_header=spec.key_header,
-        key_hint=key_hint,
+        key_hint=found.hint if found else "",
         served=served,
         discover_models=spec.kind == "local",
         no_model_reason=no_model_reason,
@@ -157,7 +157,7 @@ def configured_key(settings: ProviderConfig) -> Secret | Ineligible:
     aliases = (settings.key,) if settings.key else ()
     env_vars = (settings.key_env,) if settings.key_env else ()
     found = find_key(aliases, env_vars)
-    hint = _key_hint(settings.key, settings.key_env)
+    hint = key_hint(settings.key, settings.key_env)
     return found or Ineligible(f"no key: {hint}", "no_key")
 
 
@@ -231,9 +231,3 @@ def _known_model(id: str, **given: Any) -> ServedModel:
     capabilities = capabilities_of(id)
     context = capabilities.context if capabilities else None
     return ServedModel(id, capabilities=capabilities, context=context, **given)
-
-
-def _key_hint(alias: str | None, variable: str | None) -> str:
-    ways = [f'"llm keys set {alias}"'] if alias else []
-    ways += [f"the environment variable {variable}"] if variable else []
-    return f"set it with {' or '.join(ways)}" if ways else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..errors import InvalidResponseError
-from ..receipt import Receipt
+from ..receipt import Attempt, Receipt
 from ..types import ChatCompletion
 
 _log = logging.getLogger("llm_g4f")
@@ -24,7 +24,7 @@ def notice_of(receipt: Receipt) -> str | None:
         f"{attempt.provider} failed ({attempt.outcome}"
         + (f", HTTP {attempt.status})" if attempt.status else ")")
         for attempt in receipt.attempts
-        if attempt.outcome != "ok"
+        if attempt.outcome != "ok" and not _was_repaired(attempt, receipt)
     )
     parts.extend(failed)
     if receipt.omitted:
@@ -40,6 +40,13 @@ def notice_of(receipt: Receipt) -> str | None:
     return line
 
 
+def _was_repaired(attempt: Attempt, receipt: Receipt) -> bool:
+    """Whether the provider that answers rejected the request at first and took it after a change: what
+    it took is as good, and what was left out is said."""
+    return attempt.provider == receipt.provider and attempt.outcome in _REJECTIONS
+
+
+_REJECTIONS = ("BadRequestError", "UnprocessableEntityError")
 _ENDINGS = {
     "length": "The answer was cut at its token limit (max_tokens, or the model's own).",
     "content_filter": "The provider's content filter cut the answer.",

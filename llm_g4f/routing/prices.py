@@ -33,7 +33,7 @@ def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) 
     if spec.base_url_env_var and os.environ.get(spec.base_url_env_var):
         return None
     if spec.reports_cost and isinstance(cost := usage.extra.get("cost"), (int, float)):
-        return float(cost)
+        return float(cost) + _upstream_cost(usage)
     if spec.price_table is None or tier not in (None, "default") or not has_table():
         return None
     from genai_prices import Usage as Tokens
@@ -52,6 +52,14 @@ def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) 
     except (LookupError, ValueError):
         return None
     return float(found.total_price)
+
+
+def _upstream_cost(usage: Usage) -> float:
+    """What the provider behind OpenRouter costs besides, where the request went there with a key of
+    the user's own. Source: OpenRouter's docs, "BYOK" and "Usage Accounting"."""
+    details = usage.extra.get("cost_details")
+    cost = details.get("upstream_inference_cost") if isinstance(details, dict) else None
+    return float(cost) if usage.extra.get("is_byok") and isinstance(cost, (int, float)) else 0.0
 
 
 def _count(value: object) -> int | None:

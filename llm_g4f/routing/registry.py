@@ -130,7 +130,8 @@ class Registry(Struct, frozen=True):
         settings = self.settings(name)
         if name == "custom" and self.custom is not None:
             served = (served_as(model, model),)
-            return Endpoint(name=name, base_url=self.custom, key=key, served=served)
+            hint = key.hint if key else ""
+            return Endpoint(name=name, base_url=self.custom, key=key, key_hint=hint, served=served)
         if name in PROVIDERS:
             return known_endpoint(
                 PROVIDERS[name],

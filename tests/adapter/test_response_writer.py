@@ -8,7 +8,7 @@ from pathlib import Path
 import llm
 import pytest
 
-from tests.support.server import Server, call, calls, chunk, events, stream
+from tests.support.server import Server, call, calls, stream
 
 
 @pytest.fixture
@@ -69,16 +69,3 @@ def test_the_notice_appears_again_when_it_changes(
         for _ in scripts:
             thread.prompt("hi").text()
     assert notices(caplog) == [NOTICE, NOTICE.replace("llama", "qwen"), NOTICE]
-
-
-def test_a_substitute_that_is_cut_before_any_text_is_announced(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    cut = events(chunk("", role="assistant", model="llama"), chunk(finish="length", model="llama"))
-    with Server(cut) as server:
-        write_config(
-            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        assert llm.get_model("gpt-4o").prompt("hi").text() == ""
-    assert notices(caplog)[0] == NOTICE
-    assert "token limit" in notices(caplog)[1]

@@ -201,6 +201,21 @@ def test_a_short_limit_is_waited_for(status: int, hosts: Make) -> None:
     assert not c.asked
 
 
+def test_a_request_beyond_a_limit_of_its_size_is_not_made_to_wait(hosts: Make) -> None:
+    def too_large() -> APIError:
+        return rejection("a", None, 413, "rate_limited")
+
+    (only,) = send_all(hosts(Host("a", fails=[too_large()]), Host("b")), 1)
+    assert only.attempts == [("a", "RateLimitError"), ("b", "ok")]
+    assert only.seconds == 1.0
+    found = send_all(hosts(Host("a", fails=[too_large()])), 3)
+    assert Counter(type(one.error).__name__ for one in found) == {
+        "RateLimitError": 1,
+        "NoneType": 2,
+    }
+    assert all(one.seconds <= 10.0 for one in found)
+
+
 def test_a_rate_limited_request_is_retried_before_the_waiting_ones(hosts: Make) -> None:
     a = Host("a", fails=[rejection("a", 5.0)])
 

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from llm_g4f import config
+from llm_g4f.decoding.chunks import ChunkReader
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.receipt import Receipt
 from llm_g4f.routing.prices import has_table, price
@@ -130,6 +131,27 @@ def test_openrouters_cost_is_used(cost: float) -> None:
     usage = Usage(1_000, 100, 1_100, extra={"cost": cost})
     assert priced("openrouter", "openai/gpt-4o", usage) == cost
     assert priced("openrouter", "nobodys-model", usage, "flex") == cost
+
+
+@pytest.mark.parametrize(
+    ("details", "own", "cost"),
+    [
+        ({"upstream_inference_cost": 0.5}, True, 0.75),
+        ({"upstream_inference_cost": 0}, True, 0.25),
+        ({"upstream_inference_cost": 0.5}, False, 0.25),
+        ({"upstream_inference_cost": None}, True, 0.25),
+        (None, True, 0.25),
+        ({}, True, 0.25),
+    ],
+)
+def test_with_a_key_of_the_users_own_the_provider_behind_openrouter_costs_too(
+    details: Any, own: bool, cost: float
+) -> None:
+    value = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.25, "is_byok": own}
+    reader = ChunkReader("openrouter", "m")
+    usage = reader.read({"choices": [], "usage": {**value, "cost_details": details}}).usage
+    assert usage is not None
+    assert priced("openrouter", "nobodys-model", usage) == cost
 
 
 def test_other_providers_cost_is_ignored(write_config: Write) -> None:
