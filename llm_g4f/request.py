@@ -83,6 +83,7 @@ class Secret:
         self._forms: tuple[str, ...] | None = None
 
     def reveal(self) -> str:
+        """The key itself."""
         return self._value
 
     def removed_from(self, text: str) -> str:
@@ -132,7 +133,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the request needs of a model besides text. Reads all messages."""
+        """The capabilities that the request needs of a model besides text. Reads all messages."""
         needs: set[Need] = set()
         if self.params.get("tools"):
             needs.add("tools")

@@ -70,11 +70,12 @@ class Watch:
         self._task = None
 
     def has_cancelled(self) -> bool:
-        """Whether a cancellation that ended the wait is this watch's own, and nobody else's."""
+        """Whether the cancellation that ended the wait came from this watch alone."""
         task = asyncio.current_task()
         return bool(self.expired and task and task.uncancel() <= self._cancelling)
 
     def stop(self) -> None:
+        """End the watch: it cancels nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -239,7 +240,7 @@ class Attempt:
     def _error_finish(self) -> StreamError:
         provider = self.candidate.provider.name
         return StreamError(
-            f"{provider} broke off its answer with an error.",
+            f"{provider} broke off its answer with an error. Ask again, or ask another provider.",
             provider=provider,
             model=self.candidate.served.model,
         )

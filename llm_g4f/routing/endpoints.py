@@ -20,7 +20,7 @@ from ..providers.quirks import QUIRKS
 from ..request import Secret
 
 DEFAULT_SUCCESSOR = "gpt-6-luna"
-"""What stands in at OpenAI for a retired model without a named successor."""
+"""The successor at OpenAI of a retired model without a named one."""
 
 _EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
 
@@ -36,7 +36,7 @@ def served_as(id: str, model: str, exact: bool | None = None) -> ServedModel:
 
 
 def successor_of(spec: ProviderSpec, model: str) -> ServedModel:
-    """What stands in for a retired `model` at its maker's, and answers as that model did."""
+    """The successor of a retired `model` at its maker, with the settings to answer as that model did."""
     id = spec.successors.get(model, DEFAULT_SUCCESSOR)
     return _known_model(id, exact=False, successor=True, quirks=("stand_in",))
 
@@ -105,17 +105,17 @@ def known_endpoint(
 
 
 def _not_enabled(spec: ProviderSpec) -> Ineligible:
-    where = " (your prompts go there)" if spec.kind == "anonymous" else ""
+    where = " (a public endpoint)" if spec.kind == "anonymous" else ""
     return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
 
 
 def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path: Path) -> Endpoint:
-    """The endpoint with what g4f.yaml says of it. Raises `ConfigError` for an unknown quirk."""
+    """The endpoint with its settings in g4f.yaml. Raises `ConfigError` for an unknown quirk."""
     for quirk in settings.quirks:
         if quirk not in QUIRKS:
             raise ConfigError(
                 f"{path}, line {settings.line}: unknown quirk {quirk!r} of"
-                f" {settings.name}; known are {', '.join(QUIRKS)}."
+                f" {settings.name}; known quirks: {', '.join(QUIRKS)}."
             )
     served = endpoint.served
     if (entry := settings.models.get(model)) is not None:
@@ -200,7 +200,7 @@ def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Inel
 def _served(
     spec: ProviderSpec, model: str, day: dt.date, gone: bool
 ) -> tuple[tuple[ServedModel, ...], Ineligible]:
-    """What a built-in provider has for `model` on a day, and why nothing if it has nothing."""
+    """The models of a built-in provider for `model` on a day, and the reason if there are none."""
     retires = spec.retires.get(model)
     retired = retires is not None and retires <= day
     if retired and not spec.successors:

@@ -247,7 +247,7 @@ def test_of_two_contrary_quirks_the_one_named_last_counts() -> None:
 
 def test_an_unknown_quirk_is_an_error(write_config: Callable[[str], object]) -> None:
     write_config("providers:\n  box: {base_url: 'http://127.0.0.1:1', quirks: [nope]}")
-    with pytest.raises(ConfigError, match=r"line 2: unknown quirk 'nope' of box; known are"):
+    with pytest.raises(ConfigError, match=r"line 2: unknown quirk 'nope' of box; known quirks: "):
         Client().chat.completions.create("hi")
 
 

@@ -1,4 +1,4 @@
-"""Who may answer, in which order, and why nobody else."""
+"""The candidates in their order, and the reasons for providers that are left out."""
 
 from __future__ import annotations
 
@@ -462,10 +462,10 @@ def test_an_ineligible_provider_is_left_out_with_the_reason(
     assert order(route) == (["mine gpt-4o="] if can else [])
     if not can:
         words = {
-            "vision: false": ("reads no images", "takes no files"),
-            "audio: false": ("takes no audio",),
-            "supports_tools: false": ("calls no tools",),
-            "supports_schema: false": ("keeps to no schema",),
+            "vision: false": ("does not read images", "does not take files"),
+            "audio: false": ("does not take audio",),
+            "supports_tools: false": ("does not call tools",),
+            "supports_schema: false": ("does not support schemas",),
         }
         assert left_out(route)["mine"].endswith(words[setting])
 
@@ -492,7 +492,7 @@ def test_the_embedded_model_is_left_out_if_ineligible(
 def test_openais_chat_models_take_no_audio(openai_key: str, model: str) -> None:
     route = planned(model, content=AUDIO)
     assert order(route) == []
-    assert left_out(route)["openai"] == f"{model} takes no audio"
+    assert left_out(route)["openai"] == f"{model} does not take audio"
 
 
 def test_settings_override_a_built_in_row(

@@ -1,4 +1,4 @@
-"""How what ours tells of its answers differs from what llm's own gpt-4o tells: the whole list.
+"""The complete list of differences between our answers in llm and those of llm's own gpt-4o.
 
 An answer is what `scenarios.Session.take` notes.
 """
@@ -16,7 +16,7 @@ from tests.support.scenarios import JSON
 
 @dataclass(frozen=True)
 class Difference:
-    """Why ours differs; `apply` turns what llm's own told into what ours tells, in place.
+    """A reason for which ours differs; `apply` turns the record of llm's own into ours, in place.
     `streamed` and `whole`: in which way of answering there is the difference."""
 
     why: str
@@ -124,17 +124,17 @@ DIFFERENCES: dict[str, Difference] = {
 }
 
 ALWAYS = ("object", "flat")
-"""In every answer."""
+"""Differences in every answer."""
 
 BESIDES = frozenset(["g4f", "refusal", "role", "service_tier", "system_fingerprint"])
-"""What our response_json has besides."""
+"""Fields that only our response_json has."""
 
 DETAILS_BESIDES: frozenset[str] = frozenset()
-"""What our usage has besides among its details."""
+"""Details that only our usage has."""
 
 
 def as_ours_tells(answers: list[JSON], differs: tuple[str, ...], *, streamed: bool) -> list[JSON]:
-    """What llm's own told, with the listed differences applied. Each must be one."""
+    """The record of llm's own, with the listed differences applied. Each must change something."""
     answers = copy.deepcopy(answers)
     for name in (*ALWAYS, *differs):
         difference = DIFFERENCES[name]
