@@ -42,10 +42,6 @@ def _no_content(answer: JSON) -> None:
         answer["json"]["content"] = None
 
 
-def _empty_text(answer: JSON) -> None:
-    answer["events"] = []
-
-
 def _no_empty_arguments(answer: JSON) -> None:
     answer["events"] = [event for event in answer["events"] if event["chunk"]]
 
@@ -107,9 +103,6 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "no content": Difference(
         "Beside tool calls the content is null, as OpenAI has it.", _no_content, whole=False
-    ),
-    "empty text": Difference(
-        "An empty text is no event, streamed or not.", _empty_text, streamed=False
     ),
     "no empty arguments": Difference(
         "Empty arguments are no event, streamed or not.", _no_empty_arguments, streamed=False
