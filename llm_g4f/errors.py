@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree. Names of OpenAI's client mean the same here.
+"""All errors, as one tree. Names of OpenAI's client mean the same here.
 
 G4FError                       provider, model, receipt, reason; a message a person can act on
 ├── ConfigError                g4f.yaml: file and line
@@ -74,6 +74,8 @@ Reason = Literal[
     "context_too_long",
     "too_large",
     "parameter_unsupported",
+    "parameter_renamed",
+    "schema_unsupported",
     "filtered",
     "invalid_request",
     "not_the_protocol",
@@ -84,8 +86,8 @@ Reason = Literal[
     "unexpected_status",
     "unknown",
 ]
-"""Why a provider did not answer, recognised once (`decoding.reasons`) and judged once
-(`routing.policy`)."""
+"""The reason for which a provider did not answer: recognised once (`decoding.reasons`) and judged
+once (`routing.policy`)."""
 
 
 class G4FError(Exception):
@@ -174,7 +176,7 @@ class APIError(G4FError):
 
 
 class APIConnectionError(APIError):
-    """No HTTP answer: DNS, refused, reset, TLS, proxy.
+    """The provider gave no HTTP answer: DNS, refused, reset, TLS, proxy.
 
     `final` stops the fallback: another provider would hide a cause on this machine. Providers
     of other packages may set it; here the reason says so (tls, proxy, this_machine).
@@ -185,7 +187,7 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """Too slow: connect, first token, idle or total; or the provider said 408."""
+    """A time limit has passed: connect, first token, idle or total; or the provider answered 408."""
 
     default_reason: ClassVar[Reason] = "timeout"
 
@@ -234,19 +236,19 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError):
-    """The request itself is at fault (400, 413); no other provider is asked."""
+    """The request itself is at fault (400, 413)."""
 
     default_reason: ClassVar[Reason] = "invalid_request"
 
 
 class ContextLengthError(BadRequestError):
-    """The prompt is longer than the model's context window."""
+    """The prompt is longer than the model's context window (400, 413, 422)."""
 
     default_reason: ClassVar[Reason] = "context_too_long"
 
 
 class AuthenticationError(APIStatusError):
-    """The provider rejected the key (401)."""
+    """The provider rejected the key (401; 400 at some)."""
 
     default_reason: ClassVar[Reason] = "invalid_key"
 
@@ -258,7 +260,7 @@ class PermissionDeniedError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """Unknown model or path at this provider (404)."""
+    """Unknown model or path at this provider (404; 400 at some for a model)."""
 
     default_reason: ClassVar[Reason] = "wrong_address"
 
@@ -276,7 +278,7 @@ class UnprocessableEntityError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """Too many requests, or the quota is used up (429)."""
+    """Too many requests, or the quota is used up (429), or another limit that passes (402, 403, 413)."""
 
     default_reason: ClassVar[Reason] = "rate_limited"
 

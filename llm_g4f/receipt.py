@@ -23,6 +23,7 @@ class Attempt(Struct, frozen=True):
     retry_after: float | None = None
 
     def to_dict(self) -> JSON:
+        """The fields as JSON."""
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
     def __str__(self) -> str:
@@ -52,6 +53,7 @@ class Receipt(Struct):
     warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> JSON:
+        """The fields as JSON."""
         return {
             "requested_model": self.requested_model,
             "provider": self.provider,

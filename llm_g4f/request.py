@@ -86,15 +86,17 @@ part of nothing else."""
 
 class Secret:
     """An API key, hidden in its repr, and so in logs and tracebacks. `reveal()` is only for the
-    header that sends it."""
+    header that sends it. `hint` is how to set another one where it came from."""
 
-    __slots__ = ("_forms", "_value")
+    __slots__ = ("_forms", "_value", "hint")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, hint: str = "give another one with --key or api_key") -> None:
         self._value = value
+        self.hint = hint
         self._forms: tuple[str, ...] | None = None
 
     def reveal(self) -> str:
+        """The key itself."""
         return self._value
 
     def removed_from(self, text: str) -> str:
@@ -144,7 +146,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the request needs of a model besides text. Reads all messages."""
+        """The capabilities that the request needs of a model besides text. Reads all messages."""
         needs: set[Need] = set()
         if self.params.get("tools"):
             needs.add("tools")

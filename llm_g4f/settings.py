@@ -1,13 +1,10 @@
-"""What a client was made with, and the requests made with it."""
+"""The settings of a client, and the requests made with them."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import (
-    Iterable,
-    Mapping,
-)
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import config

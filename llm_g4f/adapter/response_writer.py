@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import llm
-from llm.parts import (
-    StreamEvent,
-)
+from llm.parts import StreamEvent
 from llm.utils import simplify_usage_dict
 
 from ..errors import InvalidResponseError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .files import config_path, environment, environment_is, user_dir, user_file
-from .keys import clean_key, find_key, named_key
+from .keys import clean_key, find_key, key_hint, named_key
 from .settings import Config, ModelEntry, Names, ProviderConfig, provider_names
 from .urls import check_base_url, is_loopback
 from .yaml_reader import load, parse
@@ -20,6 +20,7 @@ __all__ = [
     "environment_is",
     "find_key",
     "is_loopback",
+    "key_hint",
     "load",
     "named_key",
     "parse",

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 from .files import user_dir
 
 
-def clean_key(value: str, origin: str) -> Secret:
-    """The key in `value`, without the white space around it.
+def clean_key(value: str, origin: str, hint: str | None = None) -> Secret:
+    """The key in `value`, without the white space around it. `hint` is how to set another one.
 
     Raises `NoProviderError` for one that HTTP would reject. The message names `origin` and never
     the key: an HTTP library would print it.
@@ -27,7 +27,14 @@ def clean_key(value: str, origin: str) -> Secret:
         )
     from ..request import Secret
 
-    return Secret(stripped)
+    return Secret(stripped) if hint is None else Secret(stripped, hint)
+
+
+def key_hint(alias: str | None, env_var: str | None) -> str:
+    """How to set a key, as words that end a sentence; "" if there is no way."""
+    ways = [f'"llm keys set {alias}"'] if alias else []
+    ways += [f"the environment variable {env_var}"] if env_var else []
+    return f"set it with {' or '.join(ways)}" if ways else ""
 
 
 def _stored_keys() -> dict[str, Any]:
@@ -53,10 +60,12 @@ def find_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | No
         stored = _stored_keys()
         for alias in aliases:
             if isinstance(value := stored.get(alias), str) and value.strip():
-                return clean_key(value, f'"llm keys" ({alias})')
+                return clean_key(value, f'"llm keys" ({alias})', key_hint(alias, None))
     for env_var in env_vars:
         if value := os.environ.get(env_var, "").strip():
-            return clean_key(value, f"the environment variable {env_var}")
+            # A key in `llm keys` goes before the environment, so that both ways would change it.
+            hint = key_hint(next(iter(aliases), None), env_var)
+            return clean_key(value, f"the environment variable {env_var}", hint)
     return None
 
 

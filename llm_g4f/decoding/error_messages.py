@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import (
     APIError,
@@ -27,7 +29,7 @@ from ..safe_text import clean
 from .connection_errors import proxy_error
 from .error_bodies import Detail, detail_of
 from .error_context import ErrorContext
-from .reasons import reason_of
+from .reasons import parameter_of, reason_of
 from .retry_after import retry_after
 from .text import parse_json
 
@@ -44,19 +46,38 @@ def http_error(
     if status == 407:
         return proxy_error(context, "HTTP 407")
     try:
-        detail = detail_of(parse_json(body))
+        detail = _detail(parse_json(body))
     except (ValueError, RecursionError):
         detail = Detail("" if b"<" in body[:256] else body.decode("utf-8", "replace"))
     return _error(context, status, detail, headers, sent)
 
 
 def error_in_body(context: ErrorContext, data: Any) -> APIError:
-    """The error for an error object that came under HTTP 200."""
+    """The error for one that came under HTTP 200: a body, an event, or the error of a choice.
+
+    Without a status its words tell whether the request is at fault, else the provider is.
+    """
     try:
-        detail = detail_of(data)
-    except RecursionError:
+        detail = _detail(data)
+    except (ValueError, RecursionError):
         detail = Detail()
-    return _error(context, detail.status or 500, detail, {})
+    status = detail.meant_status or (400 if _reason(400, detail, detail.text) else 500)
+    return _error(context, status, detail, {})
+
+
+def _reason(status: int, detail: Detail, words: str) -> Reason | None:
+    parameter = parameter_of(detail.param, words)
+    return reason_of(status, detail.code, words, parameter, detail.codes)
+
+
+def _detail(data: Any) -> Detail:
+    """What an error says; all of it, if its words stand in none of the known places."""
+    detail = detail_of(data)
+    unknown = not detail.text and isinstance(data, (dict, list)) and data
+    return replace(detail, text=json.dumps(data, ensure_ascii=False)) if unknown else detail
+
+
+_ABOUT_A_PARAMETER = frozenset({"parameter_unsupported", "parameter_renamed", "schema_unsupported"})
 
 
 class _Failure(Struct, frozen=True):
@@ -77,9 +98,11 @@ def _error(
     wait = retry_after(headers) if detail.delay is None else detail.delay
     # Redact before truncating: half a key is still part of a key.
     words, code = context.without_key(detail.text), context.without_key(detail.code or "")
-    param = context.without_key(detail.param or "")
     shown = clean(words)
-    reason = reason_of(status, code, words)
+    reason = _reason(status, detail, words)
+    rejected = reason in _ABOUT_A_PARAMETER
+    param = parameter_of(detail.param, words) if rejected else detail.param
+    param = context.without_key(param or "")
     request_id = headers.get("x-request-id")
     location = clean(headers.get("location", ""), 120)
     quoted = f': "{shown}"' if shown else ""
@@ -100,41 +123,54 @@ def _error(
 
 def _sentence(failure: _Failure) -> str:
     """What happened, where, and what to do."""
-    provider, status, quoted = failure.context.provider, failure.status, failure.quoted
-    http = f"(HTTP {status}){quoted}"
+    context, status = failure.context, failure.status
     if 300 <= status < 400:
         return _redirect(failure)
-    if status == 401:
-        return f"{provider} rejected the key {http}. {failure.context.key_hint}".rstrip()
-    if status == 404:
-        return (
-            f"{provider} has no {failure.context.model} at {failure.context.origin} {http}."
-            f' "llm g4f models {provider}" lists its models.'
-        )
-    if status == 413:
-        return (
-            f"The request of {failure.sent:,} bytes is too large for {provider} {http}. Send less."
-        )
-    if status == 429:
-        return _rate_limit(failure)
-    if status >= 500:
-        return f"{provider} failed {http}. Try again later."
-    if failure.reason == "context_too_long":
-        return (
-            f"The prompt is longer than the context of {failure.context.model} at {provider} {http}."
-            " Shorten it, or name a provider with a larger window."
-        )
-    template = _SENTENCES.get(status, "{provider} rejected the request {http}.")
-    return template.format(provider=provider, http=http)
+    by_status = _SENTENCES.get(status, _FAILED if status >= 500 else _REJECTED)
+    template = _SENTENCES_OF_REASONS.get(failure.reason or "unknown", by_status)
+    wait = failure.retry_after
+    return template.format(
+        provider=context.provider,
+        model=context.model,
+        origin=context.origin,
+        hint=context.key_hint,
+        http=f"(HTTP {status}){failure.quoted}",
+        size=f" of {failure.sent:,} bytes" if failure.sent else "",
+        when=f"in {math.ceil(wait)} s" if wait else "later",
+    ).rstrip()
 
 
+_REJECTED = "{provider} rejected the request {http}."
+_FAILED = "{provider} failed {http}. Try again later."
+_BAD_KEY = "{provider} rejected the key {http}. {hint}"
+_LIMITED = "{provider} limits requests now {http}. Try again {when}."
+_NO_MODEL = (
+    '{provider} has no {model} at {origin} {http}. "llm g4f models {provider}" lists its models.'
+)
+_NO_CREDIT = "{provider} requires payment {http}. Add credit there, or ask another provider."
 _SENTENCES = {
-    402: "{provider} requires payment {http}. Add credit there, or ask another provider.",
+    401: _BAD_KEY,
+    402: _NO_CREDIT,
     403: (
         "{provider} does not allow this request {http}. Your key may not cover this model, or not"
         " your region: ask there, or ask another provider."
     ),
+    404: _NO_MODEL,
     408: "{provider} timed out {http}. Try again.",
+    413: "The request{size} is too large for {provider} {http}. Send less.",
+    429: _LIMITED,
+}
+_SENTENCES_OF_REASONS: dict[Reason, str] = {
+    "invalid_key": _BAD_KEY,
+    "model_gone": _NO_MODEL,
+    "rate_limited": _LIMITED,
+    "out_of_credit": (
+        "Your quota at {provider} is used up {http}. Add credit there, or ask another provider."
+    ),
+    "context_too_long": (
+        "The prompt is longer than the context of {model} at {provider} {http}. Shorten it, or"
+        " name a provider with a larger window."
+    ),
 }
 
 
@@ -148,18 +184,6 @@ def _redirect(failure: _Failure) -> str:
     )
 
 
-def _rate_limit(failure: _Failure) -> str:
-    provider, quoted = failure.context.provider, failure.quoted
-    if failure.reason == "out_of_credit":
-        return (
-            f"Your quota at {provider} is used up (HTTP 429){quoted}. Add credit there, or ask"
-            " another provider."
-        )
-    wait = failure.retry_after
-    advice = f"Try again in {math.ceil(wait)} s." if wait else "Try again later."
-    return f"{provider} limits requests now (HTTP 429){quoted}. {advice}"
-
-
 _BY_STATUS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -170,6 +194,14 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
     422: UnprocessableEntityError,
     429: RateLimitError,
 }
+
+_BY_REASON: dict[Reason, type[APIStatusError]] = {
+    "context_too_long": ContextLengthError,
+    "invalid_key": AuthenticationError,
+    "model_gone": NotFoundError,
+    "rate_limited": RateLimitError,
+}
+"""The classes of what is said with another status than usual."""
 
 
 def status_error(
@@ -189,9 +221,7 @@ def status_error(
     if status == 408:
         return APITimeoutError(message, provider=provider, model=model)
     kind = _BY_STATUS.get(status, InternalServerError if status >= 500 else APIStatusError)
-    if reason == "context_too_long":
-        kind = ContextLengthError
-    return kind(
+    return _BY_REASON.get(reason or "unknown", kind)(
         message,
         provider=provider,
         model=model,

@@ -20,6 +20,7 @@ from ..types import ChatCompletionChunk, Chunks
 from .choices import choice_error
 from .chunks import ChunkReader, is_chunk
 from .connection_errors import truncated_error
+from .error_bodies import error_in
 from .error_context import ErrorContext
 from .error_messages import error_in_body
 from .sse import MAX_EVENT, Decoder, Event, EventTooLong
@@ -63,8 +64,10 @@ async def read_error_body(response: Response) -> bytes:
 
 
 def too_long(context: ErrorContext) -> InvalidResponseError:
+    """The error for an answer, or an event of it, above `MAX_EVENT`."""
     return InvalidResponseError(
-        f"{context.provider}: the answer has an event of more than {MAX_EVENT // 2**20} MiB.",
+        f"{context.provider}: the answer is too large: more than {MAX_EVENT // 2**20} MiB in one piece."
+        " Ask another provider.",
         provider=context.provider,
         model=context.model,
     )
@@ -237,7 +240,7 @@ class CompletionStream:
 
     def _check_error(self, parsed: Any) -> None:
         """Raise the error in JSON that came in place of a chunk or in one."""
-        error = _error_in(parsed)
+        error = error_in(parsed)
         if error is None and is_chunk(parsed):
             error = choice_error(parsed)
         if error is not None:
@@ -316,7 +319,7 @@ class CompletionStream:
                 chunks += self._read(event)
         except InvalidResponseError:
             # Half an event: the connection ended inside it.
-            pass
+            self._begun = True
         except EventTooLong:
             self._failure = too_long(self._context)
         return chunks
@@ -331,7 +334,8 @@ class CompletionStream:
 
     def _truncated(self) -> TruncatedStreamError:
         return TruncatedStreamError(
-            f"{self._context.provider}: the answer ended before it was finished.",
+            f"{self._context.provider}: the answer ended before it was finished. Ask again, or ask"
+            " another provider.",
             provider=self._context.provider,
             model=self._context.model,
         )
@@ -342,12 +346,3 @@ def _is_done(data: bytes) -> bool:
     return data.startswith(b"[DONE]") or (
         len(data) <= 16 and data.translate(None, b" \t\r\n\"'").upper() == b"[DONE]"
     )
-
-
-def _error_in(parsed: Any) -> Any:
-    """The error object in JSON that came in place of a chunk or beside one; None if there is none."""
-    if isinstance(parsed, list):
-        parsed = parsed[0] if parsed else None
-    if isinstance(parsed, dict) and (parsed.get("error") or parsed.get("object") == "error"):
-        return parsed
-    return None

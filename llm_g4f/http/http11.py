@@ -74,6 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         return not (self._transport.is_closing() or self._readable())
 
     def abort(self) -> None:
+        """End the connection at once."""
         self._transport.abort()
 
     def send(self, head: bytes, body: bytes) -> HTTP11Response:
@@ -90,6 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         return response
 
     def status(self) -> int:
+        """The status of the head that was just read."""
         return self._parser.get_status_code()
 
     def keeps_alive(self) -> bool:
@@ -101,6 +103,7 @@ class Connection(asyncio.BufferedProtocol):
         self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
 
     def read_on(self) -> None:
+        """Let the server go on after it had to wait for the reader."""
         self._ahead = 0
         if self._paused:
             self._paused = False
@@ -272,11 +275,13 @@ class HTTP11Response:
         self.wake()
 
     def fail(self, error: NetworkError) -> None:
+        """The response ends here, unless it is complete."""
         if not self.complete and self._error is None:
             self._error = error
         self.wake()
 
     def wake(self) -> None:
+        """Wake the reader."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -314,6 +319,7 @@ class HTTP11Response:
         return data
 
     async def aclose(self) -> None:
+        """End the exchange. After a response that was read to its end, the connection is kept."""
         self._close()
 
     def _close(self) -> None:
@@ -323,6 +329,7 @@ class HTTP11Response:
             connection.release(reusable=self.complete and self._keeps_alive)
 
     def abandon(self) -> None:
+        """End the exchange, from any thread, without waiting."""
         if self._connection is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._close)

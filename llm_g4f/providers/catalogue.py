@@ -24,17 +24,17 @@ ModelIds = Mapping[str, tuple[str, ...]]
 class ProviderSpec(Struct, frozen=True, kw_only=True):
     """One provider.
 
-    `models`: for a requested model ("*": any other) the ids it is served with here, the first that
-    can take the request. `retires`: the day from which a requested model is gone here, and
-    `successors` what takes its place. `env_vars` and `aliases` say where the key is looked for
-    (environment, `llm keys`), `dedicated_env_var` False that a variable serves other ends too and counts
-    only where the provider is enabled. `url_env_vars` are the environment variables in braces in
-    `base_url`. `key_header` carries the key instead of Authorization. `key_is_consent`: a key is consent.
-    `extra_content`: it wants to see that of its tool calls again. `price_table`: its name in
-    genai-prices. `reports_cost`: usage.cost is in US dollars. `trains_on_prompts`: prompts may train models, None unknown.
-    `enforces_schema`: its documentation promises that answers fit the schema of a request, token by
-    token, with what is sent to it; others' answers are held back and checked. `image_urls`: it fetches
-    images from the web.
+    `models`: the ids here for a requested model ("*": any other), of which the first that can take
+    the request answers. `retires`: the day (UTC) from which a requested model is gone here, and
+    `successors` the model that takes its place. `aliases` and `env_vars` name the key in `llm keys`
+    and in the environment; with `dedicated_env_var` False, the variables also serve other programs
+    and count only if the provider is enabled or named. `base_url_env_var` replaces `base_url`, and
+    `url_env_vars` are the variables in braces in it. `key_header` carries the key instead of
+    Authorization. `key_is_consent`: a key is consent. `extra_content`: it needs the extra_content of
+    its tool calls back. `price_table`: its name in genai-prices. `reports_cost`: usage.cost is in US
+    dollars. `trains_on_prompts`: whether it may train models on prompts, None if unknown. `enforces_schema`: it
+    promises that answers fit the schema of a request, token by token; other answers are checked.
+    `image_urls`: it fetches images from the web. `evidence`: the source of these facts.
     """
 
     name: str

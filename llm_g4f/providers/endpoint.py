@@ -93,6 +93,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     http: httpx.AsyncClient | None = None
 
     async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        """The first model that can take `request`, or the reason why there is none."""
         served = self.served
         if not served and self.discover_models:
             found = await self._discover(request.model)
@@ -140,6 +141,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     async def stream(
         self, request: ChatRequest, serving: ServedModel
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """The answer chunk by chunk. Raises `APIError`."""
         opened = await self.open(request, serving)
         assert isinstance(opened.chunks, CompletionStream)
         async with aclosing(opened.chunks) as stream:
@@ -148,6 +150,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
                     yield chunk
 
     async def models(self) -> list[str]:
+        """The ids at /models. Raises `APIError`."""
         context = ErrorContext(self.name, "", self._origin, self.key_hint, self.key)
         response = await self._send(context, "GET", "/models", self._headers(streaming=False))
         if not 200 <= response.status < 300:
@@ -164,7 +167,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             await response.aclose()
 
     async def _discover(self, requested: str) -> ServedModel | Ineligible:
-        """What a local server has for `requested`: the model itself, else a gpt-oss."""
+        """The model of a local server for `requested`: the model itself, else a gpt-oss."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 listed = await self._listed()
@@ -296,11 +299,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
 
 _MISSING: Mapping[Need, str] = {
-    "audio": "takes no audio",
-    "files": "takes no files",
-    "images": "reads no images",
-    "schema": "has no schemas",
-    "tools": "calls no tools",
+    "audio": "does not take audio",
+    "files": "does not take files",
+    "images": "does not read images",
+    "schema": "does not support schemas",
+    "tools": "does not call tools",
 }
 
 

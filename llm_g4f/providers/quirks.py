@@ -259,6 +259,16 @@ def apply(names: tuple[str, ...], body: JSON) -> tuple[str, ...]:
     return omitted
 
 
+CONTRARY = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""Quirks that undo each other. The one that is named last counts: a server may ask for what its row
+does not say."""
+
+
 @lru_cache(maxsize=256)
 def _in_order(names: tuple[str, ...]) -> tuple[Quirk, ...]:
-    return tuple(quirk for name, quirk in QUIRKS.items() if name in names)
+    last = {name: place for place, name in enumerate(names)}
+    return tuple(
+        quirk
+        for name, quirk in QUIRKS.items()
+        if name in last and last[name] > last.get(CONTRARY.get(name, ""), -1)
+    )

@@ -251,7 +251,7 @@ class Attempt:
     def _error_finish(self) -> StreamError:
         provider = self.candidate.provider.name
         return StreamError(
-            f"{provider} broke off its answer with an error.",
+            f"{provider} broke off its answer with an error. Ask again, or ask another provider.",
             provider=provider,
             model=self.candidate.served.model,
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..config import ProviderConfig, check_base_url, find_key
+from ..config import ProviderConfig, check_base_url, find_key, key_hint
 from ..errors import ConfigError, NoProviderError
 from ..providers.base import Ineligible, ServedModel
 from ..providers.capabilities import Capabilities, capabilities_of
@@ -20,7 +20,7 @@ from ..providers.quirks import QUIRKS
 from ..request import Secret, is_misdirected
 
 DEFAULT_SUCCESSOR = "gpt-6-luna"
-"""What stands in at OpenAI for a retired model without a named successor."""
+"""The successor at OpenAI of a retired model without a named one."""
 
 _EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
 
@@ -36,7 +36,7 @@ def served_as(id: str, model: str, exact: bool | None = None) -> ServedModel:
 
 
 def successor_of(spec: ProviderSpec, model: str) -> ServedModel:
-    """What stands in for a retired `model` at its maker's, and answers as that model did."""
+    """The successor of a retired `model` at its maker, with the settings to answer as that model did."""
     id = spec.successors.get(model, DEFAULT_SUCCESSOR)
     return _known_model(id, exact=False, successor=True, quirks=("stand_in",))
 
@@ -54,7 +54,7 @@ def own_endpoint(
         name=settings.name,
         base_url=base_url,
         key=key,
-        key_hint=_key_hint(settings.key, settings.key_env),
+        key_hint=key.hint if key else "",
         served=() if settings.models else (served_as(model, model),),
         no_model_reason=Ineligible(
             f"g4f.yaml does not say which of its models stands for {model}", "no_model"
@@ -84,9 +84,9 @@ def known_endpoint(
     found = key or _key(spec, settings, path, any_variable=enabled or named)
     if isinstance(found, Ineligible):
         return found
-    key_hint = _key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
     if found is None and spec.kind == "keyed":
-        return Ineligible(f"no key: {key_hint}", "no_key")
+        hint = key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
+        return Ineligible(f"no key: {hint}", "no_key")
     served, no_model_reason = _served(spec, model, day, gone)
     return Endpoint(
         name=spec.name,
@@ -95,7 +95,7 @@ def known_endpoint(
         scope=spec.scope,
         key=found,
         key_header=spec.key_header,
-        key_hint=key_hint,
+        key_hint=found.hint if found else "",
         served=served,
         discover_models=spec.kind == "local",
         no_model_reason=no_model_reason,
@@ -107,17 +107,17 @@ def known_endpoint(
 
 
 def _not_enabled(spec: ProviderSpec) -> Ineligible:
-    where = " (your prompts go there)" if spec.kind == "anonymous" else ""
+    where = " (a public endpoint)" if spec.kind == "anonymous" else ""
     return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
 
 
 def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path: Path) -> Endpoint:
-    """The endpoint with what g4f.yaml says of it. Raises `ConfigError` for an unknown quirk."""
+    """The endpoint with its settings in g4f.yaml. Raises `ConfigError` for an unknown quirk."""
     for quirk in settings.quirks:
         if quirk not in QUIRKS:
             raise ConfigError(
                 f"{path}, line {settings.line}: unknown quirk {quirk!r} of"
-                f" {settings.name}; known are {', '.join(QUIRKS)}."
+                f" {settings.name}; known quirks: {', '.join(QUIRKS)}."
             )
     if is_misdirected(settings.headers, with_key=endpoint.key is not None):
         raise ConfigError(
@@ -165,7 +165,7 @@ def configured_key(settings: ProviderConfig) -> Secret | Ineligible:
     aliases = (settings.key,) if settings.key else ()
     env_vars = (settings.key_env,) if settings.key_env else ()
     found = find_key(aliases, env_vars)
-    hint = _key_hint(settings.key, settings.key_env)
+    hint = key_hint(settings.key, settings.key_env)
     return found or Ineligible(f"no key: {hint}", "no_key")
 
 
@@ -208,7 +208,7 @@ def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Inel
 def _served(
     spec: ProviderSpec, model: str, day: dt.date, gone: bool
 ) -> tuple[tuple[ServedModel, ...], Ineligible]:
-    """What a built-in provider has for `model` on a day, and why nothing if it has nothing."""
+    """The models of a built-in provider for `model` on a day, and the reason if there are none."""
     retires = spec.retires.get(model)
     retired = retires is not None and retires <= day
     if retired and not spec.successors:
@@ -239,9 +239,3 @@ def _known_model(id: str, **given: Any) -> ServedModel:
     capabilities = capabilities_of(id)
     context = capabilities.context if capabilities else None
     return ServedModel(id, capabilities=capabilities, context=context, **given)
-
-
-def _key_hint(alias: str | None, variable: str | None) -> str:
-    ways = [f'"llm keys set {alias}"'] if alias else []
-    ways += [f"the environment variable {variable}"] if variable else []
-    return f"set it with {' or '.join(ways)}" if ways else ""

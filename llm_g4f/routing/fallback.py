@@ -23,7 +23,8 @@ from .admission import Admission, CooldownOrder, Permit
 from .attempt import Attempt
 from .policy import State, Step, next_step
 from .registry import Registry
-from .route import Candidate, no_provider_error, resolve_route
+from .repairs import is_sent, rejected_by, repaired
+from .route import Candidate, larger_than, no_provider_error, resolve_route
 
 
 class Fallback:
@@ -46,6 +47,7 @@ class Fallback:
         self._start = 0.0
         self._deadline: float | None = None
         self._tries: Counter[str] = Counter()
+        self._requests = 0
         self._waiting_since: float | None = None
         self._first_error: APIError | None = None
         self._attempt: Attempt | None = None
@@ -138,7 +140,7 @@ class Fallback:
             for candidate in self._candidates
             if self._tries[candidate.provider.name] < policy.TRIES_PER_PROVIDER
         ]
-        if not left or sum(self._tries.values()) >= policy.TRIES_PER_CALL:
+        if not left or self._requests >= policy.TRIES_PER_CALL:
             return False
         try:
             permit = await self._admission.acquire(
@@ -151,6 +153,7 @@ class Fallback:
             raise self._with_receipt(self._first_error or error) from None
         self._permit = permit
         self._tries[permit.candidate.provider.name] += 1
+        self._requests += 1
         self._attempt = Attempt(
             permit.candidate,
             self._request,
@@ -184,9 +187,9 @@ class Fallback:
             late=late,
             may_wait=limited and not late and self._is_patient(),
             alone=len(self._candidates) == 1,
-            may_retry=tries < policy.TRIES_PER_PROVIDER
-            and sum(self._tries.values()) < policy.TRIES_PER_CALL,
-            may_omit=_omittable(candidate, error, self._request),
+            may_retry=tries < policy.TRIES_PER_PROVIDER and self._requests < policy.TRIES_PER_CALL,
+            repairable=repaired(candidate.served, error, self._request) is not None,
+            sent=is_sent(rejected_by(error), candidate.served, self._request),
             has_successor=candidate.successor is not None,
         )
         return next_step(error, state)
@@ -199,10 +202,11 @@ class Fallback:
             raise error
         if step == "wait":
             self._tries[name] -= 1
+            self._requests -= 1
             return
-        if step == "without_parameter":
-            index = self._candidates.index(candidate)
-            self._candidates[index] = _without_parameter(candidate, error)
+        if step in policy.REPAIRS:
+            self._tries[name] -= 1
+            self._repair(candidate, error)
             return
         if step == "retry":
             pause = policy.pause_before_retry(error, self._tries[name], self._seconds_left())
@@ -216,10 +220,14 @@ class Fallback:
             place = sum(1 for other in self._candidates if other.served.exact)
             self._candidates.insert(place, Candidate(candidate.provider, candidate.successor))
         if step == "larger_window":
-            window = candidate.served.context or 0
-            self._candidates = [
-                other for other in self._candidates if (other.served.context or 0) > window
-            ]
+            self._candidates = larger_than(candidate, self._candidates)
+
+    def _repair(self, candidate: Candidate, error: APIError) -> None:
+        """Put the candidate with a changed request in its own place."""
+        served = repaired(candidate.served, error, self._request)
+        assert served is not None
+        index = self._candidates.index(candidate)
+        self._candidates[index] = replace(candidate, served=served)
 
     def _record(self, attempt: Attempt, error: APIError | None) -> None:
         now = self._loop.time()
@@ -274,20 +282,3 @@ class Fallback:
         places = [place for place, kind in enumerate(kinds) if kind == kinds[-1]]
         if len(places) > 2:
             self.receipt.attempts = attempts[: places[-2]] + attempts[places[-2] + 1 :]
-
-
-def _omittable(candidate: Candidate, error: APIError, request: ChatRequest) -> bool:
-    """Whether the candidate may be asked again without the parameter that it rejects: once."""
-    return (
-        isinstance(error, BadRequestError)
-        and error.param in request.params
-        and not candidate.served.refused
-    )
-
-
-def _without_parameter(candidate: Candidate, error: APIError) -> Candidate:
-    param = error.param if isinstance(error, BadRequestError) else None
-    assert param is not None
-    omitted = (*candidate.served.omitted, param)
-    served = replace(candidate.served, omitted=omitted, refused=(param,))
-    return replace(candidate, served=served)

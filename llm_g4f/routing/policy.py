@@ -1,4 +1,4 @@
-"""What a failure calls for: one table, and one pure function on top of it.
+"""The reactions to failures: one table, and one pure function on top of it.
 
 Numbers and rules are policy; nothing here waits, asks or writes. Sources: retry behaviour of
 OpenAI's client and botocore, RFC 9110 (Retry-After), and the failures seen at providers.
@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ..errors import APIError, APIStatusError, Reason
+from ..request import SAMPLING
 
 TRIES_PER_PROVIDER = 2
 TRIES_PER_CALL = 5
@@ -35,19 +36,44 @@ LONGEST_COOLDOWN = 120.0
 CREDIT_COOLDOWN = 3_600.0
 """Seconds of cooldown when a quota or the credit is used up."""
 
-Step = Literal["stop", "next", "retry", "wait", "larger_window", "without_parameter", "successor"]
-"""What the fallback does after a failure before the first content.
+Step = Literal[
+    "stop",
+    "next",
+    "retry",
+    "wait",
+    "larger_window",
+    "without_parameter",
+    "other_name",
+    "schema_in_prompt",
+    "successor",
+]
+"""The reaction of the fallback to a failure before the first content.
 
 stop: raise it. next: ask the next candidate. retry: the next candidate or, if none is left,
-the same one again. larger_window: the next candidate with a larger context window.
-wait: for another permit, since the limit passes soon (batches only). without_parameter: the
-same one again without the parameter. successor: the model's successor
-at the same provider takes its place behind the exact candidates.
+the same one again. wait: for another permit, since the limit passes soon (batches only).
+larger_window: the next candidate with a larger or an unknown context window. without_parameter,
+other_name, schema_in_prompt: the same one again with the request changed (`routing.repairs`).
+successor: the model's successor at the same provider takes its place behind the exact candidates.
 """
+
+REPAIRS: frozenset[Step] = frozenset({"without_parameter", "other_name", "schema_in_prompt"})
+"""The steps that change the request. They count against the tries of the call, and not against
+those of the provider."""
+
+OMITTABLE = frozenset(
+    {
+        *SAMPLING,
+        *("seed", "reasoning_effort", "verbosity", "parallel_tool_calls", "prediction"),
+        *("metadata", "user", "safety_identifier", "store", "service_tier", "stream_options"),
+        *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"),
+    }
+)
+"""The parameters without which an answer is still one to the request: sampling, effort and
+metadata. Never tools, n, stop, a token limit or another form of answer."""
 
 
 class Rule(Struct, frozen=True):
-    """What one kind of failure calls for. `cooldown`: "growing" with each failure in a row, an
+    """The reaction to one kind of failure. `cooldown`: "growing" with each failure in a row, an
     "hour", or "none"; a time that the provider names goes first."""
 
     meaning: str
@@ -61,19 +87,23 @@ RULES: Mapping[Reason, Rule] = {
     "tls": Rule("no trustworthy TLS connection", "stop", "growing"),
     "proxy": Rule("the proxy is invalid, unreachable or refuses", "stop", "growing"),
     "this_machine": Rule("a file or a setting of this machine", "stop", "growing"),
-    "rate_limited": Rule("too many requests (429)", "next", "growing"),
+    "rate_limited": Rule(
+        "too many requests (429), or another limit that passes", "next", "growing"
+    ),
     "out_of_credit": Rule("credit or quota used up (402, insufficient_quota)", "next", "hour"),
     "overloaded": Rule("the provider failed (5xx)", "retry", "growing"),
     "conflict": Rule("a conflict (409)", "retry"),
-    "invalid_key": Rule("the key is invalid (401)", "next"),
+    "invalid_key": Rule("the key is invalid (401, 400)", "next"),
     "no_access": Rule("the key does not cover the request (403)", "next"),
-    "model_gone": Rule("the model is unknown or gone (404)", "successor"),
+    "model_gone": Rule("the model is unknown or gone (404, 410, 400)", "successor"),
     "wrong_address": Rule("the address is unknown (404)", "next"),
     "redirect": Rule("a redirect (3xx): never followed", "stop"),
     "context_too_long": Rule("the prompt exceeds the context window", "larger_window"),
-    "too_large": Rule("the request is too large (413)", "stop"),
-    "parameter_unsupported": Rule("a parameter is unsupported (400)", "without_parameter"),
-    "filtered": Rule("the input is rejected by moderation (403)", "stop"),
+    "too_large": Rule("the request is too large (413)", "larger_window"),
+    "parameter_unsupported": Rule("a parameter is unsupported (400, 422)", "without_parameter"),
+    "parameter_renamed": Rule("max_tokens has its other name there (400, 422)", "other_name"),
+    "schema_unsupported": Rule("response_format is unsupported (400, 422)", "schema_in_prompt"),
+    "filtered": Rule("moderation rejects the input (403) or withholds the answer", "stop"),
     "invalid_request": Rule("the request is invalid (400, 422)", "stop"),
     "not_the_protocol": Rule("HTTP 200 without a completion (HTML, not JSON)", "next"),
     "empty": Rule("an empty answer", "next"),
@@ -86,16 +116,19 @@ RULES: Mapping[Reason, Rule] = {
 
 
 class State(Struct, frozen=True):
-    """Where a fallback stands. `may_wait`: the admission waits a limit out. `alone`: no other candidate is left. `may_retry`: the provider and
-    the call have a try left. `may_omit`: the provider rejected a parameter of the request for the
-    first time. `has_successor`: a successor may take the model's place."""
+    """The state of a fallback. `committed`: the caller has content. `late`: the deadline has passed.
+    `may_wait`: the admission waits a limit out. `alone`: no other candidate is left. `may_retry`: the
+    provider and the call have a try left. `repairable`: the request can be changed to what the
+    provider takes. `sent`: it has the parameter that the provider rejects. `has_successor`: a
+    successor may take the model's place."""
 
     committed: bool = False
     late: bool = False
     may_wait: bool = False
     alone: bool = True
     may_retry: bool = True
-    may_omit: bool = False
+    repairable: bool = False
+    sent: bool = False
     has_successor: bool = False
 
 
@@ -105,7 +138,7 @@ def rule_of(error: APIError) -> Rule:
 
 
 def next_step(error: APIError, state: State) -> Step:
-    """What to do about `error`. After the first content, or after the deadline, always stop."""
+    """The reaction to `error`. After the first content, or after the deadline, always stop."""
     if state.committed or state.late or getattr(error, "final", False):
         return "stop"
     if state.may_wait:
@@ -113,8 +146,9 @@ def next_step(error: APIError, state: State) -> Step:
     step = rule_of(error).step
     if step == "retry":
         return "retry" if state.alone and state.may_retry else "next"
-    if step == "without_parameter":
-        return step if state.may_omit else "stop"
+    if step in REPAIRS and not state.repairable:
+        # What cannot be left out may be taken elsewhere; what was not sent is nothing to repair.
+        return "next" if state.sent else "stop"
     if step == "successor":
         return step if state.has_successor else "next"
     return step

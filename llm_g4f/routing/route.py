@@ -166,6 +166,14 @@ def _with_room(
     return fitting
 
 
+def larger_than(candidate: Candidate, others: Iterable[Candidate]) -> list[Candidate]:
+    """The others that may hold what `candidate` does not: with a larger or an unknown window."""
+    window = candidate.served.context or 0
+    return [
+        other for other in others if other.served.context is None or other.served.context > window
+    ]
+
+
 def no_provider_error(
     request: ChatRequest, left_out: Iterable[tuple[str, Ineligible]], registry: Registry
 ) -> NoProviderError:

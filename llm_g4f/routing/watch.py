@@ -64,10 +64,11 @@ class Watch:
         self._silence = self._loop.time() - self._since
 
     def has_cancelled(self) -> bool:
-        """Whether a cancellation that ended the wait is this watch's own, and nobody else's."""
+        """Whether the cancellation that ended the wait came from this watch alone."""
         task = asyncio.current_task()
         return bool(self.expired and task and task.uncancel() <= self._cancelling)
 
     def stop(self) -> None:
+        """End the watch: it cancels nothing any more."""
         if self._timer is not None:
             self._timer.cancel()

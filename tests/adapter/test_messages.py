@@ -1,3 +1,5 @@
+"""Messages, attachments and tools of llm in OpenAI's form, as they are sent."""
+
 from __future__ import annotations
 
 import base64
@@ -11,7 +13,7 @@ import pytest
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
 from tests.support.media import MP3, PDF, PNG, WAV
-from tests.support.server import Server, call, calls, chunk, events, stream, whole
+from tests.support.server import Server, stream, whole
 
 
 @pytest.fixture
@@ -223,7 +225,7 @@ def test_an_attachment_that_cannot_be_read_is_a_model_error(
 def test_an_unsupported_attachment_is_named_in_the_error(
     server: Server, tmp_path: Path, type: str, by: str
 ) -> None:
-    """In messages= llm does not look at it."""
+    """llm does not check attachments in messages=."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"1,2")
     attachment = llm.Attachment(path=str(path), type=type)
@@ -266,76 +268,3 @@ def test_a_schema_wins_over_json_object(server: Server) -> None:
         "type": "json_schema",
         "json_schema": {"name": "output", "schema": schema},
     }
-
-
-@pytest.fixture
-def substitute(write_config: Callable[[str], Path]) -> Iterator[Server]:
-    with Server(stream("Hello", model="llama")) as server:
-        write_config(
-            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        yield server
-
-
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "llm_g4f"]
-
-
-NOTICE = 'gpt-4o answered by llama (mybox): a substitute. "llm g4f route gpt-4o" shows why.'
-
-
-def test_the_notice_appears_once_in_a_conversation(
-    substitute: Server, caplog: pytest.LogCaptureFixture
-) -> None:
-    thread = llm.get_model("gpt-4o").conversation()
-    for text in ("one", "two", "three"):
-        thread.prompt(text).text()
-    assert said(caplog) == [NOTICE]
-    llm.get_model("gpt-4o").prompt("four").text()
-    assert said(caplog) == [NOTICE, NOTICE]
-
-
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"{city}: rain"
-
-
-PARIS = call("weather", '{"city": "Paris"}', "call_a")
-ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
-TOOLS = (calls(PARIS, ROME), stream("Hello"))
-
-
-def test_the_notice_appears_once_in_a_chain_of_tools(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    with Server(*TOOLS) as server:
-        write_config(f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: m}}}}\n")
-        assert llm.get_model("gpt-4o").chain("weather?", tools=[weather]).text() == "Hello"
-    assert len(said(caplog)) == 1
-
-
-def test_the_notice_appears_again_when_it_changes(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    scripts = [stream("x", model=name) for name in ("llama", "llama", "qwen", "llama")]
-    with Server(*scripts) as server:
-        write_config(
-            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        thread = llm.get_model("gpt-4o").conversation()
-        for _ in scripts:
-            thread.prompt("hi").text()
-    assert said(caplog) == [NOTICE, NOTICE.replace("llama", "qwen"), NOTICE]
-
-
-def test_a_substitute_that_is_cut_before_any_text_is_announced(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    cut = events(chunk("", role="assistant", model="llama"), chunk(finish="length", model="llama"))
-    with Server(cut) as server:
-        write_config(
-            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        assert llm.get_model("gpt-4o").prompt("hi").text() == ""
-    assert said(caplog)[0] == NOTICE
-    assert "token limit" in said(caplog)[1]

@@ -498,7 +498,7 @@ def test_an_answer_that_breaks_off_gives_its_text_and_a_model_error(
 def test_an_unknown_provider_is_a_model_error(ask: Ask, serve: Callable[..., Server]) -> None:
     serve(stream("never"))
     with pytest.raises(
-        llm.ModelError, match=r"Unknown provider 'nobody'\. Known are: .*mybox.*openai"
+        llm.ModelError, match=r"Unknown provider 'nobody'\. Known providers: .*mybox.*openai"
     ):
         ask(provider="nobody")
 

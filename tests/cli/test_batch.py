@@ -1,4 +1,4 @@
-"""`llm g4f batch`: from a file to a file, and on again after any end."""
+"""`llm g4f batch`: from a file to a file, and resumed after any end."""
 
 from __future__ import annotations
 

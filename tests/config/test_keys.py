@@ -38,6 +38,21 @@ def test_stored_keys_come_before_the_environment(
     assert revealed((), ("KEY_A",)) == "env-a"
 
 
+def test_a_key_says_how_to_set_another_one_in_its_place(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hint(*aliases: str) -> str:
+        found = config.find_key(aliases, ("KEY_A", "KEY_B"))
+        assert found is not None
+        return found.hint
+
+    monkeypatch.setenv("KEY_B", "env-b")
+    assert hint() == "set it with the environment variable KEY_B"
+    assert hint("a") == 'set it with "llm keys set a" or the environment variable KEY_B'
+    keys(user_path, b="stored-b")
+    assert hint("a", "b") == 'set it with "llm keys set b"'
+
+
 @pytest.mark.parametrize("stored", ["", "  ", None, 5, {"x": 1}])
 def test_an_empty_stored_key_is_ignored(
     user_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Any

@@ -1,4 +1,4 @@
-"""What servers send as chunks, and what is made of it."""
+"""Chunks as servers send them, and as they are decoded."""
 
 from __future__ import annotations
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from email.utils import format_datetime, formatdate
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_g4f.decoding.retry_after import retry_after
+from llm_g4f.decoding.retry_after import delay_in, retry_after
 
 NOW = 1_790_000_000.0
 YEAR = 366 * 86400
@@ -45,6 +46,12 @@ YEAR = 366 * 86400
             },
             360.0,
         ),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1790003600000"}, 3600.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1790003600"}, 3600.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}, 30.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1780000000"}, 0.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9999999999999"}, None),
+        ({"x-ratelimit-remaining": "9", "x-ratelimit-reset": "1790003600"}, None),
         # Of a limit that is not used up, the reset says nothing.
         ({"x-ratelimit-remaining-requests": "9", "x-ratelimit-reset-requests": "17"}, None),
         ({"x-ratelimit-reset-requests": "17"}, None),
@@ -116,3 +123,32 @@ def test_no_header_raises_an_error(value: str) -> None:
     for form in ({"retry-after": value}, {"retry-after-ms": value}, headers):
         seconds = retry_after(form, NOW)
         assert seconds is None or 0 <= seconds <= YEAR
+
+
+ABSURD: list[Any] = ["soon", None, True, -1, 1e300, "2999-01-01", "9" * 13, {}]
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        ({}, None),
+        ({"retryDelay": "34s"}, 34.0),
+        ({"retry_after": 7}, 7.0),
+        ({"retry_after_seconds": "7.5"}, 7.5),
+        ({"resets_in_seconds": 90}, 90.0),
+        ({"resets_at": 1_790_003_600}, 3_600.0),
+        ({"resets_at": 1_790_003_600_000}, 3_600.0),
+        ({"resets_at": "2026-09-21T15:13:20Z"}, 3_600.0),
+        ({"resets_at": "2026-09-21T15:13:20"}, 3_600.0),
+        ({"resets_at": "2026-09-21T17:13:20+02:00"}, 3_600.0),
+        ({"resets_at": "2026-01-01T00:00:00Z"}, 0.0),
+        ({"reset_at": "2026-09-21T15:13:20Z"}, 3_600.0),
+        ({"headers": {"Retry-After": "7"}}, 7.0),
+        ({"headers": {"X-RateLimit-Remaining": 0, "X-RateLimit-Reset": 1_790_003_600_000}}, 3_600.0),
+        ({"headers": {"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "1790003600000"}}, None),
+        ({"headers": ["Retry-After"]}, None),
+        *(({name: value}, None) for name in ("resets_at", "retry_after") for value in ABSURD),
+    ],
+)  # fmt: skip
+def test_the_delay_in_a_body(error: dict[str, Any], seconds: float | None) -> None:
+    assert delay_in([{"x": 1}, error], NOW) == seconds

@@ -77,6 +77,9 @@ SHORT = "timeout: 1.2"
 """A provider's patience: long for a server on loopback, short for a test."""
 
 
+TOOLBOX = [{"type": "function", "function": {"name": "f"}}]
+
+
 def no(status: int, message: str = "No.", headers: list[Header] | None = None, **error: Any) -> Script:  # fmt: skip
     return http(status, {"error": {"message": message, **error}}, headers or [])
 
@@ -188,12 +191,22 @@ STATUS = [
     Fault("400, a megabyte with escapes", R, BadRequestError, no(400, "\x1b]52;c;x\x07\x9b2J" * 2**16), status=400, kept=False),
     Fault("400, context too long, then a larger window", N, ContextLengthError, no(400, code="context_length_exceeded"), status=400, yaml="context: 8000", behind="context: 16000"),
     Fault("400, context too long, then a smaller window", R, ContextLengthError, no(400, code="context_length_exceeded"), status=400, yaml="context: 8000", behind="context: 4000"),
-    Fault("400, context too long, then an unknown window", R, ContextLengthError, no(400, "This model's maximum context length is 8 tokens."), status=400, yaml="context: 8000"),
+    Fault("400, context too long, then an unknown window", N, ContextLengthError, no(400, "This model's maximum context length is 8 tokens."), status=400, yaml="context: 8000"),
     Fault("400, an unsupported parameter", A, None, (no(400, param="seed", code="unsupported_parameter"), stream("Hel", "lo")), "Hello", params={"seed": 1}, failed=(("BadRequestError", 400),), made={"omitted": ("seed",)}),
     Fault("400, an unsupported parameter, again", R, BadRequestError, no(400, param="seed", code="unsupported_parameter"), params={"seed": 1}, failed=(("BadRequestError", 400),) * 2, kept=True),
+    Fault("400, several unsupported parameters", A, None, (no(400, "property 'seed' is unsupported"), no(400, "property 'user' is unsupported"), stream("Hel", "lo")), "Hello", params={"seed": 1, "user": "u"}, failed=(("BadRequestError", 400),) * 2, made={"omitted": ("seed", "user")}),
+    Fault("400, unsupported tools", N, BadRequestError, no(400, "m does not support tools"), status=400, params={"tools": TOOLBOX}),
+    Fault("400, a value out of range", R, BadRequestError, no(400, "temperature must be between 0 and 2", code="unsupported_value", param="temperature"), status=400, params={"temperature": 9}),
+    Fault("400, max_tokens under its other name", A, None, (no(400, "Use 'max_completion_tokens' instead.", code="unsupported_parameter", param="max_tokens"), stream("Hel", "lo")), "Hello", params={"max_tokens": 5}, failed=(("BadRequestError", 400),), made={"omitted": ()}),
+    Fault("400, stream_options", A, None, (no(400, "stream_options: Extra inputs are not permitted"), stream("Hel", "lo")), "Hello", params={"stream_options": {}}, failed=(("BadRequestError", 400),), made={"omitted": ("stream_options",)}),
+    Fault("400, the model is gone", N, NotFoundError, no(400, "The model `m` has been decommissioned", code="model_decommissioned"), status=400, made={"cooldown": 0}),
+    Fault("400, the key is invalid", N, AuthenticationError, no(400, "API key not valid. Please pass a valid API key."), status=400, made={"cooldown": 0}),
+    Fault("400, the words of the provider behind", R, BadRequestError, no(400, "Provider returned error", metadata={"raw": '{"error": {"message": "the picture is too small"}}'}), status=400),
     Fault("400, a parameter that was not sent", R, BadRequestError, no(400, param="seed", code="unsupported_parameter"), status=400),
     Fault("401", N, AuthenticationError, no(401), status=401, made={"cooldown": 0}),
     Fault("402", N, APIStatusError, no(402), status=402, made={"cooldown": 3600}),
+    Fault("402, a limit that passes", N, RateLimitError, no(402, headers=[("Retry-After", "7")], metadata={"limit_source": "openrouter_in_flight_budget"}), status=402, made={"retry_after": 7.0, "cooldown": 7}),
+    Fault("403, the limit of the key", N, PermissionDeniedError, no(403, "Key limit exceeded (total limit)."), status=403, made={"cooldown": 3600}),
     Fault("403", N, PermissionDeniedError, no(403), status=403, made={"cooldown": 0}),
     Fault("403, moderation", R, PermissionDeniedError, no(403, "requires moderation; your input was flagged", metadata={"flagged_input": "hi"}), status=403),
     Fault("404", N, NotFoundError, http(404, "404 page not found", kind="text/plain"), status=404, made={"cooldown": 0}),
@@ -201,8 +214,11 @@ STATUS = [
     Fault("408", S, APITimeoutError, no(408), kept=True),
     Fault("409", S, ConflictError, no(409), status=409),
     Fault("410", N, APIStatusError, no(410), status=410),
-    Fault("413", R, BadRequestError, no(413), status=413),
+    Fault("413, then a larger window", N, BadRequestError, no(413), status=413, yaml="context: 8000", behind="context: 16000"),
+    Fault("413, then a smaller window", R, BadRequestError, no(413), status=413, yaml="context: 8000", behind="context: 4000"),
+    Fault("413, tokens per minute", N, RateLimitError, no(413, code="rate_limit_exceeded"), status=413, made={"cooldown": 5}),
     Fault("418", N, APIStatusError, no(418), status=418),
+    Fault("422, an unsupported parameter", A, None, (http(422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}), stream("Hel", "lo")), "Hello", params={"seed": 1}, failed=(("UnprocessableEntityError", 422),), made={"omitted": ("seed",)}),
     Fault("422", R, UnprocessableEntityError, http(422, {"detail": [{"loc": ["body"], "msg": "field required"}]}), status=422),
     Fault("429", N, RateLimitError, no(429), status=429, made={"cooldown": 5}),
     *(
@@ -227,6 +243,12 @@ HEAD = [
     Fault("an error under 200 with a code", N, RateLimitError, http(200, {"error": {"message": "No.", "code": 429}}), status=429),
     Fault("an error under 200 with code 400", R, BadRequestError, http(200, {"error": {"message": "No.", "code": 400}}), status=400),
     Fault("an error as text under 200", S, InternalServerError, http(200, {"error": "No."}), status=500),
+    Fault("an error as a list under 200", S, InternalServerError, http(200, {"error": ["No."]}), status=500),
+    Fault("an error beside its words under 200", S, InternalServerError, http(200, {"error": True, "message": "No."}), status=500),
+    Fault("code and message under 200", S, InternalServerError, http(200, {"code": 40003, "message": "No."}), status=500),
+    Fault("detail under 200", S, InternalServerError, http(200, {"detail": {"error": "No."}}), status=500),
+    Fault("errors under 200", S, InternalServerError, http(200, {"success": False, "errors": [{"code": 7000, "message": "No."}]}), status=500),
+    Fault("base_resp under 200", N, APIStatusError, http(200, {"choices": None, "base_resp": {"status_code": 1008, "status_msg": "No."}}), status=402),
     Fault("text under 200", N, InvalidResponseError, http(200, "upstream error", kind="text/plain"), kept=EITHER),
     Fault("another JSON under 200", N, InvalidResponseError, http(200, {"hello": "world"}), kept=EITHER),
     Fault("half a JSON under 200", N, InvalidResponseError, http(200, '{"choices": ['), kept=EITHER),
@@ -367,8 +389,7 @@ ENDS = [
 CONTENT = [
     Fault("repeated chunks", A, None, events(HELLO[0], *HELLO), "HelHello"),
     Fault("empty choices, null deltas, null contents", A, None, events({"choices": []}, {"choices": None, "usage": {}}, {"choices": [{"delta": None}]}, chunk(content=None, role="assistant"), {"choices": [None, 7]}, *HELLO), "Hello"),
-    Fault("another choice than the one asked for", A, None, events({"choices": [{"index": 1, "delta": {"content": "x"}}]}, *HELLO), "Hello"),
-    Fault("only another choice", N, InvalidResponseError, events({"choices": [{"index": 1, "delta": {"content": "x"}}]}, "[DONE]"), kept=EITHER),
+    Fault("an index that starts at 1", A, None, events({"choices": [{"index": 1, "delta": {"content": "x"}}]}, "[DONE]"), "x"),
     Fault("message in place of delta", A, None, events({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}, "[DONE]"), "Hello"),
     Fault("content as a list with thoughts", A, None, delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Hello"}]), "Hello", made={"reasoning": "Hm"}),
     Fault("reasoning", A, None, events(chunk(reasoning="Hm"), *HELLO), "Hello", made={"reasoning": "Hm"}),
@@ -381,24 +402,22 @@ CONTENT = [
         Fault(f"finish_reason {said}", A, None, events(*HELLO[:2], chunk(finish=said), "[DONE]"), "Hello", made={"finish": finish})
         for said, finish in (("length", "length"), ("content_filter", "content_filter"), ("eos", "stop"), ("SAFETY", "content_filter"))
     ),
-    *(
-        Fault(f"finish_reason {reason} without text", A, None, events(chunk(finish=reason), "[DONE]"), made={"finish": reason})
-        for reason in ("length", "content_filter")
-    ),
+    Fault("finish_reason length without text", A, None, events(chunk(finish="length"), "[DONE]"), made={"finish": "length"}),
+    Fault("finish_reason content_filter without text", R, InvalidResponseError, events(chunk(finish="content_filter"), "[DONE]"), kept=EITHER),
     Fault("finish_reason error before text", S, StreamError, events(chunk("", finish="error"), "[DONE]"), kept=EITHER),
     Fault("finish_reason error after text", K, StreamError, begun(framed(event(chunk(finish="error"))), END), "Hel", kept=EITHER),
     Fault("a refusal", A, None, events(chunk(refusal="I can"), chunk(refusal="not."), *HELLO[2:]), made={"refusal": "I cannot."}),
     Fault("a refusal, then closed", K, TruncatedStreamError, [SSE_HEAD, framed(event(chunk(refusal="No."))), 0.02, CLOSE]),
     Fault("a bad chunk before text", N, InvalidResponseError, events("{", *HELLO), kept=EITHER),
     Fault("a bad chunk after text", K, StreamError, begun(framed(event("{")), END), "Hel", kept=EITHER),
-    Fault("another JSON after text", K, StreamError, begun(framed(event({"hello": "world"})), END), "Hel", kept=EITHER),
+    Fault("another JSON after text", K, TruncatedStreamError, begun(framed(event({"hello": "world"})), END), "Hel", kept=EITHER),
     Fault("deep nesting before text", N, InvalidResponseError, events("[" * 100_000, *HELLO), kept=EITHER),
     Fault("deep nesting after text", K, StreamError, begun(framed(event('{"choices":' + "[" * 100_000)), END), "Hel", kept=EITHER),
     Fault("deep nesting beside text", A, None, events(json.dumps(HELLO[0])[:-1] + ', "x": ' + "[" * 150 + "]" * 150 + "}", *HELLO[1:]), "Hello"),
     Fault("a number of 5000 digits", N, InvalidResponseError, events('{"created": ' + "7" * 5000 + ', "choices": [{"delta": {"content": "Hel"}}]}', *HELLO[1:]), kept=EITHER),
     Fault("surrogate pairs, escaped", A, None, events(r'{"choices":[{"delta":{"content":"\ud83d\ude00"}}]}', *HELLO[2:]), "😀"),
     Fault("a lone surrogate", A, None, events(r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', *HELLO[2:]), "a\ufffd"),
-    Fault("a surrogate pair over two chunks", A, None, events(r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude00b"}}]}', *HELLO[2:]), "a\ufffd\ufffdb"),
+    Fault("a surrogate pair over two chunks", A, None, events(r'{"choices":[{"delta":{"content":"a\ud83d"}}]}', r'{"choices":[{"delta":{"content":"\ude00b"}}]}', *HELLO[2:]), "a😀b"),
 ]  # fmt: skip
 
 F = ("call_a", "f", '{"a": 1}')

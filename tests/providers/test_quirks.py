@@ -12,7 +12,7 @@ import pytest
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import ConfigError
-from llm_g4f.providers.quirks import QUIRKS
+from llm_g4f.providers.quirks import QUIRKS, apply
 from tests.support.server import Server, chunk, events, stream, whole
 
 TOOLS = [
@@ -237,9 +237,20 @@ def test_every_quirk_has_a_case() -> None:
     assert {case[0] for case in CASES} | by_function == set(QUIRKS)
 
 
+def test_of_two_contrary_quirks_the_one_named_last_counts() -> None:
+    for names, expected in (
+        (("max_tokens", "max_completion_tokens"), "max_completion_tokens"),
+        (("max_completion_tokens", "max_tokens"), "max_tokens"),
+    ):
+        for given in names:
+            body = {given: 5}
+            assert apply(names, body) == ()
+            assert body == {expected: 5}
+
+
 def test_an_unknown_quirk_is_an_error(write_config: Callable[[str], object]) -> None:
     write_config("providers:\n  box: {base_url: 'http://127.0.0.1:1', quirks: [nope]}")
-    with pytest.raises(ConfigError, match=r"line 2: unknown quirk 'nope' of box; known are"):
+    with pytest.raises(ConfigError, match=r"line 2: unknown quirk 'nope' of box; known quirks: "):
         Client().chat.completions.create("hi")
 
 

@@ -204,13 +204,20 @@ def test_the_only_provider_is_asked_in_its_cooldown(endpoints: Run) -> None:
         assert answer.choices[0].message.content == "at last"
 
 
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (404, {"message": "The model `gpt-4o` does not exist", "code": "model_not_found"}),
+        (400, {"message": "The model `gpt-4o` has been deprecated", "code": "model_not_found"}),
+        (400, {"message": "gpt-4o is not a valid model ID", "code": 400}),
+        (410, {"message": "The model gpt-4o is gone"}),
+    ],
+)
 def test_a_retired_model_is_not_requested_again(
-    write_config: Run, monkeypatch: pytest.MonkeyPatch
+    status: int, error: dict[str, Any], write_config: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEY", "sk-test")
-    gone = http(
-        404, {"error": {"message": "The model `gpt-4o` does not exist", "code": "model_not_found"}}
-    )
+    gone = http(status, {"error": error})
     with Server(gone, whole("I stand in", model="gpt-6-luna")) as server:
         write_config(f"providers: {{openai: {{base_url: '{server.url}', key_env: KEY}}}}")
         for _ in range(2):

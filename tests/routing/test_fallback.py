@@ -122,7 +122,7 @@ def sized(write_config: Callable[[str], Path], *servers: tuple[Server, int | Non
     write_config("\n".join(lines))
 
 
-def test_a_prompt_beyond_the_window_is_sent_only_to_a_larger_one(
+def test_a_prompt_beyond_the_window_is_sent_only_to_a_larger_or_unknown_one(
     write_config: Callable[[str], Path],
 ) -> None:
     with (
@@ -131,11 +131,14 @@ def test_a_prompt_beyond_the_window_is_sent_only_to_a_larger_one(
         Server(stream("c")) as c,
         Server(stream("d")) as d,
     ):
-        sized(write_config, (a, 8000), (b, 8000), (c, None), (d, 16_000))
+        sized(write_config, (a, 8000), (b, 8000), (c, 16_000), (d, None))
         answer = ask("a,b,c,d")
+        assert text_of(answer) == "c"
+        assert outcomes(answer) == [("a", "ContextLengthError"), ("c", "ok")]
+        answer = ask("a,b,d,c")
         assert text_of(answer) == "d"
-        assert [len(one.requests) for one in (a, b, c, d)] == [1, 0, 0, 1]
-    assert outcomes(answer) == [("a", "ContextLengthError"), ("d", "ok")]
+        assert outcomes(answer) == [("a", "ContextLengthError"), ("d", "ok")]
+        assert [len(one.requests) for one in (a, b, c, d)] == [2, 0, 1, 1]
 
 
 def test_chunks_of_a_failed_candidate_are_not_passed_on(endpoints: Endpoints) -> None:
@@ -238,7 +241,7 @@ def test_default_limits() -> None:
 
 @pytest.fixture
 def openai(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], None]:
-    """The built-in openai, at one of our servers: a provider whose exactness is not the user's word."""
+    """The built-in openai at one of our servers: the catalogue claims that it is exact, not the user."""
 
     def point(server: Server) -> None:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)

@@ -29,6 +29,7 @@ def receipt(*attempts: Attempt, **fields: Any) -> Receipt:
 
 
 OK = Attempt("mine", "gpt-4o", "ok", 200)
+REPAIRED = Attempt("mine", "gpt-4o", "BadRequestError", 400, "No")
 LIMITED = Attempt("openai", "gpt-4o", "RateLimitError", 429, "Slow down")
 REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
 
@@ -38,6 +39,19 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
     [
         (receipt(OK), None),
         (receipt(), None),
+        (receipt(REPAIRED, OK), None),
+        (
+            receipt(REPAIRED, OK, omitted=("seed",)),
+            "gpt-4o answered by gpt-4o (mine): without seed, which it does not take.",
+        ),
+        (
+            receipt(Attempt("mine", "gpt-4o", "NotFoundError", 400), OK),
+            "gpt-4o answered by gpt-4o (mine): mine failed (NotFoundError, HTTP 400).",
+        ),
+        (
+            receipt(Attempt("openai", "gpt-4o", "BadRequestError", 400), OK),
+            "gpt-4o answered by gpt-4o (mine): openai failed (BadRequestError, HTTP 400).",
+        ),
         (
             Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"),
             "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute." + SHOWS_WHY,

@@ -1,4 +1,4 @@
-"""What a failure calls for, as a table."""
+"""The reaction to each failure, as a table."""
 
 from __future__ import annotations
 
@@ -58,8 +58,14 @@ def test_an_unknown_reason_of_another_package_is_judged_as_unknown() -> None:
         ("filtered", State(alone=False), "stop"),
         ("redirect", State(alone=False), "stop"),
         ("context_too_long", State(), "larger_window"),
-        ("parameter_unsupported", State(may_omit=True), "without_parameter"),
+        ("too_large", State(), "larger_window"),
+        ("parameter_unsupported", State(repairable=True, sent=True), "without_parameter"),
+        ("parameter_unsupported", State(sent=True), "next"),
         ("parameter_unsupported", State(), "stop"),
+        ("parameter_renamed", State(repairable=True, sent=True), "other_name"),
+        ("parameter_renamed", State(sent=True), "next"),
+        ("schema_unsupported", State(repairable=True, sent=True), "schema_in_prompt"),
+        ("schema_unsupported", State(sent=True), "next"),
         ("model_gone", State(has_successor=True), "successor"),
         ("model_gone", State(), "next"),
         ("empty", State(), "next"),

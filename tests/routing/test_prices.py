@@ -1,4 +1,4 @@
-"""What an answer cost, and where nobody knows."""
+"""The price of an answer, and the cases in which it is unknown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from llm_g4f import config
+from llm_g4f.decoding.chunks import ChunkReader
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.receipt import Receipt
 from llm_g4f.routing.prices import has_table, price
@@ -132,6 +133,27 @@ def test_openrouters_cost_is_used(cost: float) -> None:
     assert priced("openrouter", "nobodys-model", usage, "flex") == cost
 
 
+@pytest.mark.parametrize(
+    ("details", "own", "cost"),
+    [
+        ({"upstream_inference_cost": 0.5}, True, 0.75),
+        ({"upstream_inference_cost": 0}, True, 0.25),
+        ({"upstream_inference_cost": 0.5}, False, 0.25),
+        ({"upstream_inference_cost": None}, True, 0.25),
+        (None, True, 0.25),
+        ({}, True, 0.25),
+    ],
+)
+def test_with_a_key_of_the_users_own_the_provider_behind_openrouter_costs_too(
+    details: Any, own: bool, cost: float
+) -> None:
+    value = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.25, "is_byok": own}
+    reader = ChunkReader("openrouter", "m")
+    usage = reader.read({"choices": [], "usage": {**value, "cost_details": details}}).usage
+    assert usage is not None
+    assert priced("openrouter", "nobodys-model", usage) == cost
+
+
 def test_other_providers_cost_is_ignored(write_config: Write) -> None:
     usage = Usage(1_000, 100, 1_100, extra={"cost": 0.25})
     assert priced(usage=usage) == priced(usage=Usage(1_000, 100, 1_100))
@@ -144,7 +166,7 @@ def test_other_providers_cost_is_ignored(write_config: Write) -> None:
 
 @pytest.fixture
 def without_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if genai-prices were not installed."""
+    """Hide genai-prices, as if it were not installed."""
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     has_table.cache_clear()
     yield

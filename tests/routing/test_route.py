@@ -1,4 +1,4 @@
-"""Who may answer, in which order, and why nobody else."""
+"""The candidates in their order, and the reasons for providers that are left out."""
 
 from __future__ import annotations
 
@@ -332,6 +332,40 @@ def test_a_given_key_is_only_for_the_named_provider(write_config: Write, openai_
     assert sent_key(route) == "sk-given"
 
 
+OTHER = "give another one with --key or api_key"
+
+
+@pytest.mark.parametrize(
+    ("provider", "key", "hint"),
+    [
+        ("openai: {}", None, 'set it with "llm keys set openai" or the environment variable OPENAI_API_KEY'),
+        ("openai: {}", Secret("sk-given"), OTHER),
+        ("openai: {key_env: WORK}", None, "set it with the environment variable WORK"),
+        ("openai: {key: work}", None, 'set it with "llm keys set work"'),
+        ("openai: {base_url: https://proxy.example/v1, key_env: WORK}", None, "set it with the environment variable WORK"),
+        ("openai: {base_url: https://proxy.example/v1, key_env: WORK}", Secret("sk-given"), OTHER),
+        ("mine: {base_url: https://own.example, key: work}", None, 'set it with "llm keys set work"'),
+        ("mine: {base_url: https://own.example, key_env: WORK}", Secret("sk-given"), OTHER),
+        ("mine: {base_url: https://own.example}", None, ""),
+    ],
+)  # fmt: skip
+def test_the_advice_about_a_rejected_key_is_about_the_key_that_is_sent(
+    provider: str,
+    key: Secret | None,
+    hint: str,
+    write_config: Write,
+    openai_key: str,
+    user_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (user_path / "keys.json").write_text('{"work": "sk-work"}')
+    monkeypatch.setenv("WORK", "sk-env")
+    write_config(f"providers:\n  {provider}\n")
+    assert (
+        endpoint(planned(key=key, providers=(provider.split(":", maxsplit=1)[0],))).key_hint == hint
+    )
+
+
 def test_a_given_key_does_not_enable_a_provider(write_config: Write) -> None:
     write_config("providers: {openai: {enabled: false}}")
     route = planned(key=Secret("sk-given"))
@@ -428,10 +462,10 @@ def test_an_ineligible_provider_is_left_out_with_the_reason(
     assert order(route) == (["mine gpt-4o="] if can else [])
     if not can:
         words = {
-            "vision: false": ("reads no images", "takes no files"),
-            "audio: false": ("takes no audio",),
-            "supports_tools: false": ("calls no tools",),
-            "supports_schema: false": ("keeps to no schema",),
+            "vision: false": ("does not read images", "does not take files"),
+            "audio: false": ("does not take audio",),
+            "supports_tools: false": ("does not call tools",),
+            "supports_schema: false": ("does not support schemas",),
         }
         assert left_out(route)["mine"].endswith(words[setting])
 
@@ -486,7 +520,7 @@ def test_the_embedded_model_is_left_out_if_ineligible(
 def test_openais_chat_models_take_no_audio(openai_key: str, model: str) -> None:
     route = planned(model, content=AUDIO)
     assert order(route) == []
-    assert left_out(route)["openai"] == f"{model} takes no audio"
+    assert left_out(route)["openai"] == f"{model} does not take audio"
 
 
 def test_settings_override_a_built_in_row(

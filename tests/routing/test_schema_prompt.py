@@ -50,7 +50,7 @@ REX = '{"name": "Rex", "age": 3}'
 
 @pytest.fixture
 def unknowing(write_config: Callable[[str], Path]) -> Unknowing:
-    """Write a g4f.yaml whose providers know no schemas: name=server."""
+    """Write a g4f.yaml with providers that do not support schemas: name=server."""
 
     def write(settings: str = "", **servers: Server) -> Path:
         lines = [
