@@ -27,7 +27,7 @@ from .usage import find_usage, integer, usage_of
 AFTER_FINISH = 2.0
 """Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
 
-AFTER_CONTENT = 20.0
+AFTER_CONTENT = 10.0
 """The same where the finish_reason came with content, since some servers write it on every chunk, or
 where choices that were asked for never came."""
 
