@@ -7,7 +7,7 @@ answer so far. Reasoning has four names, or stands in the text between <think> t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ..types import JSON, ChoiceDelta, ChunkChoice
 from .finish import finish_of
@@ -17,7 +17,8 @@ from .tool_calls import ToolCallAssembler
 
 _ROLES = frozenset(("developer", "system", "user", "assistant", "tool"))
 _REASONING = ("reasoning", "reasoning_content")
-_CONTENT = ("content", *_REASONING, "reasoning_details", "tool_calls", "function_call", "refusal")
+_THOUGHTS = (*_REASONING, "reasoning_details")
+_CONTENT = ("content", *_THOUGHTS, "tool_calls", "function_call", "refusal")
 _READ = frozenset((*_CONTENT, "role"))
 
 
@@ -30,11 +31,12 @@ class ChoiceReader:
 
     `text` is its content so far. `plain`: no <think> tag can come any more. `pending`: something
     waits for the next chunk. `finished`: it has a finish_reason, and nothing came after it.
+    `messages`: its content comes as messages, the "first" of them, or "parts" as in deltas.
     """
 
     __slots__ = (
-        *("_calls", "_clean", "_halves", "_thinking", "finished", "pending", "plain", "text"),
-        "_reasoned",
+        *("_calls", "_clean", "_halves", "_reasoned", "_thinking"),
+        *("finished", "messages", "pending", "plain", "text"),
     )
 
     def __init__(self, clean: Callable[[Any], Any]) -> None:
@@ -42,6 +44,7 @@ class ChoiceReader:
         self._calls: ToolCallAssembler | None = None
         self._thinking: ThinkTags | None = None
         self._halves: dict[str, str] = {}
+        self.messages: Literal["", "first", "parts"] = ""
         self._reasoned = False
         self.text: list[str] = []
         self.plain = False
@@ -53,12 +56,12 @@ class ChoiceReader:
         reason, unknown = finish_of(choice.get("finish_reason"))
         if unknown is not None:
             unknown = str(self._clean(unknown))[:80]
-        delta = self._delta(self._part(choice, is_whole), is_whole)
-        if not delta.content and isinstance(text := choice.get("text"), str):
-            delta.content = text
+        part = self._part(choice, is_whole)
+        delta = self._delta(part, is_whole)
         if not self.plain:
             self._split_thinking(delta)
-        if reason is not None or is_whole:
+        # Some servers finish every chunk: behind content, what is held back waits for the next one.
+        if is_whole or (reason is not None and not _has_content(part)):
             self._end(delta)
         self._note(delta)
         logprobs = choice.get("logprobs")
@@ -77,7 +80,8 @@ class ChoiceReader:
         delta = ChoiceDelta()
         self._end(delta)
         self._note(delta)
-        return ChunkChoice(index, delta, "tool_calls" if self._calls is not None else None)
+        reason = "tool_calls" if self._calls is not None and not self.finished else None
+        return ChunkChoice(index, delta, reason) if reason or delta.has_content() else None
 
     def has_begun(self) -> bool:
         return self.finished or self.pending or self._reasoned or bool(self.text)
@@ -94,27 +98,39 @@ class ChoiceReader:
         """The delta or message with what is new in this chunk."""
         delta, message = choice.get("delta"), choice.get("message")
         if not isinstance(message, dict):
-            return delta if isinstance(delta, dict) else {}
+            part = delta if isinstance(delta, dict) else {}
+            text = choice.get("text")
+            return part | {"content": text} if text and not part.get("content") else part
         if not isinstance(delta, dict):
             delta = {}
         if is_whole:
             return message if _has_content(message) or not _has_content(delta) else delta
         if _has_content(delta):
             return delta
-        if "delta" in choice or choice.get("finish_reason"):
-            return self._beyond(message)
-        return message
-
-    def _beyond(self, message: JSON) -> JSON:
-        """A message that repeats the answer so far, without what it repeats."""
-        if not (self.text or self._reasoned or self._calls):
+        if not _has_content(message) or self.messages == "parts":
             return message
+        if not self.has_begun():
+            self.messages = "first"
+            return message
+        return self._beyond(message, "delta" in choice or bool(choice.get("finish_reason")))
+
+    def _beyond(self, message: JSON, may_repeat: bool) -> JSON:
+        """What a message behind other content adds.
+
+        It repeats the answer so far, unless the content came as messages too, which are deltas under
+        another name: `may_repeat` says whether such a one can still be a repetition.
+        """
         so_far, content = "".join(self.text), text_of(message.get("content")) or ""
         self.text = [so_far]
-        new = content[len(so_far) :] if content.startswith(so_far) else ""
-        return {
-            name: value for name, value in message.items() if name not in _READ or name == "role"
-        } | {"content": new}
+        repeats = content.startswith(so_far)
+        if self.messages == "first" and not (may_repeat and so_far and repeats):
+            self.messages = "parts"
+            return message
+        known = {"refusal", *(_THOUGHTS if self._reasoned else ())}
+        if self._calls is not None:
+            known.add("tool_calls")
+        new = {name: value for name, value in message.items() if name not in known}
+        return new | {"content": content[len(so_far) :] if repeats else ""}
 
     def _delta(self, part: JSON, is_whole: bool) -> ChoiceDelta:
         content = part.get("content")
@@ -133,7 +149,7 @@ class ChoiceReader:
                 break
         refusal = part.get("refusal")
         if isinstance(refusal, str) and refusal:
-            delta.refusal = whole(refusal)
+            delta.refusal = self._joined("refusal", refusal)
         self._read_calls(part, delta, is_whole)
         extra = {
             name: value
@@ -200,6 +216,11 @@ class ChoiceReader:
 
 def _has_content(part: JSON) -> bool:
     return any(part.get(name) for name in _CONTENT)
+
+
+def is_chunk(data: Any) -> bool:
+    """Whether parsed JSON has anything of a completion."""
+    return isinstance(data, dict) and ("choices" in data or "usage" in data)
 
 
 def choice_error(data: JSON) -> Any:

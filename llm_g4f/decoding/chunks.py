@@ -9,7 +9,7 @@ late. `choices` reads a choice, `usage` the counts, `finish` the words for how a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, get_args
 
 from msgspec import DecodeError, Meta, Struct
@@ -18,8 +18,8 @@ from msgspec.json import Decoder
 from ..accumulator import NO_ID
 from ..errors import InvalidResponseError, StreamError
 from ..safe_text import clean
-from ..types import ChatCompletionChunk, ChoiceDelta, ChunkChoice, Usage
-from .choices import ChoiceReader, UnusableAnswer
+from ..types import JSON, ChatCompletionChunk, ChoiceDelta, ChunkChoice, Usage
+from .choices import ChoiceReader, UnusableAnswer, is_chunk
 from .finish import BrokenAnswer
 from .text import whole
 from .usage import find_usage, integer, usage_of
@@ -111,6 +111,8 @@ class ChunkReader:
         self._fingerprint_given: str | None = None
         self._first = ChoiceReader(self._cleaned)
         self._readers = {0: self._first}
+        self._unfinished = dict(self._readers)
+        self._from_one = False
         self._counted = False
         self._read_any = False
         self.warnings: tuple[str, ...] = ()
@@ -137,11 +139,13 @@ class ChunkReader:
                     if content.lstrip()[:1] in ("", "<"):
                         return None
                     first.plain = True
+                if choice.message is not None:
+                    first.messages = "first"
                 first.text += (content,)
             role = message.role if message is not None else None
             reason = choice.finish_reason
             if reason is not None or first.finished:
-                self._note_finish(first, reason, content or False)
+                self._note_finish(0, reason, content or False)
             choices.append(ChunkChoice(0, ChoiceDelta(role, content), reason))
         if not self._id:
             self._begin(given.id, given.created)
@@ -233,18 +237,15 @@ class ChunkReader:
 
     def _read_choices(self, given: list[Any], is_whole: bool) -> list[ChunkChoice]:
         choices = []
-        for choice in given:
-            if not isinstance(choice, dict):
-                continue
-            index = choice.get("index")
-            if self._choices == 1 or not isinstance(index, int):
-                # Some servers count the chunks, or begin at 1.
-                index = 0
+        given = [choice for choice in given if isinstance(choice, dict)]
+        places = self._places_of(given, is_whole)
+        for index, choice in zip(places, given, strict=False):
             if not 0 <= index < self._choices:
                 continue
             reader = self._readers.get(index)
             if reader is None:
                 reader = self._readers[index] = ChoiceReader(self._cleaned)
+                self._unfinished[index] = reader
             try:
                 read = reader.read(index, choice, is_whole=is_whole)
             except BrokenAnswer as error:
@@ -259,10 +260,8 @@ class ChunkReader:
             if read.native_finish_reason is not None:
                 self._warn_of_finish(read.native_finish_reason)
             if read.finish_reason is not None or reader.finished:
-                self._note_finish(reader, read.finish_reason, read.delta.has_content())
+                self._note_finish(index, read.finish_reason, read.delta.has_content())
             choices.append(read)
-            if self._choices == 1:
-                break
         return choices
 
     def _warn_of_finish(self, word: str) -> None:
@@ -270,17 +269,34 @@ class ChunkReader:
         if warning not in self.warnings and len(self.warnings) < 4:
             self.warnings += (warning,)
 
-    def _note_finish(self, reader: ChoiceReader, reason: str | None, content: str | bool) -> None:
+    def _places_of(self, choices: list[JSON], is_whole: bool) -> Iterable[int]:
+        if self._choices == 1:
+            # Some servers count the chunks, or begin at 1.
+            return (0,)
+        places = range(len(choices))
+        numbers = [index for choice in choices if isinstance(index := choice.get("index"), int)]
+        if len(numbers) < len(places) or (is_whole and set(numbers) != set(places)):
+            return places
+        if self._choices in numbers and 0 not in numbers and not self._first.has_begun():
+            self._from_one = True
+        # Where they begin at 1, the last one is the first.
+        return [index % self._choices for index in numbers] if self._from_one else numbers
+
+    def _note_finish(self, index: int, reason: str | None, content: str | bool) -> None:
         """A choice has a finish_reason, now or before: whether the answer is over."""
         if reason is None and not content:
             return
+        reader = self._readers[index]
         again = reader.finished and not content
         reader.finished = reason is not None
         over, complete = reader.finished, True
         if self._choices > 1:
-            begun = [reader for reader in self._readers.values() if reader.has_begun()]
-            over = all(reader.finished for reader in begun)
-            complete = len(begun) == self._choices
+            if over:
+                self._unfinished.pop(index, None)
+            else:
+                self._unfinished[index] = reader
+            over = not any(reader.has_begun() for reader in self._unfinished.values())
+            complete = len(self._readers) - len(self._unfinished) == self._choices
         if not over:
             self.patience = None
         elif not again:
@@ -332,8 +348,3 @@ class ChunkReader:
         return InvalidResponseError(
             words.format(provider=self._provider), provider=self._provider, model=self._model
         )
-
-
-def is_chunk(data: Any) -> bool:
-    """Whether parsed JSON has anything of a completion."""
-    return isinstance(data, dict) and ("choices" in data or "usage" in data)

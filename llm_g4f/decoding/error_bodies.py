@@ -82,7 +82,8 @@ def error_in(parsed: Any) -> Any:
         parsed = parsed[0] if parsed else None
     if not isinstance(parsed, dict):
         return None
-    if parsed.get("error"):
+    error = parsed.get("error")
+    if error and not (isinstance(error, dict) and not any(error.values())):
         return parsed
     if parsed.get("choices"):
         # Chunk after chunk comes here: nothing else is looked up in it.

@@ -17,8 +17,8 @@ from typing import Any
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
 from ..http.types import NetworkError, Response
 from ..types import ChatCompletionChunk, Chunks
-from .choices import choice_error
-from .chunks import ChunkReader, is_chunk
+from .choices import choice_error, is_chunk
+from .chunks import ChunkReader
 from .connection_errors import truncated_error
 from .error_bodies import error_in
 from .error_context import ErrorContext

@@ -7,7 +7,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-_SPLIT = frozenset(("content", "text", "reasoning", "reasoning_content", "thinking", "arguments"))
+_SPLIT = frozenset(
+    (
+        *("content", "text", "reasoning", "reasoning_content", "thinking", "summary"),
+        *("arguments", "refusal"),
+    )
+)
 """Fields whose text a stream may split anywhere, also inside a surrogate pair."""
 
 

@@ -9,12 +9,15 @@ there is no index, until a name begins another one (`_begins_another`).
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from msgspec import Struct
 
 from ..types import JSON, Function, ToolCallDelta
 from .text import joined, whole
+
+_BRACKETS = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 
 
 class _Piece(Struct):
@@ -30,9 +33,12 @@ class _Piece(Struct):
 class _Call(Struct):
     """A call so far. `id` is the one handed on, `last_id` the provider's latest, `ends` the first and
     the last character of the arguments but blanks, and `half` the half of a surrogate pair. `again`:
-    its name came once more behind its whole arguments: a repetition, or the beginning of the next."""
+    its name came once more behind its whole arguments: a repetition, or the beginning of the next.
+    `unread` are the arguments that `is_whole` has yet to read; behind the others, `depth` brackets
+    are open, and perhaps a string."""
 
     place: int
+    index: int
     id: str | None = None
     last_id: str | None = None
     name: str = ""
@@ -43,11 +49,15 @@ class _Call(Struct):
     extra: JSON | None = None
     announced: bool = False
     again: bool = False
+    unread: list[str] = []
+    depth: int = 0
+    in_string: bool = False
 
     def add(self, arguments: str) -> str:
         """Add arguments; they are returned without half a surrogate pair at their end."""
         arguments, self.half = joined(self.half, arguments)
         self.arguments.append(arguments)
+        self.unread.append(arguments)
         self.size += len(arguments)
         if stripped := arguments.strip():
             self.ends = (self.ends or stripped)[0] + stripped[-1]
@@ -59,6 +69,24 @@ class _Call(Struct):
             self.arguments = ["".join(self.arguments)]
         return self.arguments[0] if self.arguments else ""
 
+    def is_whole(self) -> bool:
+        """Whether the arguments are a whole object, by their brackets. Reads each piece once."""
+        mark = ""
+        for match in _BRACKETS.finditer("".join(self.unread)):
+            mark = match[0]
+            if mark == '"':
+                self.in_string = not self.in_string
+            elif not self.in_string and mark[0] != "\\":
+                self.depth += 1 if mark in "{[" else -1
+        # A backslash at the end escapes what comes next.
+        self.unread = [mark] if mark == "\\" else []
+        return self.ends == "{}" and self.depth == 0 and not self.in_string
+
+    def goes_on_in(self, piece: _Piece) -> bool:
+        """Whether a piece with the name once more, and another id, goes on inside the arguments."""
+        begins = piece.arguments.lstrip()[:1] in ("", "{")
+        return bool(self.ends) and piece.name == self.name and not begins and not self.is_whole()
+
     def repeats(self, piece: _Piece) -> bool:
         """Whether a piece is the whole arguments once more."""
         # Lengths first, so that the texts are compared at most log(length) times.
@@ -66,6 +94,7 @@ class _Call(Struct):
             len(piece.arguments) == self.size
             and self.ends == "{}"
             and piece.arguments == self.text()
+            and self.is_whole()
         )
 
 
@@ -76,11 +105,12 @@ class ToolCallAssembler:
         self._calls: list[_Call] = []
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
+        self._open: dict[int, _Call] = {}
 
     def read(self, pieces: list[Any], *, is_whole: bool = False) -> list[ToolCallDelta]:
         """The deltas of one chunk's pieces. With `is_whole` each piece is a call of its own."""
         deltas = []
-        touched: list[_Call] = []
+        touched: set[int] = set()
         for given in pieces:
             if not isinstance(given, dict):
                 continue
@@ -88,7 +118,8 @@ class ToolCallAssembler:
             call = None if is_whole else self._continued(piece, touched)
             if call is None:
                 call = self._new(piece)
-            touched.append(call)
+            touched.add(call.place)
+            self._open[call.place] = call
             if (delta := self._add(call, piece)) is not None:
                 deltas.append(delta)
         return deltas
@@ -96,7 +127,7 @@ class ToolCallAssembler:
     def end(self) -> list[ToolCallDelta]:
         """The deltas that were held back. Raises `ValueError` for a call without a name."""
         deltas = []
-        for call in self._calls:
+        for call in self._open.values():
             if not call.name:
                 raise ValueError("a tool call without a name")
             rest = ""
@@ -107,23 +138,26 @@ class ToolCallAssembler:
                 deltas.append(self._announced(call))
             elif rest:
                 deltas.append(ToolCallDelta(call.place, None, Function("", rest)))
+        self._open.clear()
         return deltas
 
     def is_complete(self) -> bool:
         """Whether every call has a name and a whole object of arguments."""
         return all(call.name and _is_object(call.text()) for call in self._calls)
 
-    def _continued(self, piece: _Piece, touched: list[_Call]) -> _Call | None:
+    def _continued(self, piece: _Piece, touched: set[int]) -> _Call | None:
         """The call that a piece goes on with; None if it begins one."""
         by_id = self._by_id.get(piece.id) if piece.id else None
         if piece.index is not None:
             call = self._by_index.get(piece.index)
-            if not piece.name and (call is None or (by_id and call.last_id != piece.id)):
+            if by_id is not None and by_id is not call and self._goes_on(by_id, call, piece):
                 call = by_id
-        elif by_id is not None or (piece.id and piece.name):
+        elif by_id is not None:
             call = by_id
         else:
             call = self._calls[-1] if self._calls else None
+            if call and piece.id and piece.name and not call.goes_on_in(piece):
+                call = None
         if call is None or _begins_another(call, piece, touched):
             return None
         if call.again and piece.arguments.strip() and not call.repeats(piece):
@@ -131,10 +165,22 @@ class ToolCallAssembler:
             return None
         return call
 
+    def _goes_on(self, by_id: _Call, by_index: _Call | None, piece: _Piece) -> bool:
+        """Whether a piece belongs to the call with its id, and not to that with its index."""
+        if not piece.name:
+            return by_index is None or by_index.last_id != piece.id
+        # Calls that take turns under one index.
+        return (
+            by_id.index == piece.index
+            and by_id.name == piece.name
+            and (not by_id.is_whole() or by_id.repeats(piece))
+        )
+
     def _new(self, piece: _Piece) -> _Call:
-        call = _Call(len(self._calls), arguments=[])
+        place = len(self._calls)
+        call = _Call(place, place if piece.index is None else piece.index, arguments=[])
         self._calls.append(call)
-        self._by_index[call.place if piece.index is None else piece.index] = call
+        self._by_index[call.index] = call
         return call
 
     def _add(self, call: _Call, piece: _Piece) -> ToolCallDelta | None:
@@ -175,12 +221,12 @@ class ToolCallAssembler:
         return id
 
 
-def _begins_another(call: _Call, piece: _Piece, touched: list[_Call]) -> bool:
+def _begins_another(call: _Call, piece: _Piece, touched: set[int]) -> bool:
     """Whether a piece with the index or id of `call` begins another call: by its name. Notes in `call`
     where that cannot be known yet."""
     if not piece.name or not call.name:
         return False
-    if call in touched:
+    if call.place in touched:
         return True
     same_name = piece.name == call.name
     other_id = bool(piece.id and call.id and piece.id != call.id)
@@ -189,7 +235,7 @@ def _begins_another(call: _Call, piece: _Piece, touched: list[_Call]) -> bool:
         return other_id and not (same_name and piece.arguments)
     if not same_name:
         return True
-    if call.ends != "{}":
+    if not call.is_whole():
         return False
     if piece.arguments.strip() and not call.repeats(piece):
         return True

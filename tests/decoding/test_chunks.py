@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -377,6 +378,31 @@ def test_a_plain_piece_of_text_takes_the_short_way() -> None:
     reader = ChunkReader("a", "asked")
     data = json.dumps(chunk("Hello")).encode()
     assert reader.decode(data) == ChunkReader("a", "asked").read(parse_json(data))
+
+
+MANY = 10_000
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [tool_chunk(*(piece("{}", name="f") for _ in range(MANY)))],
+        [tool_chunk(*(piece("{}", name="f", id=f"{i}", index=0) for i in range(MANY)))],
+        [
+            tool_chunk(*(piece("{}", name="f", index=i) for i in range(MANY))),
+            *(chunk(finish="tool_calls") for _ in range(MANY)),
+        ],
+        [
+            tool_chunk(piece('{"a": "', name="f")),
+            *(tool_chunk(piece("}{"[i % 2], name="f")) for i in range(MANY)),
+        ],
+    ],
+    ids=["one chunk", "one index", "ends", "brackets in a string"],
+)
+def test_time_is_linear_in_the_number_of_tool_calls(values: list[dict[str, Any]]) -> None:
+    before = time.process_time()
+    read(*values)
+    assert time.process_time() - before < 4
 
 
 @pytest.mark.parametrize("depth", [10, 150, *range(200, 1000, 20), 5_000, 100_000])

@@ -147,6 +147,19 @@ TEXTS: dict[str, Script] = {
     "a growing message beside empty deltas": events(
         choice(message={"content": "a"}), choice(message={"content": "ab"}), STOP
     ),
+    "a message with the next piece, beside null": events(
+        *({"choices": [{"delta": None, "message": {"content": part}}]} for part in "ab"), STOP
+    ),
+    "a message with the next piece, and the finish_reason with the last": events(
+        {"choices": [{"message": {"content": "a"}}]},
+        {"choices": [{"message": {"content": "b"}, "finish_reason": "stop"}]},
+    ),
+    "the whole message in place of the last delta, without a finish_reason": events(
+        text("a"), text("b"), {"choices": [{"message": {"content": "ab"}}]}, "[DONE]"
+    ),
+    "the whole answer as message and as text beside the last delta": events(
+        text("a"), text("b"), text("", "stop", message={"content": "ab"}, text="ab"), "[DONE]"
+    ),
     "a message beside each delta": events(
         text("a", message={"content": "a"}), text("b", message={"content": "ab"}), STOP
     ),
@@ -178,6 +191,16 @@ TEXTS: dict[str, Script] = {
         b'data: {"choices":[{"delta":{"content":"\\ude00b"}}]}\n\n',
         event(STOP),
     ),
+    "a surrogate pair over two texts": raw(
+        b'data: {"choices":[{"text":"a\\ud83d"}]}\n\n',
+        b'data: {"choices":[{"text":"\\ude00b","finish_reason":"stop"}]}\n\n',
+    ),
+    "a surrogate pair over two chunks with a finish_reason": raw(
+        b'data: {"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"\\ude00b"},"finish_reason":"stop"}]}\n\n',
+    ),
+    # 15
+    "an error without anything in it": events(text("ab", "stop") | {"error": {"code": 0, "message": ""}}),
     # 27
     "data lines without the blank line between": raw(
         *(event(text(part))[:-1] for part in "ab"), event(STOP)[:-1], b"data: [DONE]\n"
@@ -189,7 +212,8 @@ TEXTS: dict[str, Script] = {
 @pytest.mark.parametrize("form", TEXTS)
 def test_the_text_of_an_answer(form: str, streamed: bool) -> None:
     expected = "a😀b" if "surrogate" in form else "ab"
-    assert seen(TEXTS[form], streamed) == Seen(expected)
+    finish = None if "without a finish" in form else "stop"
+    assert seen(TEXTS[form], streamed) == Seen(expected, finish=finish)
 
 
 @pytest.mark.parametrize("form", TEXTS)
@@ -209,6 +233,40 @@ CALLS: dict[str, tuple[Script, tuple[tuple[str, str, str], ...]]] = {
     "another id and the name with every piece": (
         calling(
             *(piece(part, "look", id=f"call_{place}") for place, part in enumerate(('{"q":', ' "x"}'), 1))
+        ),
+        (LOOK,),
+    ),
+    "another id and the name with every piece, and no index": (
+        calling(
+            *(piece(part, "look", id=part, index=None) for part in ('{"q"', ': "x"', "}"))
+        ),
+        (('{"q"', "look", '{"q": "x"}'),),
+    ),
+    "the name with every piece, and an object in the arguments": (
+        calling(
+            *(piece(part, "look", id="call_1") for part in ('{"q": [{"b": "{"}', ",", '{"c": "}', '{}', '\\"}"}', "]}"))
+        ),
+        (("call_1", "look", '{"q": [{"b": "{"},{"c": "}{}\\"}"}]}'),),
+    ),
+    "text, and a message with it and a call": (
+        events(
+            choice({"reasoning": "r"}),
+            choice(None, "tool_calls", message={"reasoning": "r", "tool_calls": [piece('{"q": "x"}', "look", id="call_1")]}),
+        ),
+        (LOOK,),
+    ),
+    "two calls that take turns under one index": (
+        calling(
+            *(piece("", name, id=name) for name in ("look", "find")),
+            *(piece(part, name, id=name) for part in ("{", "}") for name in ("look", "find")),
+        ),
+        (("look", "look", "{}"), ("find", "find", "{}")),
+    ),
+    "messages with the next piece": (
+        events(
+            choice(None, message={"tool_calls": [piece("", "look", id="call_1")]}),
+            choice(None, message={"tool_calls": [piece('{"q":')]}),
+            choice(None, "tool_calls", message={"tool_calls": [piece(' "x"}')]}),
         ),
         (LOOK,),
     ),
@@ -402,6 +460,60 @@ def test_each_of_several_choices_is_read_to_its_end() -> None:
 
     with Server(script) as server:
         assert asyncio.run(ask(server.url)) == [("a", "stop"), ("bcdef", "stop")]
+
+
+SEVERAL: dict[str, Script] = {
+    "indexes from 1": events(
+        text("a", index=1), text("b", "stop", index=2), choice(finish="stop", index=1), "[DONE]"
+    ),
+    **{
+        f"indexes {indexes} in one body": http(
+            200, {"choices": [{"index": i, "message": {"content": w}} for i, w in zip(indexes, "ab", strict=True)]}
+        )
+        for indexes in ((None, None), (0, 0), (1, 2), ("0", "1"))
+    },
+    "tags of reasoning and no indexes in a chunk": events(
+        {"choices": [{"delta": {"content": f"<think>r</think>{word}"}} for word in "ab"]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"} for _ in "ab"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", SEVERAL)
+def test_no_text_of_several_choices_is_lost_or_joined(form: str) -> None:
+    async def ask(url: str) -> list[tuple[str | None, str | None]]:
+        answer = await AsyncClient(base_url=url).chat.completions.create("hi", n=2)
+        return [(one.message.content, one.finish_reason) for one in answer.choices]
+
+    with Server(SEVERAL[form]) as server:
+        assert sorted(asyncio.run(ask(server.url))) == [("a", "stop"), ("b", "stop")]
+
+
+@BOTH
+@pytest.mark.parametrize("word", ["stop", "length", "content_filter"])
+def test_a_finish_reason_behind_tool_calls_is_kept(word: str, streamed: bool) -> None:
+    script = calling(piece('{"q": "x"}', "look", id="call_1"), finish=choice(finish=word))
+    assert seen(script, streamed) == Seen("", "", (LOOK,), word)
+
+
+@BOTH
+def test_tags_and_names_in_pieces_with_a_finish_reason_on_each(streamed: bool) -> None:
+    tags = events(*(text(part, "stop") for part in ("<thi", "nk>r</thi", "nk>", "ab")), "[DONE]")
+    assert seen(tags, streamed) == Seen("ab", "r")
+    pieces = (piece("", id="call_1"), piece('{"q": "x"}'), piece(name="look"))
+    late = events(*(choice({"tool_calls": [one]}, "tool_calls") for one in pieces), "[DONE]")
+    assert seen(late, streamed) == Seen("", "", (LOOK,), "tool_calls")
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["text", "summary"])
+def test_a_surrogate_pair_over_two_details_of_reasoning(kind: str, streamed: bool) -> None:
+    halves = (
+        b'data: {"choices":[{"delta":{"reasoning_details":[{"%b":"%b"}]}}]}\n\n'
+        % (kind.encode(), half)
+        for half in (b"a\\ud83d", b"\\ude00")
+    )
+    assert seen(raw(*halves, event(text("ab", "stop"))), streamed) == Seen("ab", "a😀")
 
 
 @BOTH
