@@ -63,19 +63,30 @@ _CREDIT_CODES = frozenset(
         "insufficient_quota",
         # OpenRouter's docs, "Limits": spent, without a time at which it is renewed.
         *("openrouter_key_limit", "openrouter_guardrail_budget", "openrouter_workspace_budget"),
+        # DashScope, with 400; Kimi and Zhipu, with 429.
+        *("Arrearage", "exceeded_current_quota_error", "1113"),
     }
+)
+_CREDIT_WORDS = _words(
+    # OpenRouter's 403 of a key whose own limit is spent.
+    r"key limit exceeded",
+    # xAI, in two forms; SiliconFlow.
+    r"(any|all available|no) credits|balance is insufficient",
 )
 _CONTEXT_CODES = frozenset(
     {
         # OpenAI, Groq, Cerebras; llama.cpp; Perplexity; Copilot.
         *("context_length_exceeded", "exceed_context_size_error", "too_many_prompt_tokens"),
-        "model_max_prompt_tokens_exceeded",
+        # Zhipu.
+        *("model_max_prompt_tokens_exceeded", "1261"),
     }
 )
 _CONTEXT_WORDS = _words(
+    # OpenAI, Groq and Cerebras, and those who copy them.
+    r"reduce the length of (the|your) (messages|prompt|input)",
     # OpenAI, vLLM, llama.cpp, LM Studio, Cloudflare, MiniMax, Ollama.
     r"context_length_exceeded|exceed_context_size|(maximum|available|exceeds the).{0,20} context",
-    r"context (length|window|size)",
+    r"context (length|window|size)|exceeds? context limit",
     # Anthropic, Fireworks, Ollama; Bedrock; Z.ai.
     r"(prompt|input) is too long|prompt exceeds max length",
     # Gemini.
@@ -85,11 +96,13 @@ _CONTEXT_WORDS = _words(
     # Perplexity; TGI and Together, in two forms.
     r"total length of all messages is too long",
     r".inputs. tokens \+ .max_new_tokens. must be|.inputs. must have less than",
-    # DashScope, in two forms.
-    r"range of input length should be|input length exceeds? the maximum",
+    # DashScope, in two forms; SGLang.
+    r"range of input length should be|input length.{0,30} exceeds? the maximum",
+    # SambaNova; SiliconFlow.
+    r"max(imum)? sequence length|max_seq_len",
     # Kimi, in two forms; Copilot; Cohere.
     r"exceeded model token limit|input token length too long",
-    r"prompt token count.{0,40} exceeds|tokens in the prompt exceeds",
+    r"prompt token count.{0,40} exceeds|tokens in the prompt (cannot )?exceeds?",
 )
 _KEY_CODES = frozenset(
     {
@@ -100,7 +113,12 @@ _KEY_CODES = frozenset(
 _KEY_WORDS = _words(
     # Gemini, in two forms; xAI and OpenAI.
     r"api.?key (not valid|expired)|(incorrect|invalid) api.?key",
+    # Gemini without a key, in two forms, and with one that was published.
+    r"(missing|invalid).{0,20} authorization header|unregistered callers|key was reported as leaked",
+    # Cloudflare, in two forms.
+    r"invalid access token|^\W*(\w+ )?authentication error$",
 )
+_MODEL = r"[('\"`]?[\w./:@-]+[)'\"`]?"
 _GONE_CODES = frozenset(
     {
         # Groq; OpenAI, LM Studio, Hugging Face; Mistral, by type and by number; GitHub Models;
@@ -110,17 +128,20 @@ _GONE_CODES = frozenset(
     }
 )
 _GONE_WORDS = _words(
-    # OpenRouter; Groq, OpenAI and Anthropic.
-    r"is not a valid model",
+    # OpenRouter, in two forms; Groq, OpenAI and Anthropic.
+    r"is not a valid model|no endpoints found for",
     r"\bmodel\b.{0,120}(has been|was) (decommissioned|deprecated|retired|shut down)",
     r"\bmodel\b.{0,120}(reached its end of life|no longer (available|supported))",
     # Mistral; LiteLLM; LM Studio; Perplexity.
     r"invalid model(:| name\b| identifier\b| ['\"`])",
-    # GitHub Models; Cloudflare; DeepSeek, SiliconFlow, Hugging Face.
-    r"(unknown|no such) model\b",
-    r"\bmodel\b.{0,120}(does not|doesn't|not) exist",
-    # LM Studio, in two forms; Together.
-    r"\bmodel ['\"`]?[\w./:@-]+['\"`]? not found|no models? loaded|unable to access model",
+    # GitHub Models; Cloudflare, in two forms; Gemini.
+    r"(unknown|no such) model\b|model deprecated|unexpected model name",
+    # DeepSeek, SiliconFlow, Hugging Face.
+    rf"\bmodel:? ((with )?(the )?(id |name )?{_MODEL} )?(does not|doesn't|not) exist",
+    # Hugging Face, and gateways; not "x is not supported for model y".
+    rf"(?<!for )(?<!with )(?<!for the )(?<!with the )\bmodel {_MODEL} is not (supported|available)",
+    # LM Studio, in three forms; xAI; Together.
+    rf"\bmodel ({_MODEL} )?not found|no models? loaded|model is not loaded|unable to access model",
 )
 _UNSUPPORTED_CODES = frozenset(
     {
@@ -162,15 +183,18 @@ _OUT_OF_RANGE = _words(
 _ROWS = (
     _Row("rate_limited", (402, 403), _PASSING_CODES),
     _Row("rate_limited", (413,), _SIZE_LIMIT_CODES, _words(r"tokens per minute|\bTPM\b")),
-    # OpenRouter's 403 of a key whose own limit is spent.
-    _Row("out_of_credit", (403,), _CREDIT_CODES, _words("key limit exceeded")),
+    _Row("out_of_credit", (403, 429), words=_CREDIT_WORDS),
     _Row("out_of_credit", _ANY, _CREDIT_CODES),
     _Row("context_too_long", (400, 413, 422), _CONTEXT_CODES, _CONTEXT_WORDS),
     _Row("invalid_key", (400, 403, 422), _KEY_CODES, _KEY_WORDS),
     # OpenRouter's 403 for an input that its moderation flagged.
     _Row("filtered", (403,), words=_words("moderation")),
+    # Azure, for a prompt.
+    _Row("filtered", (400,), frozenset({"content_filter"})),
+    # Gemini, where it may not be used.
+    _Row("no_access", (400,), words=_words("user location is not supported")),
     # A 404 without this word is about the address, not about the model.
-    _Row("model_gone", (404, 410), _GONE_CODES, _words("model")),
+    _Row("model_gone", (404, 410), _GONE_CODES, _words("model", "no endpoints found for")),
     _Row("model_gone", _INVALID, _GONE_CODES, _GONE_WORDS),
     # Groq: what the model made did not fit the schema, or the tools.
     _Row("schema_mismatch", _INVALID, frozenset({"json_validate_failed", "tool_use_failed"})),
@@ -222,16 +246,18 @@ _NAMING = (
     rf"{_KINDS}(?: supplied)?:? {_NAME}",
     # xAI, in two forms; Ollama.
     rf"(?:support|accept)(?:s|ed)?(?: the| {_KINDS}| on this model)*:? {_NAME}",
-    # OpenAI, Groq, Cerebras.
-    rf"{_NAME}(?: {_KINDS})?:? (?:(?:is|are) )?(?:currently )?(?:not |un)(?:supported|allowed|permitted|available)",
-    # Anthropic; Fireworks.
-    rf"{_NAME}: extra inputs",
+    # OpenAI, Groq, Cerebras, Gemini.
+    rf"{_NAME}(?: {_KINDS})?:? (?:(?:is|are) )?(?:currently )?(?:not |un)(?:supported|allowed|permitted|available|enabled)",
+    # Anthropic and NVIDIA; Fireworks.
+    rf"{_NAME}:?\s+extra inputs",
     rf"extra inputs are not permitted, field: {_NAME}",
 )
 
 _PARAPHRASED = {
-    # OpenAI, Groq and DeepSeek; Novita; Gemini.
-    "response_format": _words(r"response.?format|json.?schema|structured.?output|response_schema"),
+    # OpenAI, Groq and DeepSeek; Novita; Gemini, in three forms.
+    "response_format": _words(
+        r"response.?format|json.?schema|structured.?output|response_schema|json mode|specified schema"
+    ),
     # Groq, Perplexity, vLLM, DeepSeek.
     "tools": _words(r"tool.(calls?|calling|choice|use)\b|function.?call"),
     "n": _ONE_CHOICE,
