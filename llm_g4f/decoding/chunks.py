@@ -151,8 +151,7 @@ class ChunkReader:
             self._begin(given.id, given.created)
         if not self._has_model or given.system_fingerprint != self._fingerprint_given:
             self._note_labels(given.model, given.system_fingerprint)
-        usage = given.usage
-        if usage is not None:
+        if (usage := given.usage) is not None:
             self._counted = True
         return ChatCompletionChunk(
             self._id or (NO_ID if choices else ""),
@@ -265,7 +264,8 @@ class ChunkReader:
         return choices
 
     def _warn_of_finish(self, word: str) -> None:
-        warning = f'{self._provider} ended its answer with the unknown finish_reason "{clean(word, 80)}", read as stop.'
+        said = f'unknown finish_reason "{clean(" ".join(word.split()), 80)}"'
+        warning = f"{self._provider} ended its answer with the {said}, read as stop."
         if warning not in self.warnings and len(self.warnings) < 4:
             self.warnings += (warning,)
 

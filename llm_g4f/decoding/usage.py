@@ -34,7 +34,8 @@ def usage_of(value: Any) -> Usage | None:
     given: JSON = {}
     for name, item in value.items():
         known = str(_NAMES.get(name, name))
-        if item is not None and (known == name or value.get(known) is None):
+        # Gateways that write both forms leave one of them at 0.
+        if item or (item is not None and known not in given):
             given[known] = item
     prompt, completion = (
         integer(given.get("prompt_tokens")),
@@ -67,14 +68,14 @@ def usage_of(value: Any) -> Usage | None:
 def find_usage(data: JSON) -> Any:
     """The usage object of a chunk, wherever it stands: at the top, in Groq's `x_groq`, or in a choice
     (Moonshot); None if there is none."""
-    if (usage := data.get("usage")) is not None:
+    if usage := data.get("usage"):
         return usage
     groq = data.get("x_groq")
-    if isinstance(groq, dict) and groq.get("usage") is not None:
+    if isinstance(groq, dict) and groq.get("usage"):
         return groq["usage"]
     choices = data.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and choice.get("usage") is not None:
+        if isinstance(choice, dict) and choice.get("usage"):
             return choice["usage"]
     return None
 

@@ -582,6 +582,17 @@ def test_the_finish_words_of_other_providers(
 
 
 @BOTH
+def test_the_warning_of_an_unknown_finish_word_is_one_line(
+    streamed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = events(text("ab"), choice(finish="be\ncause\t" * 40), "[DONE]")
+    assert seen(script, streamed) == Seen("ab")
+    (said,) = (line for line in caplog.messages if "unknown finish_reason" in line)
+    assert "\n" not in said
+    assert len(said) < 200
+
+
+@BOTH
 @pytest.mark.parametrize(
     "word", ["insufficient_system_resource", "network_error", "abort", "error"]
 )

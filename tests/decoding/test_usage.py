@@ -18,6 +18,9 @@ from tests.support.server import Server, chunk, completion, events, http
         {"prompt_tokens": "5", "completion_tokens": "7"},
         {"input_tokens": 5, "output_tokens": 7},
         {"prompt_tokens": None, "input_tokens": 5, "output_tokens": 7, "total_tokens": 12},
+        {"prompt_tokens": 0, "completion_tokens": 0, "input_tokens": 5, "output_tokens": 7},
+        {"input_tokens": 0, "output_tokens": 0, "prompt_tokens": 5, "completion_tokens": 7},
+        {"input_tokens": 5, "output_tokens": 7, "prompt_tokens": 0, "completion_tokens": 0},
         {"prompt_tokens": 5, "total_tokens": 12},
         {"completion_tokens": 7, "total_tokens": "12"},
     ],
@@ -48,14 +51,16 @@ COUNTED = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-@pytest.mark.parametrize("place", ["top", "x_groq", "choice"])
+@pytest.mark.parametrize("place", ["top", "x_groq", "x_groq beside {}", "choice"])
 def test_usage_in_all_its_places(place: str, streamed: bool) -> None:
     data = chunk(finish="stop") if streamed else completion("ab")
     data.pop("usage", None)
     if place == "top":
         data["usage"] = COUNTED
-    elif place == "x_groq":
+    elif place != "choice":
         data["x_groq"] = {"id": "req_1", "usage": COUNTED}
+        if place != "x_groq":
+            data["usage"] = {}
     else:
         data["choices"][0]["usage"] = COUNTED
     script = events(chunk("ab"), data, "[DONE]") if streamed else http(200, data)
