@@ -48,6 +48,9 @@ _STATUS_OF_TYPE = {
 _TEXTS = ("message", "msg", "detail", "errors", "base_resp", "status_msg", "error_msg", "title")
 """Where the words of an error stand; the first that has any counts."""
 
+_TOLD = ("message", "msg", "error_msg")
+"""Where they stand in an object that may be no error (the last one at Baidu)."""
+
 _INNER = ("error", "errors", "message", "detail", "details", "metadata", "raw", "base_resp")
 """Where an error has further objects, as such or as JSON text."""
 
@@ -102,11 +105,11 @@ def _minimax_code(parsed: JSON) -> Any:
 
 def _has_failed(parsed: JSON) -> bool:
     """Whether an object with a `message` says that it is an error."""
-    if not isinstance(parsed.get("message") or parsed.get("msg"), str):
+    if not isinstance(next((parsed[name] for name in _TOLD if parsed.get(name)), None), str):
         return False
     if parsed.get("success") is False or parsed.get("type") == "error":
         return True
-    code, status = parsed.get("code"), parsed.get("status")
+    code, status = parsed.get("code", parsed.get("error_code")), parsed.get("status")
     return _is_bad(code) or status in ("error", "failed") or _status(status) is not None
 
 

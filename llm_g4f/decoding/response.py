@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
 from ..http.types import NetworkError, Response
+from ..safe_text import clean
 from ..types import ChatCompletionChunk, Chunks
 from .choices import choice_error, is_chunk
 from .chunks import ChunkReader
@@ -232,7 +233,8 @@ class CompletionStream:
             return []
         lines = event.data.split(b"\n")
         if len(lines) == 1:
-            raise self._invalid("something", "that is not JSON")
+            said = clean(self._context.without_key(event.data.decode("utf-8", "replace")), 120)
+            raise self._invalid("something", f'that is not JSON: "{said}"')
         chunks: Chunks = []
         for line in lines:
             chunks += self._read(Event("message", line))

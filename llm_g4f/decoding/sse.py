@@ -3,7 +3,7 @@
 Of the four fields, `id` and `retry` are for reconnecting, which a completion cannot do;
 they are read over. Two deviations of servers are read too: a field `error` (llama.cpp until
 September 2025, GPUStack) is an event of that name, and a line that begins with a brace (Lemonade)
-is an event by itself. Decoding is linear in the input, whatever way it is split.
+is an event by itself, as are the lines from one brace alone to the next. Decoding is linear in the input, whatever way it is split.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ MAX_EVENT = 32 * 1024 * 1024
 """Bytes that one event may have; more is an error, not an answer."""
 
 _BOM = b"\xef\xbb\xbf"
+
+
+_MAX_LINES = 100
+"""Lines of an object that stands between the events."""
 
 
 class Event(Struct, frozen=True):
@@ -30,13 +34,14 @@ class EventTooLong(ValueError):
 class Decoder:
     """`feed` bytes as they come, get the events that they complete; `end` gives what was left open."""
 
-    __slots__ = ("_data", "_limit", "_name", "_size", "_skip_newline", "_started", "_tail")
+    __slots__ = ("_bare", "_data", "_limit", "_name", "_size", "_skip_newline", "_started", "_tail")
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
         self._tail: list[bytes] = []
         self._size = 0
         self._data: list[bytes] = []
+        self._bare: list[bytes] = []
         self._name = b""
         self._started = False
         self._skip_newline = False
@@ -113,11 +118,23 @@ class Decoder:
             elif line[:6] == b"error:":
                 name = b"error"
                 data.append(line[6:].removeprefix(b" "))
+            elif line == b"{":
+                self._bare = [line]
             elif line[:1] == b"{":
                 events.append(Event("json", line))
             elif line == b"data":
                 data.append(b"")
             elif line == b"event":
                 name = b""
+            elif self._bare:
+                events += self._bare_event(line)
         self._name = name
         return events
+
+    def _bare_event(self, line: bytes) -> list[Event]:
+        """The event that the next line of an object completes, if it does."""
+        self._bare.append(line)
+        if line != b"}" and len(self._bare) < _MAX_LINES:
+            return []
+        event, self._bare = Event("json", b"\n".join(self._bare)), []
+        return [event]

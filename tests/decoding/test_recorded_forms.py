@@ -780,6 +780,7 @@ def test_speech_alone_is_an_answer(streamed: bool) -> None:
 
 
 ERRORS: dict[str, bytes] = {
+    "an object over several lines": b'{\n  "error": {\n    "message": "REASON",\n    "code": 429\n  }\n}\n',
     # 15
     "an error field": b'error: {"code": 429, "message": "REASON"}\n\n',
     "a line of JSON": b'{"error": {"code": 429, "message": "REASON"}}\n',
@@ -795,6 +796,13 @@ def test_an_error_in_a_stream_has_its_status_and_its_reason(place: str, streamed
     assert (getattr(before, "status_code", None), "REASON" in before.message) == (429, True)
     behind = failure(raw(event(text("ab")), ERRORS[place]), streamed)
     assert (type(behind), behind.partial, "REASON" in behind.message) == (StreamError, "ab", True)
+
+
+@BOTH
+@pytest.mark.parametrize("data", ["REASON", '{"error_code": 18, "error_msg": "REASON"}'])
+def test_the_words_of_an_error_in_another_form_are_shown(data: str, streamed: bool) -> None:
+    for before in (choice({"role": "assistant"}), text("ab")):
+        assert "REASON" in failure(events(before, data), streamed).message
 
 
 @BOTH
