@@ -22,7 +22,7 @@ from ..decoding.error_context import ErrorContext
 from ..decoding.text import whole
 from ..errors import APIError, AuthenticationError, BadRequestError, ConfigError, NoProviderError
 from ..providers.base import Ineligible, Kind, Provider, Scope, Serving
-from ..providers.endpoint import is_same_model
+from ..providers.model_ids import is_same_model
 from ..request import ChatRequest, Secret
 from ..safe_text import clean
 from ..types import (

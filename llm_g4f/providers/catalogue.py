@@ -25,8 +25,9 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     """One provider.
 
     `models`: for a requested model ("*": any other) the ids it is served with here, the first that
-    can take the request. `retires`: the day from which a requested model is gone here, and
-    `successors` what takes its place. `env_vars` and `aliases` say where the key is looked for
+    can take the request; `has_snapshots`: a snapshot of one also, by its own name; `has_variants`: it
+    takes OpenRouter's variants. `retires`: the day from which a requested model is gone here, and
+    `successors` what takes its place. Both hold for its snapshots, except those listed themselves. `env_vars` and `aliases` say where the key is looked for
     (environment, `llm keys`), `dedicated_env_var` False that a variable serves other ends too and counts
     only where the provider is enabled. `url_env_vars` are the environment variables in braces in
     `base_url`. `key_header` carries the key instead of Authorization. `key_is_consent`: a key is consent.
@@ -39,6 +40,8 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     kind: Kind = "keyed"
     scope: Scope = "key"
     models: ModelIds = field(default_factory=dict)
+    has_snapshots: bool = False
+    has_variants: bool = False
     retires: Mapping[str, dt.date] = field(default_factory=dict)
     successors: Mapping[str, str] = field(default_factory=dict)
     env_vars: tuple[str, ...] = ()
@@ -89,9 +92,16 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             aliases=("openai",),
             key_is_consent=True,
             models=_same(*_CHAT, *_OLD),
+            has_snapshots=True,
             retires={
                 **dict.fromkeys(_CHAT[:4], D(2027, 1, 14)),
-                **dict.fromkeys(("gpt-4.1-nano", *_OLD), D(2026, 10, 23)),
+                **dict.fromkeys(("gpt-4.1-nano", *_OLD, "gpt-4o-2024-05-13"), D(2026, 10, 23)),
+                # Snapshots that ended before their family.
+                **dict.fromkeys(("gpt-3.5-turbo-0301", "gpt-3.5-turbo-0613"), D(2024, 9, 13)),
+                **dict.fromkeys(
+                    ("gpt-4-0314", "gpt-4-0125-preview", "gpt-4-turbo-preview"), D(2026, 3, 26)
+                ),
+                "gpt-3.5-turbo-1106": D(2026, 9, 28),
             },
             successors=dict.fromkeys((*_CHAT, *_OLD), "gpt-6-luna"),
             quirks=("strict_schema", "forty_tool_ids"),
@@ -122,6 +132,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             aliases=("openrouter",),
             key_is_consent=True,
             models=_same(*_CHAT, *_OLD, *_OPEN, prefix="openai/"),
+            has_snapshots=True,
+            has_variants=True,
             quirks=("system_role", "strict_schema", "forty_tool_ids"),
             price_table="openrouter",
             reports_cost=True,

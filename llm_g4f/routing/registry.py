@@ -23,6 +23,7 @@ from ..http.connect import Network
 from ..providers.base import Ineligible, Provider
 from ..providers.catalogue import PROVIDERS
 from ..providers.endpoint import Endpoint
+from ..providers.model_ids import names_of
 from ..request import Secret
 from .cooldowns import Cooldowns
 from .endpoints import (
@@ -68,6 +69,10 @@ class Registry(Struct, frozen=True):
         """All providers, in the order of the catalogue."""
         custom = ["custom"] if self.custom else []
         return [*custom, *self.own(), *PROVIDERS, *plugin_providers().providers, "embedded"]
+
+    def route_key(self, model: str) -> str | None:
+        """The key in `routes:` of g4f.yaml that `model` is routed by."""
+        return self.config.route_key(names_of(model))
 
     def is_member(self, name: str) -> bool:
         """Whether `name` is that of a member of a family. May load llm's plugins."""
@@ -169,9 +174,10 @@ class Registry(Struct, frozen=True):
 
     def _route_line(self, name: str, model: str) -> str:
         """Where g4f.yaml names a provider for `model`, as the beginning of a message."""
-        if name not in self.config.routes.get(model, ()):
+        key = self.route_key(model)
+        if key is None or name not in self.config.routes[key]:
             return ""
-        return f"{self.config.path}, line {self.config.route_lines[model]}: "
+        return f"{self.config.path}, line {self.config.route_lines[key]}: "
 
 
 def unknown_provider_error(name: str, names: list[str]) -> NoProviderError:
