@@ -35,7 +35,13 @@ from ..types import (
     Usage,
 )
 from ..worker_thread import WorkerThread
-from .messages import attachment_types, llm_messages, llm_tool, prompt_arguments
+from .messages import (
+    attachment_types,
+    llm_messages,
+    llm_tool,
+    past_responses,
+    prompt_arguments,
+)
 from .models import G4F, AsyncG4F
 
 _NOT_OPTIONS = frozenset({"tools", "response_format", "stream_options", "n"})
@@ -155,8 +161,14 @@ class _LlmModelProvider:
         options, _ = self._options(request)
         try:
             history = llm_messages(request.messages)
-            return self._model.prompt(
-                **prompt_arguments(history),
+            arguments = prompt_arguments(history)
+            prompt = self._model.prompt
+            if past := past_responses(self._model, history, arguments["system"]):
+                conversation = self._model.conversation()
+                conversation.responses.extend(past)
+                prompt = conversation.prompt
+            return prompt(
+                **arguments,
                 messages=history,
                 tools=[llm_tool(tool) for tool in request.params.get("tools") or ()],
                 schema=schema,

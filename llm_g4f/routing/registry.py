@@ -161,6 +161,11 @@ class Registry(Struct, frozen=True):
                 return family.member(name.removeprefix(family.name))
             except ConfigError as error:
                 raise ConfigError(self._route_line(name, model) + error.message) from None
+            except NoProviderError as error:
+                if not (line := self._route_line(name, model)):
+                    raise
+                # Its plugin may be gone since the route was written: the others still answer.
+                return Ineligible(f"{line}{error.message.rstrip('.')}", "no_model")
         if (provider := registered.providers.get(name)) is not None:
             if provider.kind in ("local", "anonymous") and not (settings and settings.enabled):
                 return Ineligible(f'not enabled: "llm g4f enable {name}"', "not_enabled")
