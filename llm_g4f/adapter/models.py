@@ -15,7 +15,7 @@ import llm
 from llm.default_plugins.openai_models import Chat
 from llm.parts import StreamEvent
 
-from ..providers.model_ids import MODELS
+from ..providers.model_ids import MODELS, names_of
 
 if TYPE_CHECKING:
     from ..routing.fallback import Fallback
@@ -58,7 +58,7 @@ class _Shared:
         self.model_id = model_id
         self.requested = requested
         # A key without a provider is openai's, which serves no other models.
-        at_openai = requested in MODELS
+        at_openai = names_of(requested)[-1] in MODELS
         self.needs_key = "openai" if at_openai else None
         self.key_env_var = "OPENAI_API_KEY" if at_openai else None
 

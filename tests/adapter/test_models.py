@@ -450,7 +450,8 @@ def test_models_that_openai_does_not_serve_need_no_key() -> None:
     for face in (G4F, AsyncG4F):
         model = face("g4f/gpt-oss-20b", "gpt-oss-20b")
         assert (model.needs_key, model.key_env_var) == (None, None)
-        assert face("g4f/gpt-4o", "gpt-4o").needs_key == "openai"
+        for requested in ("gpt-4o", "gpt-4o-2024-08-06"):
+            assert face(f"g4f/{requested}", requested).needs_key == "openai"
 
 
 def test_a_key_for_several_providers_is_an_error(ask: Ask, endpoints: Callable[..., Path]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llm
 import pytest
 
 from llm_g4f import config
@@ -169,6 +170,16 @@ def test_an_exact_key_beats_a_pattern_and_a_pattern_beats_the_family(
     assert path.exists()
     found = [candidate.provider.name for candidate in planned(model).candidates]
     assert found == ([provider] if provider else list(names))
+
+
+def test_llm_takes_a_snapshot_that_g4f_yaml_names(
+    openai: Callable[[Server], None], write_config: Write
+) -> None:
+    write_config(f"routes: {{{SNAPSHOT}: [openai]}}")
+    with Server(stream("Hello", model=SNAPSHOT)) as server:
+        openai(server)
+        assert llm.get_model(SNAPSHOT).prompt("hi").text() == "Hello"
+        assert server.requests[0].json["model"] == SNAPSHOT
 
 
 def test_a_pattern_is_no_model(write_config: Write) -> None:
