@@ -98,6 +98,8 @@ def read(*values: Any) -> tuple[str | None, str | None]:
     reader, whole = ChunkReader("a", "asked"), Accumulator()
     for value in values:
         whole.add(reader.read(value))
+    if (rest := reader.rest()) is not None:
+        whole.add(rest)
     message = whole.completion().choices[0].message
     return message.reasoning, message.content
 
