@@ -109,7 +109,7 @@ class ChoiceReader:
             return delta
         if not _has_content(message) or self.messages == "parts":
             return message
-        if not self.has_begun():
+        if not (self.text or self._reasoned or self._calls is not None):
             self.messages = "first"
             return message
         return self._beyond(message, "delta" in choice or bool(choice.get("finish_reason")))

@@ -150,6 +150,13 @@ TEXTS: dict[str, Script] = {
     "a message with the next piece, beside null": events(
         *({"choices": [{"delta": None, "message": {"content": part}}]} for part in "ab"), STOP
     ),
+    "a message with the next piece, behind a role": events(
+        *(
+            {"choices": [{"message": {"role": "assistant", "content": part}, "more": 1}]}
+            for part in ("", "a", "b")
+        ),
+        STOP,
+    ),
     "a message with the next piece, and the finish_reason with the last": events(
         {"choices": [{"message": {"content": "a"}}]},
         {"choices": [{"message": {"content": "b"}, "finish_reason": "stop"}]},
