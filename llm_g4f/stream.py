@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
-from types import TracebackType
 from typing import Any, Generic, Never, TypeVar
 
+from .http_head import Headers, ResponseHead
 from .receipt import Receipt
 from .request import ChatRequest
 from .routing.fallback import Fallback
-from .routing.notices import announce, notice_of
+from .routing.notices import announce_once, notice_of
 from .routing.registry import Registry
-from .types import ChatCompletion, ChatCompletionChunk, Chunks
+from .types import ChatCompletion, ChatCompletionChunk, Chunks, Usage
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -23,6 +23,7 @@ class Call:
         self.request = request
         self._notice = registry.config.notice
         self._fallback = Fallback(request, registry)
+        self.shows_usage = request.stream and _asks_for_usage(request)
         self._begun = False
 
     async def open(self) -> tuple[Fallback, Chunks]:
@@ -30,7 +31,7 @@ class Call:
         self._begun = True
         chunks = await self._fallback.open()
         if self._notice and (notice := notice_of(self._fallback.receipt)) is not None:
-            announce(notice)
+            announce_once(self._fallback.receipt, notice)
         return self._fallback, chunks
 
     async def complete(self) -> ChatCompletion:
@@ -39,6 +40,14 @@ class Call:
         while await fallback.next():
             pass
         return fallback.completion()
+
+    def completion(self) -> ChatCompletion:
+        """The answer as far as it has come."""
+        return self._fallback.completion()
+
+    def headers(self) -> Headers:
+        """The headers of the response, once it is there."""
+        return Headers(self._fallback.headers)
 
     async def begin(self) -> AsyncStream:
         """The stream, once its first chunk is there: so a failure shows here and not in the loop."""
@@ -59,6 +68,11 @@ class Call:
 
     async def aclose(self) -> None:
         await self._fallback.aclose()
+
+
+def _asks_for_usage(request: ChatRequest) -> bool:
+    options = request.extra_body.get("stream_options") or request.params.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 class PendingCompletion(Coroutine[Any, Any, T_co], Generic[T_co]):
@@ -92,24 +106,41 @@ class PendingCompletion(Coroutine[Any, Any, T_co], Generic[T_co]):
             self._coroutine.close()
 
     def __aiter__(self) -> Never:
-        raise TypeError("Only a stream can be iterated: use create(..., stream=True).")
+        raise TypeError(_NOT_A_STREAM)
+
+
+_NOT_A_STREAM = "Only a stream can be iterated: use create(..., stream=True)."
 
 
 class PendingStream(PendingCompletion["AsyncStream"]):
-    """What `create(stream=True)` returns: await it for the stream, or iterate it directly."""
+    """What `create(stream=True)` returns: await it for the stream, iterate it directly, or use it in
+    `async with`."""
+
+    _entered: AsyncStream | None = None
 
     def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:  # type: ignore[override]
         return AsyncStream(self._call)
+
+    async def __aenter__(self) -> AsyncStream:
+        self._entered = await self
+        return self._entered
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._entered is not None:
+            await self._entered.aclose()
 
 
 class AsyncStream:
     """The chunks of one answer: an async iterator that knows who answers.
 
-    `receipt` is there from the first chunk on and complete when the chunks have ended.
+    `receipt` is there from the first chunk on and complete when the chunks have ended; `usage` is
+    then the provider's. A chunk without choices, which brings the usage, is only handed on where
+    `stream_options` asks for it, as at OpenAI.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._all = call.shows_usage
         self._fallback: Fallback | None = None
         self._ready: Iterator[ChatCompletionChunk] | tuple[()] = ()
 
@@ -117,6 +148,16 @@ class AsyncStream:
     def receipt(self) -> Receipt | None:
         """Who answers, and every attempt; None before the first chunk."""
         return self._fallback.receipt if self._fallback is not None else None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens, once the chunks have ended; None where the provider does not count."""
+        return self._call.completion().usage if self._fallback is not None else None
+
+    @property
+    def response(self) -> ResponseHead:
+        """The head of the response."""
+        return ResponseHead(200, self._call.headers())
 
     async def begin(self) -> None:
         """Wait for the first chunk."""
@@ -127,53 +168,78 @@ class AsyncStream:
         return self
 
     async def __anext__(self) -> ChatCompletionChunk:
-        for chunk in self._ready:
-            return chunk
-        if self._fallback is None:
-            await self.begin()
-            return await self.__anext__()
-        chunks = await self._fallback.next()
-        if not chunks:
-            raise StopAsyncIteration
-        first, *others = chunks
-        if others:
-            self._ready = iter(others)
-        return first
+        while True:
+            for chunk in self._ready:
+                if chunk.choices or self._all:
+                    return chunk
+            if self._fallback is None:
+                await self.begin()
+                continue
+            chunks = await self._fallback.next()
+            if not chunks:
+                raise StopAsyncIteration
+            first, *others = chunks
+            if others:
+                self._ready = iter(others)
+            if first.choices or self._all:
+                return first
+
+    async def get_final_completion(self) -> ChatCompletion:
+        """The whole answer: waits for what is still to come."""
+        async for _ in self:
+            pass
+        return self._call.completion()
 
     async def aclose(self) -> None:
         """End the answer here; the provider's connection is closed."""
         self._ready = ()
         await self._call.aclose()
 
+    close = aclose
+
     async def __aenter__(self) -> AsyncStream:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
 class Stream:
     """`AsyncStream` without `await`."""
 
-    def __init__(self, several: Generator[Chunks, None, None]) -> None:
+    def __init__(self, call: Call, several: Generator[Chunks, None, None]) -> None:
+        self._call = call
+        self._all = call.shows_usage
         self._several = several
         first = next(several)
         self._ready: Iterator[ChatCompletionChunk] | tuple[()] = iter(first)
         self.receipt: Receipt | None = first[0].receipt
 
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens, once the chunks have ended; None where the provider does not count."""
+        return self._call.completion().usage
+
+    @property
+    def response(self) -> ResponseHead:
+        """The head of the response."""
+        return ResponseHead(200, self._call.headers())
+
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
         return self
 
     def __next__(self) -> ChatCompletionChunk:
-        for chunk in self._ready:
-            return chunk
-        self._ready = iter(next(self._several))
-        return next(self._ready)
+        while True:
+            for chunk in self._ready:
+                if chunk.choices or self._all:
+                    return chunk
+            self._ready = iter(next(self._several))
+
+    def get_final_completion(self) -> ChatCompletion:
+        """The whole answer: waits for what is still to come."""
+        for _ in self:
+            pass
+        return self._call.completion()
 
     def close(self) -> None:
         """End the answer here; the provider's connection is closed."""
@@ -183,10 +249,5 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

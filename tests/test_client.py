@@ -19,6 +19,7 @@ from openai.types.chat import completion_create_params
 import llm_g4f
 from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.config.settings import provider_names
+from llm_g4f.request import LEGACY_PARAMETERS
 from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 from tests.support.commands import STRICT, run_python
@@ -72,7 +73,10 @@ def test_the_package_shows_its_public_names_only() -> None:
     assert sorted(namespace.keys() - {"__builtins__"}) == sorted(llm_g4f.__all__)
     assert dir(llm_g4f) == sorted(llm_g4f.__all__)
     public = {name for name in dir(AsyncClient()) if not name.startswith("_")}
-    assert public == {"aclose", "chat", "models"}
+    assert public == {
+        *("aclose", "base_url", "beta", "chat", "close", "copy", "max_retries", "models"),
+        *("timeout", "with_options"),
+    }
 
 
 def test_the_package_exports_the_clients_and_the_errors() -> None:
@@ -151,12 +155,13 @@ def test_a_stream_is_iterated_directly_or_after_await(streaming: Server) -> None
         assert begun.receipt.provider == "custom"
         assert begun.receipt.seconds is None
         awaited = await collect(begun)
+        assert begun.usage is not None
         assert begun.receipt.seconds is not None
         same = await collect(completions.stream(HI, model="gpt-4o"))
         same_awaited = await collect(await completions.stream("hi", "gpt-4o"))
         for chunks in (direct, awaited, same, same_awaited):
             assert text_of(chunks) == "Hello"
-            assert chunks[-1].usage is not None
+            assert all(chunk.choices for chunk in chunks)
             assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
             assert {chunk.provider for chunk in chunks} == {"custom"}
 
@@ -348,7 +353,7 @@ PARAMETERS: dict[str, Any] = {
     "name",
     sorted(
         completion_create_params.CompletionCreateParamsBase.__annotations__.keys()
-        - {"messages", "model"}
+        - {"messages", "model", *LEGACY_PARAMETERS}
     ),
 )
 def test_every_parameter_of_openai_is_sent_by_its_name(answering: Server, name: str) -> None:

@@ -25,6 +25,7 @@ from ..errors import (
     Reason,
     UnprocessableEntityError,
 )
+from ..http_head import Headers, ResponseHead
 from ..safe_text import clean
 from .connection_errors import proxy_error
 from .error_bodies import Detail, detail_of
@@ -49,7 +50,21 @@ def http_error(
         detail = _detail(parse_json(body))
     except (ValueError, RecursionError):
         detail = Detail("" if b"<" in body[:256] else body.decode("utf-8", "replace"))
-    return _error(context, status, detail, headers, sent)
+    error = _error(context, status, detail, headers, sent)
+    if isinstance(error, APIStatusError):
+        error.set_response(ResponseHead(status, Headers(headers)), _public_body(context, body))
+    return error
+
+
+def _public_body(context: ErrorContext, body: bytes) -> Any:
+    """What openai's client has as an error's `body`: the object under "error", else all of it, else
+    the text; without the key."""
+    text = context.without_key(body.decode("utf-8", "replace"))
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return text or None
+    return data.get("error", data) if isinstance(data, dict) else data
 
 
 def error_in_body(context: ErrorContext, data: Any) -> APIError:

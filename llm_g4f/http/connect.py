@@ -103,7 +103,8 @@ async def send(
         from .httpx_transport import over_client
 
         transport = over_client(client)
-    response = await transport.send(request, CONNECT_TIMEOUT if client is None else None)
+    usual = CONNECT_TIMEOUT if client is None else None
+    response = await transport.send(request, request.connect_timeout or usual)
     if response.is_encoded:
         from .httpx_transport import DecodedResponse
 

@@ -167,6 +167,7 @@ class HTTP11Response:
         self._loop = connection.loop
         self.status = 0
         self.is_encoded = False
+        self.request_id: str | None = None
         self._fields: list[bytes] = []
         self._headers: dict[str, str] | None = None
         self.pieces: list[bytes] = []
@@ -210,7 +211,7 @@ class HTTP11Response:
         # ": " and CRLF besides.
         if len(b"".join(self._fields)) + 2 * len(self._fields) > MAX_OVERHEAD:
             raise HttpParserError("a head of more than 64 KiB")
-        # Only these three are needed of most responses: the others are decoded on demand.
+        # Only these four are needed of most responses: the others are decoded on demand.
         names = b"\n".join(self._fields[::2]).lower().split(b"\n")
         chunked = b"transfer-encoding" in names
         if chunked:
@@ -219,6 +220,8 @@ class HTTP11Response:
                 raise HttpParserError("an unsupported transfer encoding")
         self._until_end = not chunked and b"content-length" not in names
         self.is_encoded = b"content-encoding" in names
+        if b"x-request-id" in names:
+            self.request_id = self._fields[2 * names.index(b"x-request-id") + 1].decode("latin-1")
         self.status = status
         self._keeps_alive = connection.keeps_alive()
 

@@ -1,4 +1,4 @@
-"""httpx, for what `pool` does not do: proxies, a client that a caller brings, compressed bodies, and
+"""httpx, and a caller's httpx2, for what `pool` does not do: proxies, a client that a caller brings, compressed bodies, and
 everything where httptools is missing."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -29,16 +30,24 @@ from .types import (
 
 _LIMITS = httpx.Limits(max_connections=1_000, max_keepalive_connections=100)
 
-_ERRORS: tuple[tuple[type[Exception], type[NetworkError]], ...] = (
-    (httpx.TimeoutException, ConnectTimeout),
-    (httpx.ProxyError, ProxyError),
-    (httpx.ReadError, ConnectionBroken),
-    (httpx.WriteError, ConnectionBroken),
-    (httpx.LocalProtocolError, Unsendable),
-    (httpx.DecodingError, NotEncoded),
+_ERRORS: tuple[tuple[str, type[NetworkError]], ...] = (
+    ("TimeoutException", ConnectTimeout),
+    ("ProxyError", ProxyError),
+    ("ReadError", ConnectionBroken),
+    ("WriteError", ConnectionBroken),
+    ("LocalProtocolError", Unsendable),
+    ("DecodingError", NotEncoded),
 )
+"""By name, since httpx2 has them too."""
 
-Send = Callable[[httpx.Request], Any]
+
+def _raised_by(*names: str) -> tuple[type[Exception], ...]:
+    """The exceptions of these names in httpx, and in httpx2 where it is in use."""
+    libraries = [httpx, *([sys.modules["httpx2"]] if "httpx2" in sys.modules else [])]
+    return tuple(getattr(library, name) for library in libraries for name in names)
+
+
+Send = Callable[[Any], Any]
 
 
 def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transport:
@@ -57,10 +66,11 @@ def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transpo
     return _HttpxTransport(httpx.Request, transport.handle_async_request, transport.aclose)
 
 
-def over_client(client: httpx.AsyncClient) -> Transport:
-    """A caller's client, with its owner's settings but for redirects: none is followed."""
+def over_client(client: Any) -> Transport:
+    """A caller's client, of httpx or httpx2, with its owner's settings but for redirects: none is
+    followed."""
 
-    async def send(request: httpx.Request) -> httpx.Response:
+    async def send(request: Any) -> Any:
         return await client.send(request, stream=True, follow_redirects=False)
 
     return _HttpxTransport(client.build_request, send)
@@ -72,7 +82,7 @@ class _HttpxTransport:
 
     def __init__(
         self,
-        build: Callable[..., httpx.Request],
+        build: Callable[..., Any],
         send: Send,
         close: Callable[[], Any] | None = None,
     ) -> None:
@@ -104,11 +114,11 @@ class _HttpxTransport:
             try:
                 try:
                     response = await self._send(made)
-                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                except _raised_by("RemoteProtocolError", "ReadError", "WriteError"):
                     if not kept:
                         raise
                     response = await self._send(made)
-            except httpx.ConnectError as error:
+            except _raised_by("ConnectError") as error:
                 if proxied:
                     raise ProxyUnreachable(str(error)) from error
                 raise
@@ -120,16 +130,16 @@ class _HttpxTransport:
 
 
 class _HttpxResponse:
-    """httpx's response as a `Response`. Closing takes turns of the loop and is not cancelled in
+    """A response of httpx or httpx2 as a `Response`. Closing takes turns of the loop and is not cancelled in
     between."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: Any) -> None:
         self._response = response
         self._loop = asyncio.get_running_loop()
         self.status = response.status_code
         self.headers = response.headers
         self.is_encoded = "content-encoding" in response.headers
-        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self.request_id: str | None = response.headers.get("x-request-id")
         self._pieces = ManagedAsyncGen(aiter(response.stream))
         self._closed = False
 
@@ -158,6 +168,7 @@ class DecodedResponse:
         self.status = response.status
         self.headers = response.headers
         self.is_encoded = False
+        self.request_id = response.request_id
         packed = httpx.Response(200, headers=response.headers, content=_slices(response))
         self._pieces = ManagedAsyncGen(packed.aiter_bytes())
 
@@ -187,13 +198,14 @@ async def _slices(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 def _our_errors() -> Iterator[None]:
     try:
         yield
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+    except _raised_by("HTTPError", "StreamError", "InvalidURL") as error:
         raise _error_class(error)(str(error)) from error
 
 
 def _error_class(error: Exception) -> type[NetworkError]:
-    if isinstance(error, httpx.RemoteProtocolError):
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "RemoteProtocolError" in names:
         # h11 has one class for an early end and for what is malformed.
         ended = "closed connection" in str(error) or "disconnected" in str(error)
         return ConnectionBroken if ended else NotHTTP
-    return next((ours for theirs, ours in _ERRORS if isinstance(error, theirs)), NetworkError)
+    return next((ours for theirs, ours in _ERRORS if theirs in names), NetworkError)

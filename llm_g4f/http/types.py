@@ -106,19 +106,20 @@ def parse_url(url: str) -> URL:
 
 class Request(Struct, frozen=True):
     """One HTTP request. Header names are lower case. The transport adds Content-Length, and Host
-    where it is missing."""
+    where it is missing. `connect_timeout` is in seconds; None: the usual one."""
 
     method: str
     url: URL
     headers: Mapping[str, str]
     body: bytes = b""
+    connect_timeout: float | None = None
 
 
 class Response(Protocol):
     """The head of a response, and its body as an async iterator of bytes, as they were sent.
 
     Header names are lower case; values of one name are joined by ", ". `is_encoded`: the body has
-    a Content-Encoding. Iterating raises `NetworkError`. `aclose` ends the exchange, and is required. `abandon` is for a finalizer: it
+    a Content-Encoding. `request_id` is its x-request-id. Iterating raises `NetworkError`. `aclose` ends the exchange, and is required. `abandon` is for a finalizer: it
     may be called from any thread, does not wait, and may be called after the loop is closed.
     """
 
@@ -130,6 +131,9 @@ class Response(Protocol):
 
     @property
     def is_encoded(self) -> bool: ...
+
+    @property
+    def request_id(self) -> str | None: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

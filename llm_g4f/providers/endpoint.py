@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -115,12 +115,19 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         context = ErrorContext(self.name, served.model, self._origin, self.key_hint, self.key)
         body, omitted = self._body(request, served)
         headers = self._headers_for(request)
-        response = await self._send(context, "POST", "/chat/completions", headers, body)
+        path = "/chat/completions"
+        if request.query:
+            path += f"?{urlencode(request.query, doseq=True)}"
+        connect = request.waits.connect
+        response = await self._send(context, "POST", path, headers, body, connect)
         if not 200 <= response.status < 300:
             raise await self._http_error(context, response, len(body))
         n = request.params.get("n")
         choices = n if isinstance(n, int) and n > 0 else 1
-        return OpenStream(CompletionStream(context, response, choices), omitted)
+        chunks, request_id = CompletionStream(context, response, choices), response.request_id
+        if request_id is not None:
+            request_id = context.without_key(request_id)
+        return OpenStream(chunks, omitted, response, request_id)
 
     async def stream(
         self, request: ChatRequest, serving: ServedModel
@@ -215,6 +222,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         for name, value in request.headers.items():
             if not isinstance(value, str):
                 raise BadRequestError(f"The header {name} must be text.", provider=self.name)
+            if name.lower() in _OF_OPENAI and self.name != "openai" and len(request.providers) != 1:
+                continue
             extra[name.lower()] = value
         # The key of the provider goes last: no header of a request replaces it.
         if self.key is not None:
@@ -257,10 +266,13 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         path: str,
         headers: dict[str, str],
         body: bytes = b"",
+        connect_timeout: float | None = None,
     ) -> Response:
         """The response with its head read. Raises `APIConnectionError`."""
         try:
-            request = Request(method, parse_url(self.base_url + path), headers, body)
+            request = Request(
+                method, parse_url(self.base_url + path), headers, body, connect_timeout
+            )
             return await send(self.network, request, self.http)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
@@ -272,6 +284,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         finally:
             await response.aclose()
 
+
+_OF_OPENAI = frozenset(("openai-organization", "openai-project"))
+"""Headers for openai, or for the one provider that is named: no other learns of them."""
 
 _MISSING: Mapping[Need, str] = {
     "audio": "takes no audio",

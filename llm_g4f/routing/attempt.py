@@ -103,10 +103,10 @@ class Attempt:
         self._receipt = receipt
         self._exact_only = exact_only
         provider = candidate.provider
-        limit = getattr(provider, "timeout", None) or policy.IDLE_TIMEOUT
+        limit = request.waits.read or getattr(provider, "timeout", None) or policy.IDLE_TIMEOUT
         self._watch = Watch(limit, deadline)
         self._stream: ChunkStream | None = None
-        self._omitted: tuple[str, ...] = ()
+        self.opened: OpenStream | None = None
         self._failure: APIError | None = None
         self._answered = False
         self._finishes: tuple[str, ...] = ()
@@ -114,8 +114,8 @@ class Attempt:
 
     async def first(self) -> Chunks:
         """Everything up to the first content, with it."""
-        opened = await self._open()
-        self._stream, self._omitted = opened.chunks, opened.omitted
+        self.opened = opened = await self._open()
+        self._stream = opened.chunks
         held: Chunks = []
         while chunks := await self._read():
             held += chunks
@@ -294,8 +294,10 @@ class Attempt:
         receipt.provider = provider.name
         receipt.model = clean(chunk.model, 80)
         receipt.exact = exact
-        receipt.omitted = self._omitted
         receipt.successor = served.successor
+        if self.opened is not None:
+            receipt.omitted = self.opened.omitted
+            receipt.request_id = self.opened.request_id
 
 
 def _is_answer(delta: ChoiceDelta) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -111,6 +112,12 @@ class Fallback:
         assert self._attempt is not None
         return self._attempt.completion.completion()
 
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """The headers of the answer's response; None where it has none."""
+        opened = self._attempt.opened if self._attempt is not None else None
+        return opened.response.headers if opened is not None and opened.response else None
+
     async def aclose(self) -> None:
         """End the answer here: its request is given up, and the connection closed."""
         self._over = True
@@ -187,7 +194,9 @@ class Fallback:
             late=late,
             may_wait=limited and not late and self._is_patient(),
             alone=len(self._candidates) == 1,
-            may_retry=tries < policy.TRIES_PER_PROVIDER and self._requests < policy.TRIES_PER_CALL,
+            may_retry=self._request.max_retries != 0
+            and tries < policy.TRIES_PER_PROVIDER
+            and self._requests < policy.TRIES_PER_CALL,
             repairable=repaired(candidate.served, error, self._request) is not None,
             sent=is_sent(rejected_by(error), candidate.served, self._request),
             has_successor=candidate.successor is not None,

@@ -33,9 +33,8 @@ async def open_with_schema(
         params={name: value for name, value in request.params.items() if name != "response_format"},
     )
     opened = await open_stream(provider, asked, served)
-    return OpenStream(
-        _CheckedStream(opened.chunks, validator, provider.name, served), opened.omitted
-    )
+    checked = _CheckedStream(opened.chunks, validator, provider.name, served)
+    return OpenStream(checked, opened.omitted, opened.response, opened.request_id)
 
 
 class _CheckedStream:
