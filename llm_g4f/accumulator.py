@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .json_shape import Fields
 from .types import (
     JSON,
     ChatCompletion,
@@ -103,7 +104,7 @@ class ChoiceBuilder:
         return extra or None
 
     def _add_logprobs(self, logprobs: JSON) -> None:
-        merged = self.logprobs or {}
+        merged = Fields() if self.logprobs is None else self.logprobs
         for name, value in logprobs.items():
             if isinstance(value, list):
                 if not isinstance(merged.get(name), list):

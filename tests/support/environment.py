@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm_g4f.providers.catalogue import PROVIDERS
+from llm_g4f.routing import notices
 
 KEY_VARIABLES = {
     "OPENAI_BASE_URL",
@@ -17,7 +18,9 @@ KEY_VARIABLES = {
 
 
 def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `path` the user directory, and forget the keys, proxies and settings of the environment."""
+    """Make `path` the user directory, and forget the keys, proxies and settings of the environment, and
+    what was announced."""
+    notices._announced.clear()
     monkeypatch.setenv("LLM_USER_PATH", str(path))
     for name in list(os.environ):
         if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
