@@ -43,7 +43,7 @@ class ChoiceBuilder:
         self.extra: JSON = {}
         self.finish_reason: str | None = None
         self.native_finish_reason: str | None = None
-        self.logprobs: JSON | None = None
+        self.logprobs: Fields | None = None
 
     def add(self, choice: ChunkChoice) -> None:
         delta = choice.delta

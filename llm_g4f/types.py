@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from msgspec import Struct, field
 
-from .json_shape import JSONShape
+from .json_shape import Fields, JSONShape
 from .receipt import Attempt, Receipt
 from .request import ChatRequest, Secret
 
@@ -37,14 +37,14 @@ JSON = dict[str, Any]
 
 
 class Usage(JSONShape, Struct):
-    """Tokens as the provider counted them; the details are OpenAI's objects or None. `extra` are the
-    other numbers that it gives (OpenRouter's cost)."""
+    """Tokens as the provider counted them; the details are OpenAI's objects (`Fields`) or None.
+    `extra` are the other numbers that it gives (OpenRouter's cost)."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    prompt_tokens_details: JSON | None = None
-    completion_tokens_details: JSON | None = None
+    prompt_tokens_details: Any = None
+    completion_tokens_details: Any = None
     extra: JSON = field(default_factory=dict)
 
     def _data(self) -> JSON:
@@ -169,7 +169,7 @@ class ChunkChoice(JSONShape, Struct, gc=False):
     index: int
     delta: ChoiceDelta
     finish_reason: str | None = None
-    logprobs: JSON | None = None
+    logprobs: Fields | None = None
     native_finish_reason: str | None = None
 
     def _data(self) -> JSON:
@@ -273,7 +273,7 @@ class Choice(JSONShape, Struct):
     index: int
     message: ChatCompletionMessage
     finish_reason: str | None = None
-    logprobs: JSON | None = None
+    logprobs: Fields | None = None
     native_finish_reason: str | None = None
 
     def _data(self) -> JSON:

@@ -125,7 +125,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         n = request.params.get("n")
         choices = n if isinstance(n, int) and n > 0 else 1
         chunks, request_id = CompletionStream(context, response, choices), response.request_id
-        if request_id is not None:
+        if request_id is not None and self.key is not None:
             request_id = context.without_key(request_id)
         return OpenStream(chunks, omitted, response, request_id)
 

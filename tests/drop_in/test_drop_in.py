@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from llm_g4f import sync
+from llm_g4f.openai import AsyncOpenAI, OpenAI
+from tests.drop_in import typed_program
 from tests.support.server import (
     HANG,
     USAGE,
@@ -195,3 +197,28 @@ def test_openai_is_not_imported(run: Callable[..., str], monkeypatch: pytest.Mon
         with server_of(script(name)) as server:
             run(script(name), server)
     assert "openai" not in sys.modules
+
+
+def test_the_typed_program_does_what_its_types_say() -> None:
+    """That mypy takes it is part of the type check of the tests."""
+
+    async def main(url: str) -> None:
+        client = AsyncOpenAI(base_url=url)
+        assert [piece async for piece in typed_program.pieces(client)] == ["", "Hel", "lo", ""] * 2
+        assert await typed_program.answers(client) == ["Hello", "Hello"]
+
+    with Server(STREAMED) as server:
+        client = OpenAI(base_url=server.url)
+        assert typed_program.whole(client) == "Hello 9"
+        assert typed_program.streamed(client) == "Hello"
+        assert typed_program.failed(client) == "no error"
+        asyncio.run(main(server.url))
+    with Server(http(429, {"error": LIMITED})) as server:
+        client = OpenAI(base_url=server.url)
+        assert typed_program.failed(client).startswith("429 rate_limit_exceeded {")
+    with Server(whole('{"name": "Rome", "inhabitants": 3}')) as server:
+        city = asyncio.run(typed_program.city(AsyncOpenAI(base_url=server.url)))
+        assert city == typed_program.City(name="Rome", inhabitants=3)
+    with Server(http(200, {"data": [{"id": "a"}]})) as server:
+        listed = typed_program.listed(AsyncOpenAI(base_url=server.url))
+        assert asyncio.run(listed) == ["a"]
