@@ -74,7 +74,7 @@ def _messages(messages: Messages) -> list[JSON]:
             'messages must be a text, or a list of {"role": …, "content": …}.'
         ) from None
     for message in copied:
-        if message.get("tool_calls") is not None:
+        if "tool_calls" in message and message["tool_calls"] is not None:
             message["tool_calls"] = _tool_calls(message["tool_calls"])
     return copied
 
@@ -151,6 +151,7 @@ class Settings:
         self.key: Secret | None = None
         self.timeout, self.waits = waits_of(timeout)
         self.defaults = defaults or Defaults()
+        self._has_defaults = self.defaults != Defaults()
         if (base_url := text(base_url, "base_url")) is not None:
             try:
                 self.base_url = config.check_base_url(base_url, plain_http=True)
@@ -202,54 +203,54 @@ class Settings:
     ) -> ChatRequest:
         """The request of one call, with `ROUTING_OPTIONS` in `routing`. Raises `G4FError` for an
         invalid one."""
-        if params or routing != _DEFAULT_ROUTING:
-            sort_out(routing, params)
+        if params or routing != _DEFAULT_ROUTING or self._has_defaults:
+            options = self._options(routing, params)
+        else:
+            options = {"providers": self.providers, "timeout": self.timeout, "waits": self.waits}
         if type(model) is not str and not isinstance(model, str):
             model = _model_name(model)
-        provider, headers = routing.pop("provider", None), routing.get("headers")
+        try:
+            return ChatRequest(
+                model=model or DEFAULT_MODEL,
+                messages=_messages(messages),
+                params=_copied(params) if params else {},
+                stream=stream,
+                key=self.key,
+                **options,
+            )
+        except RecursionError:
+            raise BadRequestError("The request is nested too deeply.", status_code=400) from None
+
+    def _options(self, routing: JSON, params: JSON) -> JSON:
+        """The fields of a request besides messages and parameters. What is in `params` and is no
+        parameter leaves them."""
+        sort_out(routing, params)
+        _check_parameters(params)
+        defaults = self.defaults
+        routing["providers"] = providers = self._providers(routing.pop("provider", None))
+        if headers := _merged(defaults.headers, routing.pop("headers", {})):
+            _check_headers(headers, providers)
+            routing["headers"] = headers
+        if query := {**defaults.query, **routing.pop("query", {})}:
+            _check_query(query, providers)
+            routing["query"] = query
+        if extra_body := routing.pop("extra_body", None):
+            _check_parameters(extra_body)
+            routing["extra_body"] = _copied(extra_body)
+        timeout, waits = self.timeout, self.waits
+        if "timeout" in routing:
+            timeout, waits = waits_of(routing["timeout"])
+        routing.setdefault("max_retries", defaults.max_retries)
+        return {**routing, "timeout": timeout, "waits": waits}
+
+    def _providers(self, provider: Any) -> tuple[str, ...]:
         providers = self.providers if provider is None else provider_argument(provider)
         if self.key is not None and providers != self.providers:
             raise NoProviderError(
                 f"This client's api_key is for {self.providers[0]}; it is not sent to another"
                 " provider. Make a client without api_key, or with the other provider's."
             )
-        if self.defaults.headers:
-            headers = _merged(self.defaults.headers, headers)
-        if headers:
-            _check_headers(headers, providers)
-        if self.defaults.query or "query" in routing:
-            routing["query"] = query = {**self.defaults.query, **routing.get("query", {})}
-            _check_query(query, providers)
-        extra_body = routing.get("extra_body")
-        if params:
-            _check_parameters(params)
-        if extra_body:
-            _check_parameters(extra_body)
-        try:
-            own = _messages(messages)
-            params = _copied(params) if params else {}
-            routing["extra_body"] = _copied(extra_body) if extra_body else {}
-        except RecursionError:
-            raise BadRequestError("The request is nested too deeply.", status_code=400) from None
-        routing["headers"] = dict(headers) if headers else {}
-        waits = self.waits
-        if (timeout := routing.get("timeout")) is None:
-            timeout = self.timeout
-        else:
-            timeout, waits = waits_of(timeout)
-        routing["timeout"] = timeout
-        if self.defaults.max_retries is not None:
-            routing.setdefault("max_retries", self.defaults.max_retries)
-        return ChatRequest(
-            model=model or DEFAULT_MODEL,
-            messages=own,
-            params=params,
-            stream=stream,
-            providers=providers,
-            key=self.key,
-            waits=waits,
-            **routing,
-        )
+        return providers
 
 
 _DEFAULT_ROUTING = {
@@ -272,11 +273,11 @@ def _model_name(model: Any) -> str:
     raise ArgumentError("model must be the name of a model, such as 'gpt-4o'.")
 
 
-def _merged(defaults: Mapping[str, str], headers: Mapping[str, str] | None) -> dict[str, str]:
+def _merged(defaults: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str]:
     """The headers of a call over those of its client, whatever the spelling of their names."""
-    own = {name.lower() for name in headers or {}}
-    kept = {name: value for name, value in defaults.items() if name.lower() not in own}
-    return {**kept, **(headers or {})}
+    own = {str(name).lower() for name in headers}
+    kept = {name: value for name, value in defaults.items() if str(name).lower() not in own}
+    return {**kept, **headers}
 
 
 def _check_parameters(params: Mapping[str, Any]) -> None:

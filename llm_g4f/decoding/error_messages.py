@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,12 +60,36 @@ def http_error(
 def _public_body(context: ErrorContext, body: bytes) -> Any:
     """What openai's client has as an error's `body`: the object under "error", else all of it, else
     the text; without the key."""
-    text = context.without_key(body.decode("utf-8", "replace"))
     try:
-        data = json.loads(text)
+        data = parse_json(body)
     except (ValueError, RecursionError):
-        return text or None
-    return data.get("error", data) if isinstance(data, dict) else data
+        data = body.decode("utf-8", "replace") or None
+    shown = data.get("error", data) if isinstance(data, dict) else data
+    return _redacted(context, shown)
+
+
+def _redacted(context: ErrorContext, data: Any, depth: int = 0) -> Any:
+    """JSON without the key, also where it is text inside text; nothing that is nested deeper than
+    any error is."""
+    if depth > _DEEPEST:
+        return None
+    if isinstance(data, dict):
+        return {
+            context.without_key(name): _redacted(context, item, depth + 1)
+            for name, item in data.items()
+        }
+    if isinstance(data, list):
+        return [_redacted(context, item, depth + 1) for item in data]
+    if not isinstance(data, str):
+        return data
+    if context.key is not None and "\\u" in data:
+        # Escapes of JSON in a text hide a key from a search.
+        data = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), data)
+    return context.without_key(data)
+
+
+_DEEPEST = 20
+"""Levels of an error's `body`."""
 
 
 def error_in_body(context: ErrorContext, data: Any) -> APIError:
