@@ -17,7 +17,18 @@ from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.arguments import _ELSEWHERE, misspelt
 from llm_g4f.openai import NOT_GIVEN, Timeout, omit
 from llm_g4f.request import PARAMETERS
-from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, http, whole
+from tests.support.server import (
+    CLOSE,
+    HANG,
+    SSE_HEAD,
+    Script,
+    Server,
+    chunk,
+    event,
+    framed,
+    http,
+    whole,
+)
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -189,6 +200,22 @@ def test_without_retries_a_refused_parameter_is_still_left_out() -> None:
     with Server(http(400, {"error": error}), whole()) as server:
         client = Client(base_url=server.url, max_retries=0)
         assert client.chat.completions.create("hi", seed=1).receipt.omitted == ("seed",)
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(0, 2), (None, 3)])
+@pytest.mark.usefixtures("transport")
+def test_without_retries_nothing_is_sent_again_once_it_was_written(
+    retries: int | None, requests: int
+) -> None:
+    with Server(whole(), [CLOSE], whole()) as server:
+        client = Client(base_url=server.url, max_retries=retries)
+        client.chat.completions.create("hi")
+        if retries == 0:
+            with pytest.raises(errors.APIConnectionError):
+                client.chat.completions.create("hi")
+        else:
+            client.chat.completions.create("hi")
+        assert len(server.requests) == requests
 
 
 def test_without_retries_another_provider_is_asked(endpoints: Any) -> None:

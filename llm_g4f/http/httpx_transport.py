@@ -115,7 +115,7 @@ class _HttpxTransport:
                 try:
                     response = await self._send(made)
                 except _raised_by("RemoteProtocolError", "ReadError", "WriteError"):
-                    if not kept:
+                    if not kept or not request.may_resend:
                         raise
                     response = await self._send(made)
             except _raised_by("ConnectError") as error:

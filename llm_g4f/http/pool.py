@@ -81,7 +81,7 @@ class ConnectionPool:
         head += b"\r\ncontent-length: %d\r\n\r\n" % len(body) if body else b"\r\n\r\n"
         await self._room.acquire()
         try:
-            return await self._exchange(head, body, connect_timeout)
+            return await self._exchange(head, body, connect_timeout, request.may_resend)
         except BaseException:
             self._room.release()
             raise
@@ -93,7 +93,7 @@ class ConnectionPool:
         self._idle.clear()
 
     async def _exchange(
-        self, head: bytes, body: bytes, connect_timeout: float | None
+        self, head: bytes, body: bytes, connect_timeout: float | None, may_resend: bool
     ) -> HTTP11Response:
         kept = self._take_idle()
         if kept is not None:
@@ -101,7 +101,7 @@ class ConnectionPool:
             try:
                 return await response.read_head()
             except NetworkError:
-                if response.begun:
+                if response.begun or not may_resend:
                     raise
         connection = await self._connect(connect_timeout)
         return await connection.send(head, body).read_head()

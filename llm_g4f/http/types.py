@@ -106,13 +106,15 @@ def parse_url(url: str) -> URL:
 
 class Request(Struct, frozen=True):
     """One HTTP request. Header names are lower case. The transport adds Content-Length, and Host
-    where it is missing. `connect_timeout` is in seconds; None: the usual one."""
+    where it is missing. `connect_timeout` is in seconds; None: the usual one. `may_resend`: once
+    more, where a kept connection was closed without a byte of response."""
 
     method: str
     url: URL
     headers: Mapping[str, str]
     body: bytes = b""
     connect_timeout: float | None = None
+    may_resend: bool = True
 
 
 class Response(Protocol):

@@ -118,8 +118,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         path = "/chat/completions"
         if request.query:
             path += f"?{urlencode(request.query, doseq=True)}"
-        connect = request.waits.connect
-        response = await self._send(context, "POST", path, headers, body, connect)
+        response = await self._send(context, "POST", path, headers, body, request)
         if not 200 <= response.status < 300:
             raise await self._http_error(context, response, len(body))
         n = request.params.get("n")
@@ -266,13 +265,14 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         path: str,
         headers: dict[str, str],
         body: bytes = b"",
-        connect_timeout: float | None = None,
+        chat: ChatRequest | None = None,
     ) -> Response:
         """The response with its head read. Raises `APIConnectionError`."""
         try:
-            request = Request(
-                method, parse_url(self.base_url + path), headers, body, connect_timeout
-            )
+            url = parse_url(self.base_url + path)
+            connect = chat.waits.connect if chat is not None else None
+            may_resend = chat is None or chat.max_retries != 0
+            request = Request(method, url, headers, body, connect, may_resend)
             return await send(self.network, request, self.http)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
