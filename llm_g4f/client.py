@@ -163,7 +163,7 @@ class AsyncClient(_Client):
         self.models = AsyncModels(settings)
 
     async def aclose(self) -> None:
-        """For symmetry with other clients: there is nothing of its own to close."""
+        """Do nothing: other clients have this method too."""
 
     close = aclose
 
@@ -183,7 +183,7 @@ class Client(_Client):
         self.models = Models(settings)
 
     def close(self) -> None:
-        """For symmetry with other clients: there is nothing of its own to close."""
+        """Do nothing: other clients have this method too."""
 
     def __enter__(self) -> Client:
         return self

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree. Names of OpenAI's client mean the same here.
+"""All errors, as one tree. Names of OpenAI's client mean the same here.
 
 G4FError                       provider, model, receipt, reason; a message a person can act on
 ├── ConfigError                g4f.yaml: file and line
@@ -158,7 +158,7 @@ class APIError(G4FError):
 
 
 class APIConnectionError(APIError):
-    """No HTTP answer: DNS, refused, reset, TLS, proxy.
+    """The provider gave no HTTP answer: DNS, refused, reset, TLS, proxy.
 
     `final` stops the fallback: another provider would hide a cause on this machine. Providers
     of other packages may set it; here the reason says so (tls, proxy, this_machine).
@@ -169,7 +169,7 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """Too slow: connect, first token, idle or total; or the provider said 408."""
+    """A time limit has passed: connect, first token, idle or total; or the provider answered 408."""
 
     default_reason: ClassVar[Reason] = "timeout"
 
@@ -286,9 +286,12 @@ class InternalServerError(APIStatusError):
 
 
 class InvalidResponseError(APIError):
-    """HTTP 200 without a completion in it: HTML, not JSON, empty, not the exact model."""
+    """HTTP 200 without a completion in it: HTML, not JSON, empty, not the exact model, not the schema.
+
+    `completion` is the answer, if there is one that does not fit its schema."""
 
     default_reason: ClassVar[Reason] = "not_the_protocol"
+    completion: ChatCompletion | None = None
 
 
 class StreamError(APIError):

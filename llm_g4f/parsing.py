@@ -114,8 +114,8 @@ def _parsed_message(completion: ChatCompletion, choice: Choice, kind: Any) -> Pa
             value = _adapter(kind).validate_json(message.content)
         except ValueError as error:
             raise InvalidResponseError(
-                f"The answer of {completion.provider} is no {kind.__name__}:"
-                f" {clean(str(error), 300)}",
+                f"The answer of {completion.provider} is no {kind.__name__}: {_misfit(error)}. Ask"
+                " again, or ask another provider.",
                 provider=completion.provider,
                 model=completion.model,
                 receipt=completion.receipt,
@@ -125,10 +125,24 @@ def _parsed_message(completion: ChatCompletion, choice: Choice, kind: Any) -> Pa
     return ParsedMessage(**_fields(message), parsed=value)
 
 
+def _misfit(error: Any) -> str:
+    """The first fault of a pydantic error, and where it is."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return clean(f"{place}: {first['msg']}" if place else first["msg"], 200)
+
+
 def parse_error(error: APIError) -> G4FError:
-    """What `parse` raises for an answer that was withheld: openai's name for it."""
-    if error.reason != "filtered" or not isinstance(error, InvalidResponseError):
+    """What `parse` raises for an answer that was cut or withheld: openai's name for it."""
+    if not isinstance(error, InvalidResponseError):
         return error
-    withheld = ContentFilterFinishReasonError()
-    withheld.provider, withheld.model, withheld.receipt = error.provider, error.model, error.receipt
-    return withheld
+    completion = error.completion
+    if completion is not None:
+        completion.provider, completion.receipt = error.provider, error.receipt  # type: ignore[assignment]
+        if any(choice.finish_reason == "length" for choice in completion.choices):
+            return LengthFinishReasonError(completion=completion)
+    if error.reason != "filtered":
+        return error
+    filtered = ContentFilterFinishReasonError(completion=completion)
+    filtered.provider, filtered.model, filtered.receipt = error.provider, error.model, error.receipt
+    return filtered

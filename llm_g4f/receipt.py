@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .json_shape import JSONShape
 from .safe_text import clean
@@ -39,9 +39,9 @@ class Receipt(JSONShape, Struct):
     `exact` is False for a substitute or a successor; `successor`: the requested model's maker named
     `model` as its replacement. `ttft` is the time to the first token and `seconds` the whole time,
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
-    that were not sent, since the provider does not accept them. `warnings` are sentences for the
-    person about an answer that may not be what it seems. `request_id` is the provider's name for the
-    request, to quote when you ask there.
+    that were not sent, since the provider does not accept them. `warnings` are sentences about an
+    answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
+    for the request, to quote when you ask there.
     """
 
     requested_model: str
@@ -53,7 +53,7 @@ class Receipt(JSONShape, Struct):
     ttft: float | None = None
     seconds: float | None = None
     successor: bool = False
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
     request_id: str | None = None
 
     def _data(self) -> JSON:

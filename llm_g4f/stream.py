@@ -1,4 +1,4 @@
-"""One request of a client: whole, or as an async or a plain iterator of its chunks."""
+"""One request of a client: its complete answer, or an async or plain iterator of its chunks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .http_head import Headers, ResponseHead
 from .receipt import Receipt
 from .request import ChatRequest
 from .routing.fallback import Fallback
-from .routing.notices import announce_once, notice_of
+from .routing.notices import announce_once, announce_warnings, notice_of
 from .routing.registry import Registry
 from .types import ChatCompletion, ChatCompletionChunk, Chunks, Usage
 
@@ -39,7 +39,15 @@ class Call:
         fallback, _ = await self.open()
         while await fallback.next():
             pass
+        if fallback.receipt.warnings:
+            self.warn()
         return fallback.completion()
+
+    def warn(self) -> None:
+        """Announce the warnings about an answer that has ended, once."""
+        if self._notice:
+            self._notice = False
+            announce_warnings(self._fallback.receipt)
 
     def completion(self) -> ChatCompletion:
         """The answer as far as it has come."""
@@ -63,10 +71,12 @@ class Call:
             return (await self.open())[1]
         chunks = await self._fallback.next()
         if not chunks:
+            self.warn()
             raise StopAsyncIteration
         return chunks
 
     async def aclose(self) -> None:
+        """End the answer here; the provider's connection is closed."""
         await self._fallback.aclose()
 
 
@@ -76,7 +86,7 @@ def _asks_for_usage(request: ChatRequest) -> bool:
 
 
 class PendingCompletion(Coroutine[Any, Any, T_co], Generic[T_co]):
-    """What `create` returns: the answer, when it is awaited.
+    """The return value of `create`: await it for the answer.
 
     A coroutine, so that `asyncio.create_task`, `gather`, `wait_for` and `TaskGroup` take it.
     Nothing is sent before that.
@@ -146,7 +156,7 @@ class AsyncStream:
 
     @property
     def receipt(self) -> Receipt | None:
-        """Who answers, and every attempt; None before the first chunk."""
+        """The receipt: who answers, and every attempt; None before the first chunk."""
         return self._fallback.receipt if self._fallback is not None else None
 
     @property
@@ -177,6 +187,7 @@ class AsyncStream:
                 continue
             chunks = await self._fallback.next()
             if not chunks:
+                self._call.warn()
                 raise StopAsyncIteration
             first, *others = chunks
             if others:
@@ -207,11 +218,11 @@ class AsyncStream:
 class Stream:
     """`AsyncStream` without `await`."""
 
-    def __init__(self, call: Call, several: Generator[Chunks, None, None]) -> None:
+    def __init__(self, call: Call, source: Generator[Chunks, None, None]) -> None:
         self._call = call
         self._all = call.shows_usage
-        self._several = several
-        first = next(several)
+        self._source = source
+        first = next(source)
         self._ready: Iterator[ChatCompletionChunk] | tuple[()] = iter(first)
         self.receipt: Receipt | None = first[0].receipt
 
@@ -233,7 +244,7 @@ class Stream:
             for chunk in self._ready:
                 if chunk.choices or self._all:
                     return chunk
-            self._ready = iter(next(self._several))
+            self._ready = iter(next(self._source))
 
     def get_final_completion(self) -> ChatCompletion:
         """The whole answer: waits for what is still to come."""
@@ -244,7 +255,7 @@ class Stream:
     def close(self) -> None:
         """End the answer here; the provider's connection is closed."""
         self._ready = ()
-        self._several.close()
+        self._source.close()
 
     def __enter__(self) -> Stream:
         return self

@@ -128,7 +128,7 @@ def _extra_field(message: Any, name: str) -> Any:
     raise AttributeError(f"{type(message).__name__} has no {name}")
 
 
-# gc=False: a stream makes thousands of these, and none can be part of a cycle.
+# gc=False: a stream makes thousands of these, and they are never part of a cycle.
 
 
 class ChoiceDelta(JSONShape, Struct, gc=False):
@@ -225,9 +225,11 @@ class _Answer(JSONShape, Struct, gc=False):
 
 
 class ChatCompletionChunk(_Answer, gc=False):
-    """A piece of an answer. `usage` comes with the last one, if the provider counts."""
+    """A piece of an answer. `usage` comes with the last one, if the provider counts.
+    `prompt_progress` is how many tokens of the prompt a server has read so far, if it says so."""
 
     choices: list[ChunkChoice]
+    prompt_progress: int | None = None
 
     @property
     def object(self) -> str:
@@ -299,4 +301,5 @@ class ChatCompletion(_Answer):
 
 
 Chunks = list[ChatCompletionChunk]
-"""Chunks that came together, at least one: handing them on one by one costs more than decoding them."""
+"""Chunks that came together, at least one: passing them on one by one costs more than decoding
+them."""

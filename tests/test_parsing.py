@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import pytest
 from openai.lib._parsing._completions import type_to_response_format_param
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import (
@@ -134,9 +134,27 @@ def test_a_filtered_answer_is_an_error(text: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"steps": 5}', "Sorry", "null"])
 def test_an_answer_that_does_not_fit_is_our_error(text: str) -> None:
-    with pytest.raises(InvalidResponseError, match="is no Solution") as caught:
+    with pytest.raises(InvalidResponseError, match=r"is no Solution|does not fit") as caught:
         parse(whole(text))
     assert (caught.value.reason, caught.value.partial) == ("schema_mismatch", text)
+
+
+def test_an_answer_that_fits_its_schema_and_not_its_class_is_our_error() -> None:
+    class Even(BaseModel):
+        number: int
+
+        @field_validator("number")
+        @classmethod
+        def even(cls, value: int) -> int:
+            if value % 2:
+                raise ValueError("odd")
+            return value
+
+    with pytest.raises(
+        InvalidResponseError, match=r"is no Even: number: .*odd\. Ask again"
+    ) as caught:
+        parse(whole('{"number": 3}'), Even)
+    assert (caught.value.reason, caught.value.partial) == ("schema_mismatch", '{"number": 3}')
 
 
 @pytest.mark.parametrize("kind", [5, str, "Solution", None])

@@ -1,5 +1,5 @@
-"""httpx, and a caller's httpx2, for what `pool` does not do: proxies, a client that a caller brings, compressed bodies, and
-everything where httptools is missing."""
+"""httpx, for what `pool` does not do: proxies, a client that a caller brings (httpx2's too),
+compressed bodies, and everything where httptools is missing."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ _ERRORS: tuple[tuple[str, type[NetworkError]], ...] = (
     ("DecodingError", NotEncoded),
 )
 """By name, since httpx2 has them too."""
+
+
+_NO_HTTP = ("illegal status line", "illegal request line")
+"""How h11's messages about a first line begin that is none of HTTP's (its _readers.py)."""
 
 
 def _raised_by(*names: str) -> tuple[type[Exception], ...]:
@@ -130,8 +134,8 @@ class _HttpxTransport:
 
 
 class _HttpxResponse:
-    """A response of httpx or httpx2 as a `Response`. Closing takes turns of the loop and is not cancelled in
-    between."""
+    """A response of httpx or httpx2 as a `Response`. Closing takes turns of the loop and is not
+    cancelled in between."""
 
     def __init__(self, response: Any) -> None:
         self._response = response
@@ -199,13 +203,14 @@ def _our_errors() -> Iterator[None]:
     try:
         yield
     except _raised_by("HTTPError", "StreamError", "InvalidURL") as error:
-        raise _error_class(error)(str(error)) from error
+        raise _our_error(error) from error
 
 
-def _error_class(error: Exception) -> type[NetworkError]:
-    names = {kind.__name__ for kind in type(error).__mro__}
+def _our_error(error: Exception) -> NetworkError:
+    words, names = str(error), {kind.__name__ for kind in type(error).__mro__}
     if "RemoteProtocolError" in names:
-        # h11 has one class for an early end and for what is malformed.
-        ended = "closed connection" in str(error) or "disconnected" in str(error)
-        return ConnectionBroken if ended else NotHTTP
-    return next((ours for theirs, ours in _ERRORS if theirs in names), NetworkError)
+        # h11 has one class for an early end, for what is malformed and for what is no HTTP at all.
+        if "closed connection" in words or "disconnected" in words:
+            return ConnectionBroken(words)
+        return NotHTTP(words, is_http=not words.startswith(_NO_HTTP))
+    return next((ours for theirs, ours in _ERRORS if theirs in names), NetworkError)(words)

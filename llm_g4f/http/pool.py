@@ -27,7 +27,7 @@ ADDRESS_DELAY = 0.25
 """Seconds before the next address of a host is tried beside the first: RFC 8305, section 8."""
 
 _FIRST_LINE = re.compile(r"(?:GET|POST) [!-~]+ HTTP/1\.1").fullmatch
-"""Of the methods needed here, those whose responses are framed by the usual rules."""
+"""GET and POST: their responses are framed by the usual rules."""
 
 _FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*)*").fullmatch
 """RFC 9110, section 5: tokens as names, and no control characters in values."""

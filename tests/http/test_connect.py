@@ -1,4 +1,4 @@
-"""How a provider is reached: proxies, certificates, connections."""
+"""Connections to a provider: proxies, certificates, reuse."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if httptools were not installed: httpx's own transport is used."""
+    """Hide httptools, as if it were not installed: httpx's own transport is used."""
     monkeypatch.setitem(sys.modules, "httptools", None)
     for name in ("llm_g4f.http.http11", "llm_g4f.http.pool"):
         monkeypatch.delitem(sys.modules, name, raising=False)
