@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from msgspec.structs import replace
 
 from .errors import G4FError, NotFoundError
+from .pending import Pending
 from .providers.endpoint import Endpoint
 from .request import ChatRequest
 from .routing.route import taking_part
@@ -52,14 +53,16 @@ class ModelList(list[ModelName]):
             yield model
 
 
-class PendingModels:
-    """What `AsyncModels.list` returns: await it for the list, or iterate it with `async for`."""
+class PendingModels(Pending[ModelList]):
+    """The return value of `AsyncModels.list`: await it for the list, or iterate it with `async for`."""
 
     def __init__(self, models: AsyncModels) -> None:
         self._models = models
 
-    def __await__(self) -> Generator[Any, None, ModelList]:
-        return self._models.load().__await__()
+    def _begun(self) -> Coroutine[Any, Any, Any]:
+        if self._coroutine is None:
+            self._coroutine = self._models.load()
+        return self._coroutine
 
     async def __aiter__(self) -> AsyncIterator[ModelName]:
         for model in await self:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from typing import Any, Generic, Never, TypeVar
 
 from .http_head import Headers, ResponseHead
+from .pending import Pending
 from .receipt import Receipt
 from .request import ChatRequest
 from .routing.fallback import Fallback
@@ -85,35 +86,17 @@ def _asks_for_usage(request: ChatRequest) -> bool:
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
-class PendingCompletion(Coroutine[Any, Any, T_co], Generic[T_co]):
-    """The return value of `create`: await it for the answer.
-
-    A coroutine, so that `asyncio.create_task`, `gather`, `wait_for` and `TaskGroup` take it.
-    Nothing is sent before that.
-    """
+class PendingCompletion(Pending[T_co], Generic[T_co]):
+    """The return value of `create`: await it for the answer. Nothing is sent before that."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._coroutine: Coroutine[Any, Any, Any] | None = None
 
     def _begun(self) -> Coroutine[Any, Any, Any]:
         if self._coroutine is None:
             call = self._call
             self._coroutine = call.begin() if call.request.stream else call.complete()
         return self._coroutine
-
-    def __await__(self) -> Generator[Any, None, T_co]:
-        return self._begun().__await__()
-
-    def send(self, value: Any) -> Any:
-        return self._begun().send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._begun().throw(*error)
-
-    def close(self) -> None:
-        if self._coroutine is not None:
-            self._coroutine.close()
 
     def __aiter__(self) -> Never:
         raise TypeError(_NOT_A_STREAM)

@@ -39,6 +39,8 @@ def test_the_async_list_is_awaited_or_iterated() -> None:
 
     with Server(LISTED) as server:
         asyncio.run(main(server.url))
+        models = asyncio.run(AsyncClient(base_url=server.url).models.list())
+        assert models == ["custom/gpt-4o", "custom/meta/llama"]
 
 
 @pytest.mark.parametrize("name", ["meta/llama", "custom/meta/llama"])
