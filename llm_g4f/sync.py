@@ -25,6 +25,18 @@ _MAX_QUEUED = 100
 _CLEANUP_TIMEOUT = 5.0
 """Seconds that cancelled work has to clean up."""
 
+_ON_LOOP_THREAD = (
+    "Client is called on the thread of its own event loop, where it would wait for itself for ever:"
+    " use AsyncClient there, or call Client with asyncio.to_thread."
+)
+_FORKED = (
+    "This stream belongs to the parent process, and a forked child cannot read it: make the request"
+    " in the child."
+)
+
+_forks = 0
+"""How many forks this process is away from the one that imported this module."""
+
 # On Windows, Ctrl-C cannot interrupt a wait without a timeout.
 _WAIT = 0.2 if os.name == "nt" else None
 
@@ -51,10 +63,11 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._executor = ThreadPoolExecutor(thread_name_prefix="g4f")
         self._loop.set_default_executor(self._executor)
-        self._process = os.getpid()
         self._exiting = False
+        self._forks = _forks
         self._thread = threading.Thread(target=self._run, name="g4f-loop", daemon=True)
         self._thread.start()
+        self._thread_id = self._thread.ident
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -93,7 +106,13 @@ class LoopThread:
             return next(results)
 
     def stream(self, source: Callable[[], ClosableIterator[T]]) -> Generator[T, None, None]:
-        """The items of `source()`, as they come. Closing this generator closes the source."""
+        """The items of `source()`, as they come. Closing this generator closes the source.
+
+        Raises `RuntimeError` where nothing would ever come: on the loop's own thread, and for a
+        stream of the parent in a forked child.
+        """
+        if threading.get_ident() == self._thread_id:
+            raise RuntimeError(_ON_LOOP_THREAD)
         items: queue.SimpleQueue[Any] = queue.SimpleQueue()
         has_space = asyncio.Event()
         done = threading.Event()
@@ -106,6 +125,8 @@ class LoopThread:
         self._loop.call_soon_threadsafe(start)
         try:
             while True:
+                if self._forks != _forks:
+                    raise RuntimeError(_FORKED)
                 item = _take(items)
                 if isinstance(item, _End):
                     if item.error is not None:
@@ -115,7 +136,7 @@ class LoopThread:
                     self._loop.call_soon_threadsafe(has_space.set)
                 yield item
         finally:
-            if not done.is_set() and self._process == os.getpid():
+            if not done.is_set() and self._forks == _forks:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (the task may not exist yet)
                     done.wait(_CLEANUP_TIMEOUT)
@@ -166,7 +187,8 @@ def loop_thread() -> LoopThread:
 
 def _after_fork() -> None:
     # The thread does not exist in the child, and the loop is the parent's: keep it unclosed.
-    global _loop_thread, _lock
+    global _loop_thread, _lock, _forks
+    _forks += 1
     if _loop_thread is not None:
         atexit.unregister(_loop_thread.close_at_exit)
         _abandoned.append(_loop_thread)

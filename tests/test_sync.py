@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def mine() -> Iterator[LoopThread]:
+def mine(event_loops: str) -> Iterator[LoopThread]:
     """A loop thread for one test."""
     made = LoopThread()
     yield made

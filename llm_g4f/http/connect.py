@@ -11,13 +11,13 @@ import asyncio
 import os
 import ssl
 import sys
-import weakref
 from collections.abc import AsyncGenerator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from ..event_loops import loop_local
 from .types import URL, Request, Response, Transport
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class _LoopTransports:
     def __init__(self) -> None:
         self.by_origin: dict[tuple[Network, str], Transport] = {}
         self._closer = self._close_at_end()
+        self.is_started = False
 
     async def _close_at_end(self) -> AsyncGenerator[None, None]:
         try:
@@ -80,12 +81,8 @@ class _LoopTransports:
             self.by_origin.clear()
 
     async def start(self) -> None:
+        self.is_started = True
         await anext(self._closer)
-
-
-_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTransports] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 async def send(
@@ -112,10 +109,8 @@ async def send(
 
 
 async def _transport(network: Network, url: URL) -> Transport:
-    loop = asyncio.get_running_loop()
-    transports = _loops.get(loop)
-    if transports is None:
-        transports = _loops[loop] = _LoopTransports()
+    transports = loop_local("_llm_g4f_transports", _LoopTransports)
+    if not transports.is_started:
         await transports.start()
     place = network, url.origin
     transport = transports.by_origin.get(place)

@@ -2,6 +2,7 @@
 
     NetworkError            no response, or an incomplete one
     ├── ConnectTimeout      no connection in time
+    │   └── NoHandshake     a connection, and no TLS on it in time
     ├── ProxyError          the proxy refused
     ├── ProxyUnreachable    no connection on the way to a proxy
     ├── ProxyUnusable       invalid or unsupported proxy URL
@@ -36,6 +37,10 @@ class NetworkError(Exception):
 
 class ConnectTimeout(NetworkError):
     """No connection in time: name, TCP and TLS together."""
+
+
+class NoHandshake(ConnectTimeout):
+    """The server accepted the connection, and did not answer in TLS in time."""
 
 
 class ProxyError(NetworkError):

@@ -14,6 +14,7 @@ from ..errors import (
     Reason,
     StreamError,
 )
+from ..event_loops import EXTENSION, LATE, OtherLoopError
 from ..providers.base import ChunkStream, OpenStream, open_stream
 from ..providers.endpoint import is_same_model
 from ..receipt import Receipt
@@ -38,6 +39,7 @@ class Watch:
         self._since = self._loop.time()
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
+        self._extended: float | None = None
         self.expired: Literal["idle", "total"] | None = None
         self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._due(), self._fire)
 
@@ -50,8 +52,14 @@ class Watch:
         if self._task is None:
             # The caller has the last chunk; meanwhile the provider cannot be late.
             return
-        if self._loop.time() < self._due():
+        late = self._loop.time() - self._due()
+        if late < 0:
             self._timer = self._loop.call_at(self._due(), self._fire)
+            return
+        if late > LATE and self._extended != self._due():
+            # What has come meanwhile counts first.
+            self._extended = self._due()
+            self._timer = self._loop.call_later(EXTENSION, self._fire)
             return
         total = self._deadline is not None and self._due() == self._deadline
         self.expired = "total" if total else "idle"
@@ -59,8 +67,10 @@ class Watch:
         self._task.cancel()
 
     def begin(self) -> None:
-        """A wait of the current task begins."""
-        self._task = asyncio.current_task()
+        """A wait of the current task begins. Raises `OtherLoopError`."""
+        self._task = asyncio.current_task(self._loop)
+        if self._task is None:
+            raise OtherLoopError
         self._since = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_at(self._due(), self._fire)

@@ -20,7 +20,7 @@ from tests.support.proxy import Proxy
 from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
 from tests.support.tls import server_tls
 
-pytestmark = pytest.mark.usefixtures("transport")
+pytestmark = pytest.mark.usefixtures("transport", "event_loops")
 
 Write = Callable[[str], Path]
 
