@@ -11,10 +11,14 @@ import atexit
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
+
+from .decoding.connection_errors import FILE_LIMIT, TOO_MANY_FILES
+from .errors import APIConnectionError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -60,6 +64,7 @@ class LoopThread:
     """Runs coroutines and async generators on its own event loop, for synchronous callers."""
 
     def __init__(self) -> None:
+        _check_gevent()
         self._loop = asyncio.new_event_loop()
         self._executor = ThreadPoolExecutor(thread_name_prefix="g4f")
         self._loop.set_default_executor(self._executor)
@@ -162,6 +167,19 @@ class LoopThread:
             items.put(_End(error))
 
 
+def _check_gevent() -> None:
+    """Raise `RuntimeError` where gevent has replaced what wakes threads and not the threads: every
+    call would wait for ever."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or monkey.is_module_patched("threading"):
+        return
+    if monkey.is_module_patched("queue") or monkey.is_module_patched("select"):
+        raise RuntimeError(
+            "gevent has replaced queue and select and not threading, and Client needs all of them or"
+            " none: call monkey.patch_all() without thread=False."
+        )
+
+
 def _take(items: queue.SimpleQueue[Any]) -> Any:
     while True:
         try:
@@ -176,11 +194,18 @@ _lock = threading.Lock()
 
 
 def loop_thread() -> LoopThread:
-    """The loop thread of this process, started on first use."""
+    """The loop thread of this process, started on first use. Raises `APIConnectionError` where this
+    machine has too many open files for it."""
     global _loop_thread
     with _lock:
         if _loop_thread is None:
-            _loop_thread = LoopThread()
+            try:
+                _loop_thread = LoopThread()
+            except OSError as error:
+                # An event loop takes three.
+                if error.errno in FILE_LIMIT:
+                    raise APIConnectionError(TOO_MANY_FILES, reason="this_machine") from None
+                raise
             atexit.register(_loop_thread.close_at_exit)
         return _loop_thread
 
