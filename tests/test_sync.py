@@ -15,8 +15,10 @@ from types import SimpleNamespace
 import pytest
 
 from llm_g4f import sync as sync_module
+from llm_g4f.errors import APIConnectionError
 from llm_g4f.sync import LoopThread, loop_thread
 from tests.support.commands import STRICT, run_python
+from tests.support.environment import no_more_files
 from tests.support.waiting import wait_until
 
 
@@ -434,3 +436,12 @@ def test_gevent_that_has_replaced_a_part_is_an_error(
     LoopThread().close()
     patched.clear()
     LoopThread().close()
+
+
+def test_too_many_open_files_for_the_loop_thread_are_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sync_module, "_loop_thread", None)
+    with no_more_files(), pytest.raises(APIConnectionError, match="ulimit -n") as caught:
+        loop_thread()
+    assert caught.value.reason == "this_machine"

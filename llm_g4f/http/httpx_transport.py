@@ -60,7 +60,7 @@ def over_transport(context: ssl.SSLContext | None, proxy: Proxy | None) -> Trans
     except (ValueError, httpx.InvalidURL):
         # The error of httpx may show the password, or a part of it.
         assert proxy is not None
-        form = "is no URL of a proxy, such as http://HOST:PORT or socks5://HOST:PORT"
+        form = "is an invalid proxy URL: write http://HOST:PORT or socks5://HOST:PORT"
         raise ProxyUnusable(f"{proxy.source} {form}", proxy.source) from None
     source = proxy.source if proxy else None
     return _HttpxTransport(
@@ -148,7 +148,7 @@ def _connecting_error(error: Exception, phase: str, proxy: str | None) -> Networ
         return ProxyError(str(error), proxy)
     # What socksio raises for an answer that is not SOCKS, httpx lets through.
     if type(error).__module__.startswith("socksio"):
-        return ProxyUnreachable("it does not speak SOCKS", proxy)
+        return ProxyError("its answer is not SOCKS", proxy)
     return None
 
 
