@@ -26,7 +26,7 @@ _PIECES = frozenset(("data", "transcript"))
 
 
 class ChoiceBuilder:
-    """One choice while its chunks arrive. Lists, so that long answers stay linear."""
+    """Joins the chunks of one choice. Keeps lists, so that long answers take linear time."""
 
     __slots__ = (
         *("calls", "call_extra", "content", "extra", "finish_reason", "logprobs"),
@@ -45,6 +45,7 @@ class ChoiceBuilder:
         self.logprobs: JSON | None = None
 
     def add(self, choice: ChunkChoice) -> None:
+        """Add the part of this choice in a chunk."""
         delta = choice.delta
         if delta.content:
             self.content.append(delta.content)
@@ -114,6 +115,7 @@ class ChoiceBuilder:
         self.logprobs = merged
 
     def tool_calls(self) -> list[ToolCall]:
+        """The calls so far, complete or not, in the order of their first pieces."""
         return [
             # OpenAI-compatible servers send "" for a call without arguments.
             ToolCall(
@@ -125,6 +127,7 @@ class ChoiceBuilder:
         ]
 
     def choice(self, index: int) -> Choice:
+        """The choice so far, as number `index` of its completion."""
         calls = self.tool_calls()
         return Choice(
             index,
@@ -142,7 +145,7 @@ class ChoiceBuilder:
 
 
 class Accumulator:
-    """Chunks in, a whole completion out: the one place where an answer is put together."""
+    """Joins chunks to a completion."""
 
     def __init__(self) -> None:
         self._choices: dict[int, ChoiceBuilder] = {}
@@ -151,6 +154,7 @@ class Accumulator:
         self._usage: Usage | None = None
 
     def add(self, chunk: ChatCompletionChunk) -> None:
+        """Add the next chunk."""
         if self._first is None or self._first.id in _NO_IDS:
             # Azure's first chunk has neither id nor model.
             self._first = chunk
@@ -169,6 +173,11 @@ class Accumulator:
         """The first choice's text so far."""
         builder = self._choices.get(0)
         return "".join(builder.content) if builder else ""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has counted so far."""
+        return self._usage
 
     def completion(self) -> ChatCompletion:
         """The answer as far as it has come; IndexError before the first chunk."""

@@ -42,6 +42,7 @@ class ManagedAsyncGen(Generic[T]):
             sys.set_asyncgen_hooks(*hooks)
 
     async def aclose(self) -> None:
+        """Close the iterator, if it was started and can be closed."""
         close = getattr(self._items, "aclose", None)
         if self._started and close is not None:
             await close()

@@ -191,8 +191,8 @@ class AsyncModels:
         self._settings = settings
 
     async def list(self) -> list[str]:
-        """The model ids that the providers of gpt-4o's route list, each as provider/id. One that
-        does not answer is passed over; if none does, its error is raised.
+        """The model ids that the providers of gpt-4o's route list, each as provider/id. A provider
+        that fails is left out; if all fail, the first error is raised.
         """
         request = ChatRequest(
             model=DEFAULT_MODEL,
@@ -229,8 +229,8 @@ class AsyncClient:
     `provider`: a name, or names in order (a list, or separated by spaces or commas). `base_url`
     alone makes an ad-hoc provider named `custom`. `api_key` is for exactly one provider: the one
     named, `custom`, else openai. `proxies`: a URL, or URLs by scheme; without it HTTPS_PROXY and
-    the like hold. `timeout` is in seconds, for a whole answer. `http_client` replaces the
-    connections that all clients share; it stays its owner's to close.
+    the like apply. `timeout` is in seconds, for a whole answer. `http_client` replaces the
+    connections that all clients share; you close it yourself.
 
     Nothing has to be closed: connections end with the event loop. Raises
     `llm_g4f.errors.NoProviderError` for arguments that contradict each other.
@@ -251,7 +251,7 @@ class AsyncClient:
         self.models = AsyncModels(settings)
 
     async def aclose(self) -> None:
-        """For symmetry with other clients: there is nothing of its own to close."""
+        """Do nothing: other clients have this method too."""
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -278,7 +278,7 @@ class Client:
         self.models = Models(settings)
 
     def close(self) -> None:
-        """For symmetry with other clients: there is nothing of its own to close."""
+        """Do nothing: other clients have this method too."""
 
     def __enter__(self) -> Client:
         return self

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree. Names of OpenAI's client mean the same here.
+"""All errors, as one tree. Names of OpenAI's client mean the same here.
 
 G4FError                       provider, model, receipt, reason; a message a person can act on
 ├── ConfigError                g4f.yaml: file and line
@@ -86,8 +86,8 @@ Reason = Literal[
     "unexpected_status",
     "unknown",
 ]
-"""Why a provider did not answer, recognised once (`decoding.reasons`) and judged once
-(`routing.policy`)."""
+"""The reason for which a provider did not answer: recognised once (`decoding.reasons`) and judged
+once (`routing.policy`)."""
 
 
 class G4FError(Exception):
@@ -176,7 +176,7 @@ class APIError(G4FError):
 
 
 class APIConnectionError(APIError):
-    """No HTTP answer: DNS, refused, reset, TLS, proxy.
+    """The provider gave no HTTP answer: DNS, refused, reset, TLS, proxy.
 
     `final` stops the fallback: another provider would hide a cause on this machine. Providers
     of other packages may set it; here the reason says so (tls, proxy, this_machine).
@@ -187,7 +187,7 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """Too slow: connect, first token, idle or total; or the provider said 408."""
+    """A time limit has passed: connect, first token, idle or total; or the provider answered 408."""
 
     default_reason: ClassVar[Reason] = "timeout"
 

@@ -19,6 +19,7 @@ __all__ = ["register_commands", "register_g4f_providers", "register_models"]
 
 @llm.hookimpl(trylast=True)  # after llm's own models, which ours replace
 def register_models(register: Any, model_aliases: Any) -> None:
+    """Llm's hook: add our models to its list."""
     from .adapter.registration import register_all
 
     register_all(register, model_aliases)
@@ -26,6 +27,7 @@ def register_models(register: Any, model_aliases: Any) -> None:
 
 @llm.hookimpl
 def register_commands(cli: Any) -> None:
+    """Llm's hook: add `llm g4f`."""
     from .cli import g4f
 
     cli.add_command(g4f)
@@ -33,6 +35,7 @@ def register_commands(cli: Any) -> None:
 
 @llm.hookimpl
 def register_g4f_providers(register: Any) -> None:
+    """Our own hook: register the providers `llm:MODEL_ID`."""
     register(LLMModels())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from .types import JSON
@@ -23,6 +23,7 @@ class Attempt(Struct, frozen=True):
     retry_after: float | None = None
 
     def to_dict(self) -> JSON:
+        """The fields as JSON."""
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
     def __str__(self) -> str:
@@ -36,8 +37,8 @@ class Receipt(Struct):
     `exact` is False for a substitute or a successor; `successor`: the requested model's maker named
     `model` as its replacement. `ttft` is the time to the first token and `seconds` the whole time,
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
-    that were not sent, since the provider does not accept them. `warnings` are sentences for the
-    person about an answer that may not be what it seems.
+    that were not sent, since the provider does not accept them. `warnings` are sentences about an
+    answer that came, but not as it should: a prompt that was cut.
     """
 
     requested_model: str
@@ -49,9 +50,10 @@ class Receipt(Struct):
     ttft: float | None = None
     seconds: float | None = None
     successor: bool = False
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> JSON:
+        """The fields as JSON."""
         return {
             "requested_model": self.requested_model,
             "provider": self.provider,

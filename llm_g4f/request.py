@@ -66,6 +66,19 @@ ROUTING_OPTIONS: Mapping[str, RoutingOption] = {
 `adapter.options` has it. All but `provider` are fields of `ChatRequest` too."""
 
 
+SECRET_HEADERS = frozenset(
+    {"authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"}
+)
+"""Headers that carry a key, in lower case."""
+
+
+def is_misdirected(headers: Mapping[str, str], *, with_key: bool) -> bool:
+    """Whether headers send a key, or go with one, and name another server than the one it is for:
+    behind one address, Host decides which server gets a request. `headers` may be in any case."""
+    names = {name.lower() for name in headers}
+    return "host" in names and (with_key or not names.isdisjoint(SECRET_HEADERS))
+
+
 MIN_SECRET, LONG_SECRET = 8, 16
 """Characters of a key: a shorter one than the first is a placeholder, and one as long as the second is
 part of nothing else."""
@@ -83,6 +96,7 @@ class Secret:
         self._forms: tuple[str, ...] | None = None
 
     def reveal(self) -> str:
+        """The key itself."""
         return self._value
 
     def removed_from(self, text: str) -> str:
@@ -132,7 +146,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the request needs of a model besides text. Reads all messages."""
+        """The capabilities that the request needs of a model besides text. Reads all messages."""
         needs: set[Need] = set()
         if self.params.get("tools"):
             needs.add("tools")
@@ -145,6 +159,19 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
                 if need is not None:
                     needs.add(need)
         return frozenset(needs)
+
+    @property
+    def has_image_urls(self) -> bool:
+        """Whether it names an image on the web, which whoever answers has to fetch. Reads all
+        messages."""
+        for message in self.messages:
+            content = message.get("content")
+            for part in content if isinstance(content, list) else ():
+                image = part.get("image_url") if isinstance(part, dict) else None
+                url = image.get("url") if isinstance(image, dict) else image
+                if isinstance(url, str) and url[:8].lower().startswith(("http://", "https://")):
+                    return True
+        return False
 
     @property
     def schema(self) -> Any:

@@ -19,6 +19,6 @@ def clean(text: str, limit: int = 300) -> str:
     return text
 
 
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"

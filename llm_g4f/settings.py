@@ -1,20 +1,17 @@
-"""What a client was made with, and the requests made with it."""
+"""The settings of a client, and the requests made with them."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import (
-    Iterable,
-    Mapping,
-)
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import config
 from .config.settings import Names
 from .errors import BadRequestError, NoProviderError
 from .http.connect import Network
-from .request import LEGACY_PARAMETERS, ChatRequest, Secret
+from .request import LEGACY_PARAMETERS, SECRET_HEADERS, ChatRequest, Secret
 from .routing.registry import Registry, RegistryCache
 from .types import JSON
 
@@ -29,10 +26,6 @@ DEFAULT_MODEL = "gpt-4o"
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*").fullmatch
-
-_SECRET_HEADERS = frozenset(
-    {"authorization", "api-key", "x-api-key", "cookie", "proxy-authorization"}
-)
 
 
 def _copied(values: Mapping[str, Any]) -> JSON:
@@ -178,7 +171,7 @@ def _check_headers(headers: Mapping[str, str], providers: tuple[str, ...]) -> No
                 "A header in headers= has characters that HTTP does not allow in headers.",
                 status_code=400,
             )
-        if name.lower() in _SECRET_HEADERS and len(providers) != 1:
+        if name.lower() in SECRET_HEADERS and len(providers) != 1:
             raise NoProviderError(
                 f"The header {name} would go to every provider of the route: name the one"
                 " provider it is for, or give the key as api_key."

@@ -1,15 +1,14 @@
-"""One request of a client: whole, or as an async or a plain iterator of its chunks."""
+"""One request of a client: its complete answer, or an async or plain iterator of its chunks."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
-from types import TracebackType
 from typing import Any, Generic, Never, TypeVar
 
 from .receipt import Receipt
 from .request import ChatRequest
 from .routing.fallback import Fallback
-from .routing.notices import announce, notice_of
+from .routing.notices import announce, announce_warnings, notice_of
 from .routing.registry import Registry
 from .types import ChatCompletion, ChatCompletionChunk, Chunks
 
@@ -38,7 +37,15 @@ class Call:
         fallback, _ = await self.open()
         while await fallback.next():
             pass
+        if fallback.receipt.warnings:
+            self.warn()
         return fallback.completion()
+
+    def warn(self) -> None:
+        """Announce the warnings about an answer that has ended, once."""
+        if self._notice:
+            self._notice = False
+            announce_warnings(self._fallback.receipt)
 
     async def begin(self) -> AsyncStream:
         """The stream, once its first chunk is there: so a failure shows here and not in the loop."""
@@ -54,15 +61,17 @@ class Call:
             return (await self.open())[1]
         chunks = await self._fallback.next()
         if not chunks:
+            self.warn()
             raise StopAsyncIteration
         return chunks
 
     async def aclose(self) -> None:
+        """End the answer here; the provider's connection is closed."""
         await self._fallback.aclose()
 
 
 class PendingCompletion(Coroutine[Any, Any, T_co], Generic[T_co]):
-    """What `create` returns: the answer, when it is awaited.
+    """The return value of `create`: await it for the answer.
 
     A coroutine, so that `asyncio.create_task`, `gather`, `wait_for` and `TaskGroup` take it.
     Nothing is sent before that.
@@ -96,7 +105,7 @@ class PendingCompletion(Coroutine[Any, Any, T_co], Generic[T_co]):
 
 
 class PendingStream(PendingCompletion["AsyncStream"]):
-    """What `create(stream=True)` returns: await it for the stream, or iterate it directly."""
+    """The return value of `create(stream=True)`: await it for the stream, or iterate over it."""
 
     def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:  # type: ignore[override]
         return AsyncStream(self._call)
@@ -115,7 +124,7 @@ class AsyncStream:
 
     @property
     def receipt(self) -> Receipt | None:
-        """Who answers, and every attempt; None before the first chunk."""
+        """The receipt: who answers, and every attempt; None before the first chunk."""
         return self._fallback.receipt if self._fallback is not None else None
 
     async def begin(self) -> None:
@@ -134,6 +143,7 @@ class AsyncStream:
             return await self.__anext__()
         chunks = await self._fallback.next()
         if not chunks:
+            self._call.warn()
             raise StopAsyncIteration
         first, *others = chunks
         if others:
@@ -148,21 +158,16 @@ class AsyncStream:
     async def __aenter__(self) -> AsyncStream:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
 class Stream:
     """`AsyncStream` without `await`."""
 
-    def __init__(self, several: Generator[Chunks, None, None]) -> None:
-        self._several = several
-        first = next(several)
+    def __init__(self, source: Generator[Chunks, None, None]) -> None:
+        self._source = source
+        first = next(source)
         self._ready: Iterator[ChatCompletionChunk] | tuple[()] = iter(first)
         self.receipt: Receipt | None = first[0].receipt
 
@@ -172,21 +177,16 @@ class Stream:
     def __next__(self) -> ChatCompletionChunk:
         for chunk in self._ready:
             return chunk
-        self._ready = iter(next(self._several))
+        self._ready = iter(next(self._source))
         return next(self._ready)
 
     def close(self) -> None:
         """End the answer here; the provider's connection is closed."""
         self._ready = ()
-        self._several.close()
+        self._source.close()
 
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -48,6 +48,7 @@ class Usage(Struct):
     extra: JSON = field(default_factory=dict)
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON, with the numbers in `extra` beside its fields."""
         counted = {
             name: value
             for name in self.__struct_fields__
@@ -63,6 +64,7 @@ class Function(Struct):
     arguments: str
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         return {"name": self.name, "arguments": self.arguments}
 
 
@@ -76,6 +78,7 @@ class ToolCall(Struct):
     extra_content: JSON | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {"id": self.id, "type": self.type, "function": self.function.to_dict()}
         if self.extra_content is not None:
             data["extra_content"] = self.extra_content
@@ -92,6 +95,7 @@ class ToolCallDelta(Struct):
     extra_content: JSON | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {
             "index": self.index,
             "id": self.id,
@@ -122,12 +126,12 @@ def _extra_field(message: Any, name: str) -> Any:
     raise AttributeError(f"{type(message).__name__} has no {name}")
 
 
-# gc=False: a stream makes thousands of these, and none can be part of a cycle.
+# gc=False: a stream makes thousands of these, and they are never part of a cycle.
 
 
 class ChoiceDelta(Struct, gc=False):
-    """What a chunk adds to its choice; None adds nothing. `extra` are the fields that a provider adds
-    to OpenAI's (`annotations`, `audio`, `reasoning_details`), each an attribute too."""
+    """The part of a choice that a chunk adds; None adds nothing. `extra` are the fields that a provider
+    adds to OpenAI's (`annotations`, `audio`, `reasoning_details`), each an attribute too."""
 
     role: str | None = None
     content: str | None = None
@@ -146,6 +150,7 @@ class ChoiceDelta(Struct, gc=False):
         return _extra_field(self, name)
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {"role": self.role, "content": self.content, **(self.extra or {})}
         if self.reasoning is not None:
             data["reasoning"] = self.reasoning
@@ -167,6 +172,7 @@ class ChunkChoice(Struct, gc=False):
     native_finish_reason: str | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {
             "index": self.index,
             "delta": self.delta.to_dict(),
@@ -220,9 +226,11 @@ class _Answer(Struct, gc=False):
 
 
 class ChatCompletionChunk(_Answer, gc=False):
-    """A piece of an answer. `usage` comes with the last one, if the provider counts."""
+    """A piece of an answer. `usage` comes with the last one, if the provider counts.
+    `prompt_progress` is how many tokens of the prompt a server has read so far, if it says so."""
 
     choices: list[ChunkChoice]
+    prompt_progress: int | None = None
 
     @property
     def object(self) -> str:
@@ -230,7 +238,7 @@ class ChatCompletionChunk(_Answer, gc=False):
 
 
 class ChatCompletionMessage(Struct):
-    """What the model said. `extra` are the fields that a provider adds to OpenAI's (`annotations`,
+    """The answer of the model. `extra` are the fields that a provider adds to OpenAI's (`annotations`,
     `audio`, `reasoning_details`), each an attribute too."""
 
     role: str = "assistant"
@@ -244,6 +252,7 @@ class ChatCompletionMessage(Struct):
         return _extra_field(self, name)
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {"role": self.role, "content": self.content, "refusal": self.refusal}
         data |= self.extra or {}
         if self.reasoning is not None:
@@ -264,6 +273,7 @@ class Choice(Struct):
     native_finish_reason: str | None = None
 
     def to_dict(self) -> JSON:
+        """OpenAI's JSON."""
         data: JSON = {
             "index": self.index,
             "message": self.message.to_dict(),
@@ -286,4 +296,5 @@ class ChatCompletion(_Answer):
 
 
 Chunks = list[ChatCompletionChunk]
-"""Chunks that came together, at least one: handing them on one by one costs more than decoding them."""
+"""Chunks that came together, at least one: passing them on one by one costs more than decoding
+them."""

@@ -34,7 +34,7 @@ from tests.support.loops import LOOPS
 from tests.support.prompts import Ask, ask_async, ask_sync
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
-"""Its half a gigabyte and its many processes are for who installs the extra `ray` beside `test`."""
+"""These tests need the extra `ray`: half a gigabyte and many processes."""
 
 without_syncing()
 
@@ -45,7 +45,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty LLM_USER_PATH, and no keys, proxies or settings of whoever runs the tests."""
+    """An empty LLM_USER_PATH, without the keys, proxies and settings of the person who runs the tests."""
     path = tmp_path / "llm"
     path.mkdir()
     live_at(path, monkeypatch)
@@ -97,7 +97,7 @@ def event_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """Who issues the certificates of servers here."""
+    """The authority that issues the certificates of servers here."""
     return tls.authority()
 
 
@@ -124,7 +124,7 @@ def write_config(user_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def endpoints(write_config: Callable[[str], Path]) -> Callable[..., Path]:
-    """Write a g4f.yaml whose providers are the given servers: name=server."""
+    """Write a g4f.yaml with the given servers as providers: name=server."""
 
     def write(extra: str = "", **servers: Any) -> Path:
         lines = [f"  {name}: {{base_url: '{server.url}'}}" for name, server in servers.items()]
@@ -218,7 +218,7 @@ def run_llm(forks: Forks | None, user_path: Path) -> Run:
 
 @pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Prompt the model, through each of its faces."""
+    """Prompt the model, through its sync and its async form."""
     asked: Ask = request.param
     return asked
 

@@ -1,4 +1,4 @@
-"""What llmock says of this client: `python -m tests.llmock_verdicts`.
+"""The verdicts of llmock on this client: `python -m tests.llmock_verdicts`.
 
 llmock (PyPI, MIT) is a server that breaks answers in scripted ways, watches how the client reacts
 and gives a verdict. It brings FastAPI and a plugin for pytest, so it has a virtual environment
@@ -31,7 +31,7 @@ SILENCE = 1.5
 
 @dataclass(frozen=True)
 class Scenario:
-    """What llmock is to do, and how the call may end: "ok", or the names of errors."""
+    """A scenario of llmock, and the endings allowed: "ok", or the names of errors."""
 
     script: Script
     ends: tuple[str, ...]
@@ -111,7 +111,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 async def _outcome(params: dict[str, Any]) -> str:
-    """How a streamed call ends: "ok", or its error's name; any other exception gets out."""
+    """The end of a streamed call: "ok", or the name of its error; any other exception is raised."""
     try:
         async for _ in AsyncClient("mock").chat.completions.stream("Tell me of Paris.", **params):
             pass
@@ -121,7 +121,7 @@ async def _outcome(params: dict[str, Any]) -> str:
 
 
 def _judged(scenario: Scenario, folder: str) -> tuple[str, list[str], list[str]]:
-    """How the call ended, what is wrong with that, and what llmock warns of."""
+    """The end of the call, the faults found, and the warnings of llmock."""
     with LLMockServer() as server:
         Path(folder, "g4f-health.json").unlink(missing_ok=True)
         Path(folder, "g4f.yaml").write_text(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import report
-from tests.benchmarks.figures import ROWS, Figures, verdicts
+from tests.benchmarks.figures import MEASUREMENTS, Figures, verdicts
 from tests.benchmarks.measure import GROUPS, QUICK, Bench
 from tests.benchmarks.processes import Server, checked
 from tests.benchmarks.server import Script
@@ -44,7 +44,9 @@ def test_every_warm_row_has_a_figure_for_each_client(bench: Bench) -> None:
     GROUPS["warm"](bench)
     assert bench.figures.missing == {}
     assert {row: set(clients) for row, clients in bench.figures.values.items()} == {
-        row.key: {"ours", "ours_key", "floor"} for row in ROWS if row.group == "warm"
+        measurement.key: {"ours", "ours_key", "floor"}
+        for measurement in MEASUREMENTS
+        if measurement.group == "warm"
     }
     assert all(
         value > 0
@@ -57,7 +59,9 @@ def test_every_warm_row_has_a_figure_for_each_client(bench: Bench) -> None:
 def test_calls_per_request_and_chunk_are_within_their_bounds(bench: Bench) -> None:
     GROUPS["calls"](bench)
     assert bench.figures.missing == {}
-    results = {(v.row.key, v.target.ours): (v.result, v.met) for v in verdicts(bench.figures)}
+    results = {
+        (v.measurement.key, v.target.ours): (v.result, v.met) for v in verdicts(bench.figures)
+    }
     assert len(results) == 7
     assert {key: result for key, result in results.items() if not result[1]} == {}
 

@@ -19,6 +19,7 @@ from openai.types.chat import completion_create_params
 import llm_g4f
 from llm_g4f import AsyncClient, Client, errors
 from llm_g4f.config.settings import provider_names
+from llm_g4f.request import LEGACY_PARAMETERS
 from llm_g4f.stream import AsyncStream, Stream
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
 from tests.support.commands import STRICT, run_python
@@ -350,7 +351,7 @@ PARAMETERS: dict[str, Any] = {
     "name",
     sorted(
         completion_create_params.CompletionCreateParamsBase.__annotations__.keys()
-        - {"messages", "model"}
+        - {"messages", "model", *LEGACY_PARAMETERS}
     ),
 )
 def test_every_parameter_of_openai_is_sent_by_its_name(answering: Server, name: str) -> None:

@@ -37,7 +37,7 @@ COUNTED = {
         "rejected_prediction_tokens": 0,
     },
 }
-"""For which llm's own gpt-4o has a short form in the logs."""
+"""A usage that llm's own gpt-4o logs in a short form."""
 
 ROUND = (
     tool_reply(

@@ -57,7 +57,7 @@ KEYS = {
     "special characters": "sk-headcanary0123\"\\/<&>%+'tailcanary4567",
 }
 PIECES = ("headcan", "ary0123", "tailcan", "ary4567")
-"""Of either key, however it is quoted: half a key is too much."""
+"""Pieces of either key, in every quoting: half a key is too much."""
 
 PROMPT = "prompt-canary-4711"
 

@@ -1,4 +1,4 @@
-"""Files in llm's user directory: nobody else reads what we write, and a doctored one does no harm."""
+"""Files in llm's user directory are private, and a manipulated one does no harm."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def modes_while(folder: Path, code: str, *args: str, env: dict[str, str]) -> dic
 
 
 def assert_private(modes: dict[str, int], *names: str) -> None:
-    """Nobody but the user may read or write what was seen, and `names` are among it."""
+    """Check that only the user may read or write what was seen, and that `names` were seen."""
     assert set(names) <= modes.keys()
     assert modes
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
@@ -344,7 +344,7 @@ def test_the_weights_are_private_during_and_after_the_download(user_path: Path) 
     with Index(GOOD) as index:
         environment |= {"PIP_INDEX_URL": f"{index.origin}/simple", "PIP_CONFIG_FILE": os.devnull}
         seen = modes_while(user_path, FETCH, json.dumps(pins), env=environment)
-    # What lies deeper is in a directory that nobody else can enter.
+    # Deeper files are in a directory that only the user can enter.
     outside = {name: mode for name, mode in seen.items() if name.count("/") < 2}
     assert any(name.startswith("d g4f/fetch-") for name in outside)
     assert_private(outside, "d g4f", f"- g4f/{weights.FILE}", "- g4f/model.txt")

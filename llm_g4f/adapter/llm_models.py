@@ -21,7 +21,7 @@ from ..asyncgen import ManagedAsyncGen
 from ..decoding.error_context import ErrorContext
 from ..decoding.text import whole
 from ..errors import APIError, AuthenticationError, BadRequestError, ConfigError, NoProviderError
-from ..providers.base import Ineligible, Kind, Provider, Scope, Serving
+from ..providers.base import Ineligible, Kind, Provider, Scope, ServedModel
 from ..providers.endpoint import is_same_model
 from ..request import ChatRequest, Secret
 from ..safe_text import clean
@@ -76,7 +76,7 @@ class _LlmModelProvider:
     async def models(self) -> list[str]:
         return [self._model.model_id]
 
-    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
         model, needs = self._model, request.needs
         for type in attachment_types(request.messages):
             if not any(fnmatchcase(accepted, type) for accepted in model.attachment_types):
@@ -94,11 +94,13 @@ class _LlmModelProvider:
         except llm.NeedsKeyException as error:
             return Ineligible(clean(str(error)))
         _, omitted = self._options(request)
-        return Serving(
+        return ServedModel(
             model.model_id,
             exact=is_same_model(model.model_id, request.model),
             omitted=omitted,
             schema_in_prompt="schema" in needs and not model.supports_schema,
+            # Its plugin's word, as supports_schema in g4f.yaml is the user's.
+            enforces_schema=bool(model.supports_schema),
         )
 
     def _key(self, request: ChatRequest) -> Secret | None:
@@ -124,7 +126,7 @@ class _LlmModelProvider:
         return options, tuple(omitted)
 
     async def stream(
-        self, request: ChatRequest, serving: Serving
+        self, request: ChatRequest, serving: ServedModel
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
         context = ErrorContext(self.name, serving.model, "llm", key=self._key(request))
         try:
@@ -217,7 +219,7 @@ def _delta(event: Any) -> ChunkChoice | None:
 
 
 def _chunk(
-    serving: Serving, choice: ChunkChoice, usage: Usage | None = None
+    serving: ServedModel, choice: ChunkChoice, usage: Usage | None = None
 ) -> ChatCompletionChunk:
     return ChatCompletionChunk(
         "chatcmpl-none", int(time.time()), serving.model, [choice], usage=usage
@@ -253,8 +255,8 @@ async def _tool_calls(response: Any) -> list[ToolCallDelta]:
 
 
 def _take_metadata(parts: list[ToolCallPart], call: llm.ToolCall) -> JSON | None:
-    """The provider_metadata of a call, whose part is removed. A part may have no id where llm gave the
-    call one."""
+    """Remove the part of a call and return its provider_metadata. A part may lack the id that llm gave
+    the call."""
     for part in parts:
         is_equal = (part.name, part.arguments) == (call.name, call.arguments)
         if part.tool_call_id == call.tool_call_id or (part.tool_call_id is None and is_equal):

@@ -49,6 +49,7 @@ class LogWriter:
         self._registry = Registry(config.load()._replace(notice=False))
 
     def close(self) -> None:
+        """Close the database."""
         self._database.close()
 
     def write(self, request: ChatRequest, completion: ChatCompletion) -> None:

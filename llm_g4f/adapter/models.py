@@ -79,7 +79,7 @@ class _Shared:
 
 @contextlib.contextmanager
 def _model_errors() -> Iterator[None]:
-    """Our errors as llm's, with all their words: llm prints them after "Error: "."""
+    """Turn our errors into llm's, with the complete message: llm prints it after "Error: "."""
     from ..errors import G4FError
 
     try:

@@ -16,14 +16,17 @@ def prompt_to_request(
     model: str, prompt: llm.Prompt, metadata: JSON, stream: bool, key: str | None
 ) -> ChatRequest:
     """The chat request of a prompt. `metadata` is the `previous_metadata` of its conversation, since
-    llm drops options between turns: a pinned provider must stay pinned. Raises `G4FError`."""
+    llm drops options between turns: a pinned provider must stay pinned, and a schema holds behind a
+    round of tools. Raises `G4FError`."""
     options = prompt.options
     assert isinstance(options, Options)
     routing = options.routing()
     routing.setdefault("exact", bool(metadata.get("only_exact")))
     params = options.parameters()
-    if prompt.schema:
-        params["response_format"] = schema_format(prompt.schema)
+    # llm's chain drops the schema behind the results of tools, and its last answer is what was asked for.
+    schema = prompt.schema or (metadata.get("schema") if prompt.tool_results else None)
+    if schema:
+        params["response_format"] = schema_format(schema)
     if prompt.tools:
         params["tools"] = [
             {

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import llm
-from llm.parts import (
-    StreamEvent,
-)
+from llm.parts import StreamEvent
 from llm.utils import simplify_usage_dict
 
 from ..errors import InvalidResponseError
@@ -115,6 +113,8 @@ class ResponseWriter:
             metadata["pin"] = ",".join(self._request.providers)
         if self._request.exact:
             metadata["only_exact"] = True
+        if self._request.params.get("tools") and (schema := self._request.schema):
+            metadata["schema"] = schema
         return metadata
 
     def find_price(self, completion: ChatCompletion) -> None:
@@ -142,18 +142,23 @@ class ResponseWriter:
                     tool_call_id=call.id, name=call.function.name, arguments=_arguments(call)
                 )
             )
-        if self._notice and choice and (ending := ending_of(choice.finish_reason)):
-            # On a terminal the last line of the answer is still open.
-            announce(("\n" if sys.stderr.isatty() else "") + ending)
-        if self._notice and receipt is not None:
-            for warning in receipt.warnings:
-                announce(f"{warning}.")
+        if self._notice:
+            self._announce_end(choice.finish_reason if choice else None, receipt)
         if completion.usage is not None:
             self._set_usage(completion.usage)
             details = completion.usage.completion_tokens_details or {}
             if details.get("reasoning_tokens") and not (choice and choice.message.reasoning):
                 yield StreamEvent(type="reasoning", chunk="", redacted=True)
         response.response_json = _response_json(completion)
+
+    def _announce_end(self, finish_reason: str | None, receipt: Receipt | None) -> None:
+        ending = ending_of(finish_reason)
+        lines = [ending] if ending else []
+        lines += receipt.warnings if receipt is not None else []
+        for line in lines:
+            # On a terminal the last line of the answer is still open.
+            is_first = line is lines[0] and sys.stderr.isatty()
+            announce(f"\n{line}" if is_first else line)
 
     def _set_usage(self, usage: Usage) -> None:
         counts = ("prompt_tokens", "completion_tokens", "total_tokens")

@@ -1,4 +1,4 @@
-"""The engine of this machine: some workers over the rows, on one event loop."""
+"""The engine for this machine: workers that answer rows, on one event loop."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
 CONCURRENCY = 16
-"""Rows that are asked at once, unless somebody says otherwise."""
+"""Rows in progress at once, by default."""
 
 NOTICES = 100
-"""Different notices that are told: those behind them say nothing new."""
+"""Different notices that are shown: further ones say nothing new."""
 
 
 class RowProcessor:
-    """Asks one row after the other of the same providers."""
+    """Answers rows one by one, all under the same limits of the providers."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class RowProcessor:
         self._defaults = defaults
         self._prices_loaded = False
         self._on_notice = on_notice
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
 
     async def ask(self, row: Mapping[str, Any], number: int) -> Result:
-        """The result of a row; every `G4FError` is in it."""
+        """The result of a row. A `G4FError` is its `error`."""
         id: Id = number
         request = None
         try:
@@ -98,10 +98,10 @@ class RowProcessor:
         if (
             notice
             and registry.config.notice
-            and notice not in self._told
-            and len(self._told) < NOTICES
+            and notice not in self._shown
+            and len(self._shown) < NOTICES
         ):
-            self._told.add(notice)
+            self._shown.add(notice)
             self._on_notice(notice)
 
 
@@ -112,7 +112,8 @@ def _price(completion: ChatCompletion, registry: Registry) -> float | None:
 
 
 def id_of(row: Mapping[str, Any], number: int) -> Id:
-    """The id of a row, its number if it has none. Raises `BadRequestError` for a list and the like."""
+    """The id of a row, or its number if the id is missing. Raises `BadRequestError` for an id that is
+    neither text nor a whole number."""
     if not isinstance(row, Mapping):
         raise invalid_row("it is not an object")
     id = row.get("id")
@@ -124,24 +125,25 @@ def id_of(row: Mapping[str, Any], number: int) -> Id:
 
 
 def _is_writable(id: Id) -> bool:
-    """Whether a file can say it: surrogates are no text, and integers beyond 64 bits nobody reads."""
+    """Whether the results file can hold an id. UTF-8 has no surrogates, and few readers of JSON take
+    integers beyond 64 bits."""
     if isinstance(id, str):
         return not re.search("[\ud800-\udfff]", id)
     return -(1 << 63) <= id < 1 << 63
 
 
 class _LocalEngine:
-    """The workers of one run, and what they have ready."""
+    """The workers of one run, and the results that are ready."""
 
-    def __init__(self, rows: Rows, asker: RowProcessor, concurrency: int) -> None:
+    def __init__(self, rows: Rows, processor: RowProcessor, concurrency: int) -> None:
         self._next = aiter(rows) if isinstance(rows, AsyncIterable) else iter(rows)
-        self._asker = asker
+        self._processor = processor
         self._concurrency = concurrency
         self._taken = 0
-        self._taking = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._ready: deque[Result] = deque()
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._has_space = asyncio.Event()
         self._workers: set[asyncio.Task[None]] = set()
         self._ended = False
         self._failure: Exception | None = None
@@ -155,10 +157,10 @@ class _LocalEngine:
             while self._workers or self._ready:
                 while self._ready:
                     yield self._ready.popleft()
-                self._room.set()
-                self._news.clear()
+                self._has_space.set()
+                self._changed.clear()
                 if self._workers:
-                    await self._news.wait()
+                    await self._changed.wait()
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -174,7 +176,7 @@ class _LocalEngine:
 
     def _leave(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        self._news.set()
+        self._changed.set()
         if not worker.cancelled() and (error := worker.exception()) is not None:
             assert isinstance(error, Exception)
             self._failure = self._failure or error
@@ -182,22 +184,22 @@ class _LocalEngine:
 
     async def _work(self) -> None:
         while (taken := await self._take()) is not None:
-            result = await self._asker.ask(*taken)
+            result = await self._processor.ask(*taken)
             self._ready.append(result)
-            self._news.set()
+            self._changed.set()
             while len(self._ready) > self._concurrency:
-                self._room.clear()
-                await self._room.wait()
+                self._has_space.clear()
+                await self._has_space.wait()
 
     async def _take(self) -> tuple[Mapping[str, Any], int] | None:
-        """The next row and its number; None behind the last one."""
+        """The next row and its number; None after the last one."""
         try:
             if self._ended:
                 return None
             if isinstance(self._next, Iterator):
                 row = next(self._next)
             else:
-                async with self._taking:
+                async with self._reading:
                     if self._ended:
                         return None
                     row = await anext(self._next)
@@ -209,27 +211,27 @@ class _LocalEngine:
 
 
 class Engine(Protocol):
-    """Whoever does the work of a run."""
+    """Does the work of a run."""
 
     def results(self) -> AsyncGenerator[Result, None]:
         """The results, in order of completion."""
         ...
 
     def stop(self) -> object:
-        """Take no more rows, and give up the requests under way."""
+        """Take no more rows, and cancel the requests in progress."""
         ...
 
 
 class Results:
     """The results of the rows in order of completion: an async iterator.
 
-    Rows are taken as they are needed. `stop` gives up what is under way: what has been answered
-    still comes. After `aclose` nothing is left behind.
+    Rows are read as they are needed. After `stop`, results that are ready still come. After
+    `aclose`, nothing runs any more.
     """
 
-    def __init__(self, crew: Engine) -> None:
-        self._crew = crew
-        self._results = crew.results()
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._results = engine.results()
 
     def __aiter__(self) -> Results:
         return self
@@ -238,11 +240,11 @@ class Results:
         return await anext(self._results)
 
     def stop(self) -> None:
-        """Take no more rows, and give up the requests under way."""
-        self._crew.stop()
+        """Take no more rows, and cancel the requests in progress."""
+        self._engine.stop()
 
     async def aclose(self) -> None:
-        """End here: requests under way are given up, and their connections closed."""
+        """Cancel the requests in progress and close their connections."""
         await self._results.aclose()
 
     async def __aenter__(self) -> Results:
@@ -264,25 +266,25 @@ def run(
     on_notice: Callable[[str], None] = announce,
     **defaults: Any,
 ) -> Results:
-    """Ask for many completions, at most `concurrency` at once; call it where an event loop runs. How many
-    a provider is sent at once, and how fast, follows what it takes.
+    """Answer many prompts, at most `concurrency` at once. Call it where an event loop runs. The number
+    of requests in progress at a provider, and their rate, adapt to its limits.
 
-    Each row is {"prompt": "…"} or {"messages": […]}, and may have an "id" (else it is the row's
-    number, from 1), "system", "model" and every parameter of `create`. `defaults` are for what a
-    row does not say: system, temperature, provider, exact, timeout (seconds), … `api_key`,
-    `base_url`, `proxies` and `http_client` are those of `AsyncClient`. `on_notice` is called with the
-    notice of an answer by another model or provider, once for each different notice.
+    Each row is {"prompt": "…"} or {"messages": […]}, and may have an "id" (by default the row's
+    number, from 1), "system", "model" and every parameter of `create`. `defaults` apply where a row
+    has no value: system, temperature, provider, exact, timeout (seconds), … `api_key`, `base_url`,
+    `proxies` and `http_client` are those of `AsyncClient`. `on_notice` is called with the notice of
+    an answer by another model or provider, once for each different notice.
 
-    What goes wrong with a row is its result's `error`. What iterating over `rows` raises is
-    raised behind the results that were under way. Raises `llm_g4f.errors.NoProviderError` for
-    arguments that contradict each other, and ValueError for a concurrency below 1.
+    An error of a row is the `error` of its result. An error of iterating over `rows` is raised after
+    the results in progress. Raises `llm_g4f.errors.NoProviderError` for arguments that contradict
+    each other, and ValueError for a concurrency below 1.
     """
     if concurrency < 1:
         raise ValueError("concurrency must be 1 or more")
-    # Who was named for all rows is whom api_key is for.
+    # api_key is for the provider that is named for all rows.
     named = defaults.pop("provider", None)
     settings = Settings(named, api_key, base_url, proxies, None, http_client)
-    asker = RowProcessor(
+    processor = RowProcessor(
         settings, {"model": model, **defaults}, BatchAdmission(concurrency), on_notice
     )
-    return Results(_LocalEngine(rows, asker, concurrency))
+    return Results(_LocalEngine(rows, processor, concurrency))

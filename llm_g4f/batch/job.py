@@ -76,7 +76,7 @@ class Selection:
         self.duplicate: DuplicateId | None = None
 
     async def choose(self, rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[JSON, None]:
-        """Those of `rows` that are to be asked."""
+        """Choose from `rows` those to ask."""
         if isinstance(rows, AsyncIterable):
             async for row in rows:
                 if (chosen := self._choose(row)) is not None:

@@ -67,6 +67,7 @@ class BatchPermit:
         self._open = True
 
     def succeeded(self) -> None:
+        """The answer is complete: the provider is no longer in cooldown."""
         limit = self._limit
         limit.rate.answered(self._began)
         if limit.noted is not None and self._began >= limit.noted:
@@ -110,6 +111,7 @@ class BatchPermit:
         return False
 
     def release(self) -> None:
+        """The attempt is over. Frees its place unless `succeeded` or `failed` has done so."""
         if self._open:
             self._limit.rate.ended()
             self._end()
@@ -124,8 +126,8 @@ class BatchPermit:
 
 
 class BatchAdmission:
-    """What all requests of one run share: at most `concurrency` at once to each provider, in one
-    event loop."""
+    """The limits that all requests of one run share: at most `concurrency` at once to each provider,
+    in one event loop."""
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
@@ -156,7 +158,9 @@ class BatchAdmission:
         """
         while True:
             best = equally_exact(self._usable(candidates, cooldowns))
-            by_limit = {self._limit(one, cooldowns): one for one in reversed(best)}
+            by_limit = {
+                self._limit(candidate, cooldowns): candidate for candidate in reversed(best)
+            }
             group = tuple(reversed(by_limit))
             given = await self._wait(group, deadline, requeued)
             if given is not None:
@@ -169,7 +173,7 @@ class BatchAdmission:
         key = candidate.cooldown_key
         limit = self._by_key.get(key)
         if limit is None:
-            # llama.cpp in this process has one slot: a second request would only wait in it.
+            # llama.cpp answers one request at a time: a second one would only wait there.
             concurrency = 1 if candidate.provider.kind == "embedded" else self._concurrency
             limit = self._by_key[key] = ProviderLimit(
                 key, concurrency, self.now(), cooldowns.cooldown(key)
@@ -180,16 +184,16 @@ class BatchAdmission:
         """The candidates that are not closed, those in cooldown last. Raises the error that closed
         them, if they all are."""
         now = self.now()
-        found = [(self._limit(one, cooldowns), one) for one in candidates]
-        left = [(limit, one) for limit, one in found if limit.closed_until <= now]
-        if not left:
-            for limit, _ in found:
+        limited = [(self._limit(candidate, cooldowns), candidate) for candidate in candidates]
+        usable = [pair for pair in limited if pair[0].closed_until <= now]
+        if not usable:
+            for limit, _ in limited:
                 if limit.closed_by is not None:
                     raise copy.copy(limit.closed_by)
             # Closed by the state file: asking is the only way to learn why.
-            left = found
-        ready = [one for limit, one in left if limit.cooldown_until <= now]
-        return ready + [one for limit, one in left if limit.cooldown_until > now]
+            usable = limited
+        ready = [candidate for limit, candidate in usable if limit.cooldown_until <= now]
+        return ready + [candidate for limit, candidate in usable if limit.cooldown_until > now]
 
     async def _wait(
         self, group: _Group, deadline: float | None, requeued: bool
@@ -276,7 +280,7 @@ def _reconsider(waiter: _Waiter) -> None:
 
 
 def _too_late(best: Sequence[Candidate]) -> APITimeoutError:
-    names = " and ".join(dict.fromkeys(one.provider.name for one in best))
+    names = " and ".join(dict.fromkeys(candidate.provider.name for candidate in best))
     return APITimeoutError(
         f"The request was not sent within its time (timeout): {names} had no room for it yet. Raise"
         " timeout, or lower the concurrency.",

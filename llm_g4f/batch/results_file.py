@@ -85,6 +85,7 @@ class IdIndex:
         self.stale = False
 
     def close(self) -> None:
+        """Delete the index."""
         self._database.close()
 
     def add_result(self, id: Id, state: RowState, offset: int) -> None:

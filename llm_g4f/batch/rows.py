@@ -17,7 +17,7 @@ ROW_PARAMETERS = ROUTING_OPTIONS.keys() | PARAMETERS.keys() - {"stream_options"}
 """The parameters that a row may have. Its answer is never streamed."""
 
 _NOT_FOR_A_ROW = frozenset({"api_key", "base_url", "http_client", "proxies"})
-"""Arguments of a client. As a parameter, a key would be sent to whichever provider answers."""
+"""Arguments of a client. As a parameter, a key would be sent to every provider of the route."""
 
 _SYSTEM_ROLES = ("system", "developer")
 
@@ -46,7 +46,7 @@ def row_to_request(
 
 
 def invalid_row(reason: str) -> BadRequestError:
-    """The error for a row that is invalid itself, for whichever provider."""
+    """The error for a row that is invalid for every provider."""
     return BadRequestError(f"Invalid row: {reason}.")
 
 

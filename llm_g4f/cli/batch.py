@@ -125,9 +125,9 @@ def batch(
         if system is not None:
             defaults["system"] = system
         if dry_run:
-            from .dry_run import print_forecast
+            from .dry_run import print_dry_run
 
-            print_forecast(rows, target, defaults, prepare, limit, retry_failed)
+            print_dry_run(rows, target, defaults, prepare, limit, retry_failed)
             return
         _run(
             rows,

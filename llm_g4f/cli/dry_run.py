@@ -37,16 +37,16 @@ _Group = tuple[str, tuple[str, ...], bool]
 
 
 class _DryRun(Struct):
-    """What a run would ask. `states`: rows by their state in the results file; `prompts` and
-    `characters` of the rows to ask."""
+    """The rows that a run would ask: `states` counts them by their state in the results file,
+    `prompts` and `characters` by their route."""
 
-    tally: Progress = field(default_factory=Progress)
+    progress: Progress = field(default_factory=Progress)
     states: Counter[RowState] = field(default_factory=Counter)
     prompts: Counter[_Group] = field(default_factory=Counter)
     characters: Counter[_Group] = field(default_factory=Counter)
 
 
-def print_forecast(
+def print_dry_run(
     rows: Iterator[Row],
     target: Path,
     defaults: JSON,
@@ -61,18 +61,12 @@ def print_forecast(
     settings = Settings(
         defaults.pop("provider", None), defaults.pop("api_key", None), None, None, None, None
     )
-    forecast = _DryRun()
+    dry_run = _DryRun()
     with closing(IdIndex()) as index:
-        try:
-            with target.open("rb") as file:
-                scan(file, target, index)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise LedgerError(f"{target} cannot be read: {error.strerror}.") from None
+        _scan(target, index)
         selection = Selection(
             index,
-            forecast.tally,
+            dry_run.progress,
             prepare=prepare,
             refuse=lambda *_: None,
             limit=limit,
@@ -80,52 +74,70 @@ def print_forecast(
         )
         asyncio.run(
             _count(
-                forecast,
+                dry_run,
                 selection,
                 index,
                 rows,
                 lambda row: row_to_request(row, defaults, settings),
             )
         )
-        tally, states = forecast.tally, forecast.states
-        click.echo(
-            f"{states.total():,} to ask: {states[RowState.MISSING]:,} missing, {states[RowState.FAILED]:,} failed"
-        )
-        click.echo(f"{tally.answered_before:,} done")
-        if tally.failed:
-            click.echo(f"{tally.failed:,} invalid rows")
-        if tally.left_out:
-            click.echo(f"{tally.left_out:,} missing, not asked with --retry-failed")
-        if selection.duplicate is not None:
-            lines = selection.duplicate.lines
-            click.echo(
-                f"The id {selection.duplicate.id!r} occurs twice, in lines {lines[0]:,} and {lines[1]:,}: a run stops there."
-            )
-    registry = settings.registry()
-    for (model, providers, exact), prompts in forecast.prompts.most_common():
-        named = f" (-o provider {','.join(providers)})" if providers else ""
-        click.echo(f"\n{model}{named}, {prompts:,} prompts:")
-        request = ChatRequest(
-            model=model, messages=[], providers=providers, exact=exact, key=settings.key
-        )
-        route = asyncio.run(resolve_route(request, registry))
-        echo(route, model)
-        tokens = forecast.characters[model, providers, exact] // _CHARS_PER_TOKEN
-        estimate = f"Input: about {tokens:,} tokens ({_CHARS_PER_TOKEN} characters each)"
-        if route.candidates:
-            estimate += _cost(
-                route.candidates[0].provider.name,
-                route.candidates[0].served.model,
-                tokens,
-                registry,
-            )
-        click.echo(f"{estimate}. The tokens of the answers are extra.")
-    if forecast.prompts and not has_table():
+    _print_counts(dry_run, selection)
+    for group, prompts in dry_run.prompts.most_common():
+        _print_route(group, prompts, dry_run.characters[group], settings)
+    if dry_run.prompts and not has_table():
         click.echo("For an estimate of the price: llm install 'llm-g4f[prices]'")
 
 
+def _scan(target: Path, index: IdIndex) -> None:
+    """Add the results in OUT to `index`. Raises `LedgerError`."""
+    try:
+        with target.open("rb") as file:
+            scan(file, target, index)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise LedgerError(f"{target} cannot be read: {error.strerror}.") from None
+
+
+def _print_counts(dry_run: _DryRun, selection: Selection) -> None:
+    progress, states = dry_run.progress, dry_run.states
+    click.echo(
+        f"{states.total():,} to ask: {states[RowState.MISSING]:,} missing,"
+        f" {states[RowState.FAILED]:,} failed"
+    )
+    click.echo(f"{progress.answered_before:,} done")
+    if progress.failed:
+        click.echo(f"{progress.failed:,} invalid rows")
+    if progress.left_out:
+        click.echo(f"{progress.left_out:,} missing, not asked with --retry-failed")
+    if (duplicate := selection.duplicate) is not None:
+        click.echo(
+            f"The id {duplicate.id!r} occurs twice, in lines {duplicate.lines[0]:,} and"
+            f" {duplicate.lines[1]:,}: a run stops there."
+        )
+
+
+def _print_route(group: _Group, prompts: int, characters: int, settings: Settings) -> None:
+    """Print the candidates for the prompts of a group, and the estimated cost."""
+    model, providers, exact = group
+    named = f" (-o provider {','.join(providers)})" if providers else ""
+    click.echo(f"\n{model}{named}, {prompts:,} prompts:")
+    request = ChatRequest(
+        model=model, messages=[], providers=providers, exact=exact, key=settings.key
+    )
+    registry = settings.registry()
+    route = asyncio.run(resolve_route(request, registry))
+    echo(route, model)
+    tokens = characters // _CHARS_PER_TOKEN
+    estimate = f"Input: about {tokens:,} tokens ({_CHARS_PER_TOKEN} characters each)"
+    if route.candidates:
+        first = route.candidates[0]
+        estimate += _cost(first.provider.name, first.served.model, tokens, registry)
+    click.echo(f"{estimate}. The tokens of the answers are extra.")
+
+
 async def _count(
-    forecast: _DryRun,
+    dry_run: _DryRun,
     selection: Selection,
     index: IdIndex,
     rows: Iterator[Row],
@@ -135,13 +147,13 @@ async def _count(
         try:
             request = request_of(row)
         except G4FError:
-            forecast.tally.failed += 1
+            dry_run.progress.failed += 1
             continue
         state = index.state(row["id"])
-        forecast.states[RowState.MISSING if state is RowState.MISSING else RowState.FAILED] += 1
+        dry_run.states[RowState.MISSING if state is RowState.MISSING else RowState.FAILED] += 1
         group = (request.model, request.providers, request.exact)
-        forecast.prompts[group] += 1
-        forecast.characters[group] += sum(
+        dry_run.prompts[group] += 1
+        dry_run.characters[group] += sum(
             len(text_of(message.get("content")) or "") for message in request.messages
         )
 

@@ -104,6 +104,7 @@ class Series:
         return len(self.times)
 
     def extend(self, other: Series) -> None:
+        """Add the answers of another series."""
         self.times.extend(other.times)
         self.ttft.extend(other.ttft)
         self.rates.extend(other.rates)
@@ -121,6 +122,7 @@ class Served(Series):
         self.price = 0.0
 
     def to_dict(self) -> JSON:
+        """The figures as JSON, rounded to milliseconds."""
         return {
             "provider": self.provider,
             "model": self.model,
@@ -148,6 +150,7 @@ class Failure(Struct):
     seconds: float = 0.0
 
     def to_dict(self) -> JSON:
+        """The figures as JSON."""
         return {
             "provider": self.provider,
             "model": self.model,
@@ -173,10 +176,12 @@ class Stats:
 
     @property
     def answers(self) -> int:
+        """The number of answers."""
         return sum(map(len, self.served))
 
     @property
     def after_failures(self) -> int:
+        """The number of answers after another attempt had failed."""
         return sum(served.after_failures for served in self.served)
 
     @property
@@ -196,6 +201,7 @@ class Stats:
         return sorted(merged.values(), key=lambda series: (-len(series), series.provider))
 
     def to_dict(self) -> JSON:
+        """All figures as JSON; times are in UTC."""
         first, last = self.span or (None, None)
         return {
             "answers": self.answers,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,34 +42,29 @@ class ProgressBar:
             self._bar.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
-            self._bar.__exit__(kind, error, trace)
+            self._bar.__exit__(*error)
 
-    def update(self, tally: Progress) -> None:
-        """Show `tally`, unless the last update was a moment ago."""
+    def update(self, progress: Progress) -> None:
+        """Show `progress`, unless the last update was a moment ago."""
         now = time.monotonic()
         if now - self._shown < (_LINE if self._bar is None else _FRAME):
             return
         self._shown = now
         if self._bar is None:
-            click.echo(self._counts(tally, now) + self._time_left(tally, now), err=True)
+            click.echo(self._counts(progress, now) + self._time_left(progress, now), err=True)
         else:
-            self._draw(tally, now)
+            self._draw(progress, now)
 
-    def finish(self, tally: Progress) -> None:
+    def finish(self, progress: Progress) -> None:
         """Show the final state of the bar."""
         if self._bar is not None:
-            self._draw(tally, time.monotonic())
+            self._draw(progress, time.monotonic())
 
-    def _draw(self, tally: Progress, now: float) -> None:
-        steps = max(0, tally.bytes_done - self._drawn)
-        self._bar.update(steps, self._counts(tally, now))
+    def _draw(self, progress: Progress, now: float) -> None:
+        steps = max(0, progress.bytes_done - self._drawn)
+        self._bar.update(steps, self._counts(progress, now))
         self._drawn += steps
 
     def say(self, line: str) -> None:
@@ -81,19 +75,19 @@ class ProgressBar:
             click.echo("\r\x1b[2K", nl=False, err=True)
         announce(line)
 
-    def _counts(self, tally: Progress, now: float) -> str:
+    def _counts(self, progress: Progress, now: float) -> str:
         seconds = now - self._began
-        rate = (tally.answered + tally.failed) / seconds if seconds else 0.0
+        rate = (progress.answered + progress.failed) / seconds if seconds else 0.0
         return (
-            f"{tally.answered:,} done, {tally.failed:,} failed, {rate:,.1f}/s,"
-            f" {tally.tokens:,} tokens"
+            f"{progress.answered:,} done, {progress.failed:,} failed, {rate:,.1f}/s,"
+            f" {progress.tokens:,} tokens"
         )
 
-    def _time_left(self, tally: Progress, now: float) -> str:
-        if not self._size or not tally.bytes_done:
+    def _time_left(self, progress: Progress, now: float) -> str:
+        if not self._size or not progress.bytes_done:
             return ""
-        seconds = (now - self._began) * (self._size / tally.bytes_done - 1)
-        return f", {tally.bytes_done / self._size:.0%}, {_clock(seconds)} left"
+        seconds = (now - self._began) * (self._size / progress.bytes_done - 1)
+        return f", {progress.bytes_done / self._size:.0%}, {_clock(seconds)} left"
 
 
 def _clock(seconds: float) -> str:

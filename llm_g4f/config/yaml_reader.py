@@ -83,11 +83,11 @@ def parse(text: str, path: Path) -> Config:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "it is not valid YAML"
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
         if "nesting depth" in problem:
             # PyYAML's own limit (6.0.4) comes first: it counts brackets that it has only looked ahead at.
             raise ConfigError(f"{path}: nested too deeply.") from None
-        raise ConfigError(f"{where}: {problem}.") from None
+        raise ConfigError(f"{where}: not valid YAML: {problem}.") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply.") from None
     if root is None:

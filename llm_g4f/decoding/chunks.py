@@ -27,7 +27,7 @@ from .usage import find_usage, integer, usage_of
 AFTER_FINISH = 2.0
 """Seconds for usage and [DONE] to follow a finish_reason: some servers leave the connection open."""
 
-AFTER_CONTENT = 20.0
+AFTER_CONTENT = 10.0
 """The same where the finish_reason came with content, since some servers write it on every chunk, or
 where choices that were asked for never came."""
 
@@ -88,8 +88,8 @@ class ChunkReader:
     """Chunks of one answer: remembers what later chunks leave out (ids, model, tool calls).
 
     `patience`: seconds to wait for what follows the last finish_reason; None while a choice goes
-    on. `renewed` says that it was set anew. `warnings` are sentences for the person, without their
-    full stop, about how the answer was read.
+    on. `renewed` says that it was set anew. `warnings` are sentences for the person, about how
+    the answer was read.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class ChunkReader:
         choices = self._read_choices(choices if isinstance(choices, list) else [], is_whole)
         counted = usage_of(self._named(usage)) if usage else None
         self._counted = self._counted or counted is not None
-        return ChatCompletionChunk(
+        chunk = ChatCompletionChunk(
             self._id or (NO_ID if choices else ""),
             self._created,
             self._model,
@@ -197,6 +197,10 @@ class ChunkReader:
             tier if isinstance(tier, str) and tier in _TIERS else None,
             self._provider,
         )
+        if isinstance(progress := data.get("prompt_progress"), dict):
+            # llama.cpp with return_progress: {total, cache, processed, time_ms}; tools/server/README.md.
+            chunk.prompt_progress = integer(progress.get("processed"))
+        return chunk
 
     def rest(self) -> ChatCompletionChunk | None:
         """What was held back, at the end of an answer without a finish_reason; None if nothing was."""
@@ -262,7 +266,7 @@ class ChunkReader:
         return choices
 
     def _warn_of_finish(self, word: str) -> None:
-        warning = f'{self._provider} ended its answer with the unknown finish_reason "{clean(word, 80)}", read as stop'
+        warning = f'{self._provider} ended its answer with the unknown finish_reason "{clean(word, 80)}", read as stop.'
         if warning not in self.warnings and len(self.warnings) < 4:
             self.warnings += (warning,)
 

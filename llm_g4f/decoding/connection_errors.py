@@ -45,15 +45,18 @@ def proxy_error(context: ErrorContext, words: str) -> APIConnectionError:
 
 
 def truncated_error(context: ErrorContext, error: Exception) -> TruncatedStreamError:
-    """The error for a response whose head arrived and whose body is incomplete."""
+    """The error for a response with an incomplete body."""
     if isinstance(error, NotHTTP):
-        cause = "the answer broke off: invalid HTTP follows"
+        words = clean(context.without_key(str(error)), 200)
+        cause = f"the answer broke off: what follows is not valid HTTP ({words})"
     elif isinstance(error, NotEncoded):
         cause = "the answer cannot be decompressed: its Content-Encoding is wrong"
     else:
         cause = "the connection broke off in the middle of the answer"
     return TruncatedStreamError(
-        f"{context.provider}: {cause}.", provider=context.provider, model=context.model
+        f"{context.provider}: {cause}. Ask again, or ask another provider.",
+        provider=context.provider,
+        model=context.model,
     )
 
 
@@ -68,7 +71,7 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
         advice = "It must name certificates of authorities that are trusted."
         return "this_machine", f"{where} was not asked: {words}. {advice}"
     if isinstance(error, NoHandshake):
-        advice = "If that port speaks http, base_url begins with http://."
+        advice = "If that port speaks http, base_url must begin with http://."
         return "timeout", f"{where} accepted the connection and did not answer in TLS. {advice}"
     if isinstance(error, ConnectTimeout):
         advice = "Check the network and the address."
@@ -89,6 +92,9 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
         return "connection", f"{where}: the host name cannot be resolved. {advice}"
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return "connection", f"{where} refuses connections. Is the server running there?"
+    if isinstance(error, NotHTTP) and error.is_http:
+        advice = "Ask another provider, or tell the administrator of the server."
+        return "connection", f"{where} sent an invalid HTTP response ({words}). {advice}"
     if isinstance(error, (NotHTTP, ConnectionBroken)):
         if isinstance(error, ConnectionBroken):
             # Its wording depends on the bytes that were read before the end.
@@ -96,7 +102,7 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
         # A server that does not speak HTTP, or ends before its response, may speak TLS.
         advice = "Is it the address of an API?"
         if context.origin.startswith("http:"):
-            advice = "If it speaks TLS, base_url begins with https://."
+            advice = "If it speaks TLS, base_url must begin with https://."
         return "connection", f"{where} did not answer in HTTP: {words}. {advice}"
     return "connection", f"{where}: the connection failed: {words}. Try again."
 
@@ -140,7 +146,7 @@ def _tls_advice(error: ssl.SSLError) -> str:
     if code in (9, 10):
         return "Tell the administrator of the server, or check the clock of this machine."
     if not code:
-        return "Does the server speak TLS? If not, base_url begins with http://."
+        return "Does the server speak TLS? If not, base_url must begin with http://."
     return (
         "If your network has a certificate authority of its own, name it with SSL_CERT_FILE or"
         " ca_file."

@@ -1,4 +1,4 @@
-"""What an error message says of the place, and the key that it must not show."""
+"""The place of a failure, for error messages, and the key that they must not show."""
 
 from __future__ import annotations
 

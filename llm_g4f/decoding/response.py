@@ -64,8 +64,10 @@ async def read_error_body(response: Response) -> bytes:
 
 
 def too_long(context: ErrorContext) -> InvalidResponseError:
+    """The error for an answer, or an event of it, above `MAX_EVENT`."""
     return InvalidResponseError(
-        f"{context.provider}: the answer has an event of more than {MAX_EVENT // 2**20} MiB.",
+        f"{context.provider}: the answer is too large: more than {MAX_EVENT // 2**20} MiB in one piece."
+        " Ask another provider.",
         provider=context.provider,
         model=context.model,
     )
@@ -332,7 +334,8 @@ class CompletionStream:
 
     def _truncated(self) -> TruncatedStreamError:
         return TruncatedStreamError(
-            f"{self._context.provider}: the answer ended before it was finished.",
+            f"{self._context.provider}: the answer ended before it was finished. Ask again, or ask"
+            " another provider.",
             provider=self._context.provider,
             model=self._context.model,
         )

@@ -22,6 +22,7 @@ class ThinkTags:
         self._closed = False
 
     def feed(self, text: str) -> tuple[str, str]:
+        """The (reasoning, content) that is certain after the next piece."""
         text, self._held = self._held + text, ""
         if not self._inside and not self._closed:
             start = text.lstrip()

@@ -29,7 +29,8 @@ class _Piece(Struct):
 
 class _Call(Struct):
     """A call so far. `id` is the one handed on, `last_id` the provider's latest, `ends` the first and
-    the last character of the arguments but blanks, and `half` the half of a surrogate pair."""
+    the last character of the arguments but blanks, and `half` the half of a surrogate pair. `again`:
+    its name came once more behind its whole arguments: a repetition, or the beginning of the next."""
 
     place: int
     id: str | None = None
@@ -41,6 +42,7 @@ class _Call(Struct):
     half: str = ""
     extra: JSON | None = None
     announced: bool = False
+    again: bool = False
 
     def add(self, arguments: str) -> str:
         """Add arguments; they are returned without half a surrogate pair at their end."""
@@ -124,6 +126,9 @@ class ToolCallAssembler:
             call = self._calls[-1] if self._calls else None
         if call is None or _begins_another(call, piece, touched):
             return None
+        if call.again and piece.arguments.strip() and not call.repeats(piece):
+            piece.name = call.name
+            return None
         return call
 
     def _new(self, piece: _Piece) -> _Call:
@@ -171,7 +176,8 @@ class ToolCallAssembler:
 
 
 def _begins_another(call: _Call, piece: _Piece, touched: list[_Call]) -> bool:
-    """Whether a piece with the index or id of `call` begins another call: by its name."""
+    """Whether a piece with the index or id of `call` begins another call: by its name. Notes in `call`
+    where that cannot be known yet."""
     if not piece.name or not call.name:
         return False
     if call in touched:
@@ -185,7 +191,10 @@ def _begins_another(call: _Call, piece: _Piece, touched: list[_Call]) -> bool:
         return True
     if call.ends != "{}":
         return False
-    return other_id if call.repeats(piece) or not piece.arguments.strip() else True
+    if piece.arguments.strip() and not call.repeats(piece):
+        return True
+    call.again = not other_id
+    return other_id
 
 
 def _piece(given: JSON) -> _Piece:

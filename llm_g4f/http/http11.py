@@ -13,8 +13,14 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserUpgrade,
+    HttpResponseParser,
+)
 
+from .content_length import ConflictingLengths, one_length
 from .types import ConnectionBroken, NetworkError, NotHTTP
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         self._overhead = 0
         self._ahead = 0
         self._paused = False
+        self._head: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # By its methods: uvloop's transports have none of asyncio's base classes.
@@ -71,6 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._transport.is_closing()
 
     def abort(self) -> None:
+        """End the connection at once."""
         self._transport.abort()
 
     def send(self, head: bytes, body: bytes) -> HTTP11Response:
@@ -78,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         response = self._response = HTTP11Response(self)
         self._parser = HttpResponseParser(response)
         self._overhead = self._ahead = 0
+        self._head.clear()
         if len(body) <= ONE_WRITE:
             self._transport.write(head + body)
         else:
@@ -86,13 +95,19 @@ class Connection(asyncio.BufferedProtocol):
         return response
 
     def status(self) -> int:
+        """The status of the head that was just read."""
         return self._parser.get_status_code()
 
     def keeps_alive(self) -> bool:
         """Whether another response may follow the one whose head was just read."""
         return self._parser.should_keep_alive()
 
+    def expect_chunks(self) -> None:
+        """The body is chunked. Many servers pad the sizes of chunks with blanks, as h11 allows."""
+        self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+
     def read_on(self) -> None:
+        """Let the server go on after it had to wait for the reader."""
         self._ahead = 0
         if self._paused:
             self._paused = False
@@ -120,9 +135,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(self._pool.buffer[:size])
         except (HttpParserError, HttpParserUpgrade) as error:
-            self.abort()
-            response.fail(NotHTTP(f"malformed: {error.__context__ or error}"))
-            return
+            if not self._mend_head(response, size, error):
+                return
         if response.pieces:
             self._overhead = 0
             self._ahead += size
@@ -130,11 +144,35 @@ class Connection(asyncio.BufferedProtocol):
                 self._paused = True
                 self._transport.pause_reading()
         elif not response.complete:
+            if not response.status:
+                self._head.append(bytes(self._pool.buffer[:size]))
             self._overhead += size
             if self._overhead > MAX_OVERHEAD:
-                self.abort()
-                response.fail(NotHTTP("malformed: more framing than content"))
+                self._refuse(response, "more framing than content", is_http=True)
         response.wake()
+
+    def _mend_head(self, response: HTTP11Response, size: int, error: Exception) -> bool:
+        """Whether the parser refused a head only for a Content-Length that it repeats: it then gets
+        the head again, with one of them, as soon as all of it is there. Else the response fails."""
+        data = b"".join([*self._head, self._pool.buffer[:size]])
+        try:
+            mended = None if response.status else one_length(data)
+            if mended:
+                response.restart()
+                self._parser = HttpResponseParser(response)
+                self._parser.feed_data(mended)
+        except (HttpParserError, HttpParserUpgrade, ConflictingLengths) as another:
+            error, mended = another, None
+        if mended is None:
+            is_http = bool(response.status) or data.startswith(b"HTTP/")
+            ours = isinstance(error, HttpParserCallbackError)
+            self._refuse(response, error.__context__ if ours else error, is_http=is_http)
+            return False
+        return True
+
+    def _refuse(self, response: HTTP11Response, what: object, *, is_http: bool) -> None:
+        self.abort()
+        response.fail(NotHTTP(f"malformed: {what}", is_http=is_http))
 
     def eof_received(self) -> None:
         if self._response is not None and self._ended_cleanly():
@@ -193,6 +231,10 @@ class HTTP11Response:
                 headers[key] = f"{headers[key]}, {text}" if key in headers else text
         return self._headers
 
+    def restart(self) -> None:
+        """The head comes again."""
+        self._fields.clear()
+
     def on_message_begin(self) -> None:
         if self.complete:
             raise HttpParserError("unexpected data after the response")
@@ -221,6 +263,7 @@ class HTTP11Response:
             coding = self._fields[2 * names.index(b"transfer-encoding") + 1]
             if coding.lower() != b"chunked" or names.count(b"transfer-encoding") > 1:
                 raise HttpParserError("an unsupported transfer encoding")
+            connection.expect_chunks()
         self._until_end = not chunked and b"content-length" not in names
         self.is_encoded = b"content-encoding" in names
         self.status = status
@@ -236,11 +279,13 @@ class HTTP11Response:
         self.wake()
 
     def fail(self, error: NetworkError) -> None:
+        """The response ends here, unless it is complete."""
         if not self.complete and self._error is None:
             self._error = error
         self.wake()
 
     def wake(self) -> None:
+        """Wake the reader."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -278,6 +323,7 @@ class HTTP11Response:
         return data
 
     async def aclose(self) -> None:
+        """End the exchange. After a response that was read to its end, the connection is kept."""
         self._close()
 
     def _close(self) -> None:
@@ -287,6 +333,7 @@ class HTTP11Response:
             connection.release(reusable=self.complete and self._keeps_alive)
 
     def abandon(self) -> None:
+        """End the exchange, from any thread, without waiting."""
         if self._connection is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._close)

@@ -40,6 +40,9 @@ _ERRORS: tuple[tuple[type[Exception], type[NetworkError]], ...] = (
     (httpx.DecodingError, NotEncoded),
 )
 
+_NO_HTTP = ("illegal status line", "illegal request line")
+"""How h11's messages about a first line begin that is none of HTTP's (its _readers.py)."""
+
 Send = Callable[[httpx.Request], Any]
 
 
@@ -221,12 +224,16 @@ def _our_errors() -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-        raise _error_class(error)(str(error)) from error
+        raise _our_error(error) from error
 
 
-def _error_class(error: Exception) -> type[NetworkError]:
+def _our_error(error: Exception) -> NetworkError:
+    words = str(error)
     if isinstance(error, httpx.RemoteProtocolError):
-        # h11 has one class for an early end and for what is malformed.
-        ended = "closed connection" in str(error) or "disconnected" in str(error)
-        return ConnectionBroken if ended else NotHTTP
-    return next((ours for theirs, ours in _ERRORS if isinstance(error, theirs)), NetworkError)
+        # h11 has one class for an early end, for what is malformed and for what is no HTTP at all.
+        if "closed connection" in words or "disconnected" in words:
+            return ConnectionBroken(words)
+        return NotHTTP(words, is_http=not words.startswith(_NO_HTTP))
+    return next((ours for theirs, ours in _ERRORS if isinstance(error, theirs)), NetworkError)(
+        words
+    )

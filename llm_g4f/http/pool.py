@@ -34,7 +34,7 @@ MAX_IDLE = 100
 MAX_IN_USE = 1_000
 
 _FIRST_LINE = re.compile(r"(?:GET|POST) [!-~]+ HTTP/1\.1").fullmatch
-"""Of the methods needed here, those whose responses are framed by the usual rules."""
+"""GET and POST: their responses are framed by the usual rules."""
 
 _FIELDS = re.compile(r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*)*").fullmatch
 """RFC 9110, section 5: tokens as names, and no control characters in values."""

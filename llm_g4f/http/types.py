@@ -74,7 +74,11 @@ class ConnectionBroken(NetworkError):
 
 
 class NotHTTP(NetworkError):
-    """Invalid or unsupported HTTP/1.1."""
+    """Invalid or unsupported HTTP/1.1. `is_http`: it begins as HTTP does, so its server speaks that."""
+
+    def __init__(self, message: str, *, is_http: bool = False) -> None:
+        super().__init__(message)
+        self.is_http = is_http
 
 
 class NotEncoded(NetworkError):
@@ -137,8 +141,9 @@ class Response(Protocol):
     """The head of a response, and its body as an async iterator of bytes, as they were sent.
 
     Header names are lower case; values of one name are joined by ", ". `is_encoded`: the body has
-    a Content-Encoding. Iterating raises `NetworkError`. `aclose` ends the exchange, and is required. `abandon` is for a finalizer: it
-    may be called from any thread, does not wait, and may be called after the loop is closed.
+    a Content-Encoding. Iterating raises `NetworkError`. `aclose` ends the exchange, and is required.
+    `abandon` is for a finalizer: it may be called from any thread, does not wait, and may be called
+    after the loop is closed.
     """
 
     @property
@@ -160,7 +165,7 @@ class Response(Protocol):
 
 
 class Transport(Protocol):
-    """What carries requests. `send` returns the response with its head read, and raises
+    """Carries requests. `send` returns the response with its head read, and raises
     `NetworkError`; `connect_timeout` is in seconds, for name, TCP and TLS together."""
 
     async def send(self, request: Request, connect_timeout: float | None = None) -> Response: ...

@@ -1,4 +1,4 @@
-"""What routing needs of a provider, and nothing more."""
+"""The interface of a provider, as far as routing needs it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ Code = Literal[
     "not_needed",
     "",
 ]
-"""Why a provider is ineligible, as a code; "" where another package gives words alone."""
+"""The reason for which a provider is ineligible, as a code; "" where another package gives only
+words."""
 
 
 class ServedModel(Struct, frozen=True):
@@ -53,8 +54,9 @@ class ServedModel(Struct, frozen=True):
     that the provider does not take. `context` is its window in tokens, None if unknown. `quirks`
     are applied to the request besides the provider's own. `successor`: its maker put it in the
     requested model's place. `refused`: parameters to leave out, since it rejected them.
-    `schema_in_prompt`: it has no schemas; the router puts the schema into the prompt, and checks
-    the answer. `capabilities`: None if unknown, and then nothing is held against it.
+    `schema_in_prompt`: it has no schemas; the router puts the schema into the prompt.
+    `enforces_schema`: its answers fit the schema of the request, token by token; those of others
+    are held back until they are whole, and checked. `capabilities`: None if unknown, and then nothing is held against it.
     """
 
     model: str
@@ -66,11 +68,13 @@ class ServedModel(Struct, frozen=True):
     successor: bool = False
     refused: tuple[str, ...] = ()
     schema_in_prompt: bool = False
+    enforces_schema: bool = False
     capabilities: Capabilities | None = None
 
 
 class Ineligible(Struct, frozen=True):
-    """Why a provider cannot take a request: words that end a sentence "NAME: …", and a code."""
+    """The reason for which a provider cannot take a request: words that end a sentence "NAME: …", and
+    a code."""
 
     reason: str
     code: Code = ""
@@ -84,30 +88,38 @@ Unable = Ineligible
 
 
 class Provider(Protocol):
-    """A place that answers.
-
-    `scope` says what a rate limit holds for: the key, or one model. `stream` yields the
-    provider's chunks as they come (one chunk where the answer came whole) and raises
-    `APIError`; closing it (`aclose`, if it has one) ends the request. A provider that reads
-    several chunks at once may have `async open(request, served) -> OpenStream` too.
-    """
+    """A place that answers. A provider that reads several chunks at once may have
+    `async open(request, served) -> OpenStream` too."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name in routes, receipts and g4f.yaml."""
+        ...
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> Kind:
+        """The kind, which decides about consent and about the place in the default route."""
+        ...
 
     @property
-    def scope(self) -> Scope: ...
+    def scope(self) -> Scope:
+        """The scope of a rate limit: the key, or one model."""
+        ...
 
-    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible: ...
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        """The model that would answer `request`, or the reason why there is none. Sends no prompt."""
+        ...
 
     def stream(
         self, request: ChatRequest, serving: ServedModel
-    ) -> AsyncIterator[ChatCompletionChunk]: ...
+    ) -> AsyncIterator[ChatCompletionChunk]:
+        """The provider's chunks as they come; one chunk if the answer comes whole. Raises `APIError`.
+        Closing it (`aclose`, if it has one) ends the request."""
+        ...
 
-    async def models(self) -> list[str]: ...
+    async def models(self) -> list[str]:
+        """The model ids that the provider lists. Raises `APIError`."""
+        ...
 
 
 class Family(Protocol):
@@ -129,10 +141,12 @@ class ChunkStream(Protocol):
 
 
 class OpenStream(Struct, frozen=True):
-    """A request on its way: its chunks, and the parameters that were left out of it."""
+    """A request on its way: its chunks, and the parameters that were left out of it. `size` is that of
+    its body in bytes, 0 if it is unknown."""
 
     chunks: ChunkStream
     omitted: tuple[str, ...] = ()
+    size: int = 0
 
 
 async def open_stream(provider: Provider, request: ChatRequest, served: ServedModel) -> OpenStream:

@@ -24,14 +24,17 @@ ModelIds = Mapping[str, tuple[str, ...]]
 class ProviderSpec(Struct, frozen=True, kw_only=True):
     """One provider.
 
-    `models`: for a requested model ("*": any other) the ids it is served with here, the first that
-    can take the request. `retires`: the day from which a requested model is gone here, and
-    `successors` what takes its place. `env_vars` and `aliases` say where the key is looked for
-    (environment, `llm keys`), `dedicated_env_var` False that a variable serves other ends too and counts
-    only where the provider is enabled. `url_env_vars` are the environment variables in braces in
-    `base_url`. `key_header` carries the key instead of Authorization. `key_is_consent`: a key is consent.
-    `extra_content`: it wants to see that of its tool calls again. `price_table`: its name in
-    genai-prices. `reports_cost`: usage.cost is in US dollars. `trains_on_prompts`: prompts may train models, None unknown.
+    `models`: the ids here for a requested model ("*": any other), of which the first that can take
+    the request answers. `retires`: the day (UTC) from which a requested model is gone here, and
+    `successors` the model that takes its place. `aliases` and `env_vars` name the key in `llm keys`
+    and in the environment; with `dedicated_env_var` False, the variables also serve other programs
+    and count only if the provider is enabled or named. `base_url_env_var` replaces `base_url`, and
+    `url_env_vars` are the variables in braces in it. `key_header` carries the key instead of
+    Authorization. `key_is_consent`: a key is consent. `extra_content`: it needs the extra_content of
+    its tool calls back. `price_table`: its name in genai-prices. `reports_cost`: usage.cost is in US
+    dollars. `trains_on_prompts`: whether it may train models on prompts, None if unknown. `enforces_schema`: it
+    promises that answers fit the schema of a request, token by token; other answers are checked.
+    `image_urls`: it fetches images from the web. `evidence`: the source of these facts.
     """
 
     name: str
@@ -53,6 +56,8 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     price_table: str | None = None
     reports_cost: bool = False
     trains_on_prompts: bool | None = None
+    enforces_schema: bool = False
+    image_urls: bool = True
     evidence: str = ""
 
 
@@ -97,6 +102,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             quirks=("strict_schema", "forty_tool_ids"),
             price_table="openai",
             trains_on_prompts=False,
+            # Guide "Structured model outputs": with strict, which the quirk sends.
+            enforces_schema=True,
             evidence="openai 3.54 (types/shared/chat_model.py); OpenAI's deprecations page",
         ),
         ProviderSpec(
@@ -113,6 +120,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             quirks=("strict_schema", "forty_tool_ids"),
             price_table="azure",
             trains_on_prompts=False,
+            # "How to use structured outputs": as OpenAI's.
+            enforces_schema=True,
             evidence="Azure OpenAI v1 API reference: the model is a deployment, named in g4f.yaml",
         ),
         ProviderSpec(
@@ -142,6 +151,10 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="http://localhost:11434/v1",
             kind="local",
             trains_on_prompts=False,
+            # ollama.com/blog/structured-outputs: it constrains the output to the schema.
+            enforces_schema=True,
+            # docs.ollama.com/api/openai-compatibility: base64 only ("invalid image input", issue 6753).
+            image_urls=False,
             evidence="Ollama, OpenAI compatibility",
         ),
         ProviderSpec(
@@ -150,6 +163,10 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             kind="local",
             quirks=("tool_choice_text",),
             trains_on_prompts=False,
+            # lmstudio.ai/docs/advanced/structured-output: it enforces the schema.
+            enforces_schema=True,
+            # "'url' field must be a base64 encoded image": lmstudio-bug-tracker, issue 1120.
+            image_urls=False,
             evidence="LM Studio, OpenAI compatibility endpoints",
         ),
         ProviderSpec(
@@ -158,6 +175,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             kind="local",
             quirks=("tool_choice_text",),
             trains_on_prompts=False,
+            # tools/server/README.md, response_format: "schema-constrained JSON", by a grammar.
+            enforces_schema=True,
             evidence="llama.cpp, tools/server/README.md",
         ),
         ProviderSpec(
@@ -165,6 +184,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="http://localhost:8000/v1",
             kind="local",
             trains_on_prompts=False,
+            # docs.vllm.ai/features/structured_outputs: by xgrammar or guidance.
+            enforces_schema=True,
             evidence="vLLM's OpenAI-compatible server; Ray Serve LLM listens there too",
         ),
         ProviderSpec(
@@ -172,6 +193,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="http://localhost:30000/v1",
             kind="local",
             trains_on_prompts=False,
+            # docs.sglang.ai/advanced_features/structured_outputs: by xgrammar.
+            enforces_schema=True,
             evidence="SGLang's OpenAI-compatible API",
         ),
         ProviderSpec(

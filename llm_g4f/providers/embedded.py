@@ -17,7 +17,7 @@ from ..local.weights import MODEL, Weights, WeightsError, find
 from ..request import SAMPLING, ChatRequest
 from ..types import JSON, ChatCompletionChunk
 from ..worker_thread import WorkerThread
-from .base import Ineligible, Kind, Scope, Serving
+from .base import Ineligible, Kind, Scope, ServedModel
 
 _PARAMETERS = frozenset(
     (*SAMPLING, "max_completion_tokens", "max_tokens", "response_format", "seed", "stop")
@@ -45,7 +45,8 @@ class Embedded:
     scope: Scope = "model"
     timeout: float | None = None
 
-    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        """The embedded model, or the reason for which it cannot take `request`."""
         if not is_installed():
             return Ineligible(NOT_INSTALLED)
         for need in sorted(request.needs):
@@ -54,20 +55,24 @@ class Embedded:
         if request.params.get("n") not in (None, 1):
             return Ineligible("the embedded model gives one answer per request (n=1)")
         weights = find()
-        return Serving(
+        return ServedModel(
             weights.model if weights else MODEL,
             exact=False,
             omitted=tuple(sorted(request.params.keys() - _PARAMETERS - {"n", "stream_options"})),
             context=CONTEXT,
+            # By a grammar: llama.cpp's grammars/README.md, "JSON Schemas → GBNF".
+            enforces_schema=True,
         )
 
     async def models(self) -> list[str]:
+        """The model's id, if its file is there."""
         weights = find()
         return [weights.model] if weights else []
 
     async def stream(
-        self, request: ChatRequest, serving: Serving
+        self, request: ChatRequest, serving: ServedModel
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """The answer. Raises `APIError`."""
         context = ErrorContext(self.name, serving.model, "this machine")
         try:
             weights = await ready_weights()

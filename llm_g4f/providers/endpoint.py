@@ -22,7 +22,7 @@ from ..errors import APIError, BadRequestError, InvalidResponseError
 from ..event_loops import within
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
-from ..request import ChatRequest, Need, Secret
+from ..request import ChatRequest, Need, Secret, is_misdirected
 from ..safe_text import clean
 from ..types import JSON, ChatCompletionChunk
 from ..version import __version__
@@ -68,8 +68,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     `served` are the models it would answer with; the first that can take the request does. With
     `discover_models` they are looked up at its /models (local servers). `no_model_reason` is why
     there is none. `key_header` carries the key instead of Authorization, and `key_hint` is what to
-    do about a rejected key. `extra_content`: tool calls go back with theirs. `timeout` is in
-    seconds for each chunk. `http` replaces the pooled connections.
+    do about a rejected key. `extra_content`: tool calls go back with theirs. `enforces_schema`: answers
+    fit the schema of a request. `image_urls`: it fetches images from the web. `timeout` is in
+    seconds without content. `http` replaces the pooled connections.
     """
 
     name: str
@@ -84,6 +85,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     no_model_reason: Ineligible = Ineligible("it does not have the model", "no_model")
     quirks: tuple[str, ...] = ()
     extra_content: bool = False
+    enforces_schema: bool = False
+    image_urls: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
@@ -91,6 +94,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     http: httpx.AsyncClient | None = None
 
     async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        """The first model that can take `request`, or the reason why there is none."""
         served = self.served
         if not served and self.discover_models:
             found = await self._discover(request.model)
@@ -102,14 +106,26 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         needs = request.needs
         if not needs:
             return served[0]
+        if "images" in needs and not self.image_urls and request.has_image_urls:
+            return Ineligible(
+                "it takes images as data only, not the URL of one on the web", "incapable"
+            )
         # A model without schemas gets the schema in the prompt, if no model here has them.
         for required in (needs, needs - {"schema"}):
             for model in served:
                 if _missing(model.capabilities, required) is None:
-                    return replace(model, schema_in_prompt=True) if required != needs else model
+                    return self._under_schema(model, needs, required)
         first = served[0]
         missing = _missing(first.capabilities, needs - {"schema"}) or "schema"
         return Ineligible(f"{first.model} {_MISSING[missing]}", "incapable")
+
+    def _under_schema(
+        self, model: ServedModel, needs: frozenset[Need], has: frozenset[Need]
+    ) -> ServedModel:
+        if has != needs:
+            return replace(model, schema_in_prompt=True)
+        enforced = "schema" in needs and self.enforces_schema
+        return replace(model, enforces_schema=True) if enforced else model
 
     async def open(self, request: ChatRequest, served: ServedModel) -> OpenStream:
         """Send the request; its answer, of which the head has been read. Raises `APIError`."""
@@ -121,11 +137,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             raise await self._http_error(context, response, len(body))
         n = request.params.get("n")
         choices = n if isinstance(n, int) and n > 0 else 1
-        return OpenStream(CompletionStream(context, response, choices), omitted)
+        return OpenStream(CompletionStream(context, response, choices), omitted, len(body))
 
     async def stream(
         self, request: ChatRequest, serving: ServedModel
     ) -> AsyncGenerator[ChatCompletionChunk, None]:
+        """The answer chunk by chunk. Raises `APIError`."""
         opened = await self.open(request, serving)
         assert isinstance(opened.chunks, CompletionStream)
         async with aclosing(opened.chunks) as stream:
@@ -134,6 +151,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
                     yield chunk
 
     async def models(self) -> list[str]:
+        """The ids at /models. Raises `APIError`."""
         context = ErrorContext(self.name, "", self._origin, self.key_hint, self.key)
         response = await self._send(context, "GET", "/models", self._headers(streaming=False))
         if not 200 <= response.status < 300:
@@ -150,7 +168,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             await response.aclose()
 
     async def _discover(self, requested: str) -> ServedModel | Ineligible:
-        """What a local server has for `requested`: the model itself, else a gpt-oss."""
+        """The model of a local server for `requested`: the model itself, else a gpt-oss."""
         try:
             listed = await within(PROBE_TIMEOUT, self._listed())
         except TimeoutError:
@@ -219,7 +237,14 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         # The key of the provider goes last: no header of a request replaces it.
         if self.key is not None:
             extra.pop(self.key_header or "authorization", None)
-        return {**headers, **extra}
+        headers = {**headers, **extra}
+        if is_misdirected(headers, with_key=self.key is not None):
+            raise BadRequestError(
+                f"The header Host is refused: it would send the key of {self.name} to another server"
+                " than that of its base_url. Leave it out.",
+                provider=self.name,
+            )
+        return headers
 
     def _body(self, request: ChatRequest, served: ServedModel) -> tuple[bytes, tuple[str, ...]]:
         """The body of a request, and the parameters that this provider does not take."""
@@ -274,11 +299,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
 
 _MISSING: Mapping[Need, str] = {
-    "audio": "takes no audio",
-    "files": "takes no files",
-    "images": "reads no images",
-    "schema": "has no schemas",
-    "tools": "calls no tools",
+    "audio": "does not take audio",
+    "files": "does not take files",
+    "images": "does not read images",
+    "schema": "does not support schemas",
+    "tools": "does not call tools",
 }
 
 

@@ -14,7 +14,7 @@ MODELS: Mapping[str, tuple[str, ...]] = {
     "gpt-4-turbo": ("gpt-4-turbo-preview", "4-turbo", "4t"),
     "gpt-3.5-turbo": ("3.5", "chatgpt"),
 }
-"""Those that llm's own plugin has too, each with the aliases that llm gives it."""
+"""The models that llm's own plugin has too, each with its aliases there."""
 
 OPEN_MODELS = ("gpt-oss-120b", "gpt-oss-20b")
 """OpenAI's open-weight models, which many providers serve."""

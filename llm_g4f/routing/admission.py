@@ -1,4 +1,4 @@
-"""When a request may be sent to which candidate.
+"""Decides when a request may be sent, and to which candidate.
 
 Two ways to decide: by cooldowns alone (`CooldownOrder`, for single requests), or by the limits
 that the requests of a batch share (`batch.provider_limits`). The fallback asks for a permit
@@ -32,7 +32,7 @@ class Permit(Protocol):
         ...
 
     def release(self) -> None:
-        """The attempt is over, whatever became of it."""
+        """The attempt is over, with or without success."""
         ...
 
 
@@ -83,7 +83,7 @@ class CooldownOrder:
     def in_order(self, candidates: Sequence[Candidate], cooldowns: Cooldowns) -> list[Candidate]:
         if len(candidates) <= 1:
             return list(candidates)
-        waits = [(cooldowns.cooldown(one.cooldown_key), one) for one in candidates]
+        waits = [(cooldowns.cooldown(each.cooldown_key), each) for each in candidates]
         ready = [candidate for wait, candidate in waits if not wait]
         soon = [candidate for wait, candidate in waits if 0 < wait <= LONGEST_COOLDOWN]
         return ready + soon or list(candidates)

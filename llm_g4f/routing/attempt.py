@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
 
 from ..accumulator import Accumulator
 from ..errors import (
@@ -14,7 +13,6 @@ from ..errors import (
     Reason,
     StreamError,
 )
-from ..event_loops import EXTENSION, LATE, OtherLoopError
 from ..providers.base import ChunkStream, OpenStream, open_stream
 from ..providers.endpoint import is_same_model
 from ..receipt import Receipt
@@ -22,71 +20,12 @@ from ..request import ChatRequest
 from ..safe_text import clean
 from ..types import ChatCompletionChunk, ChoiceDelta, Chunks, has_media
 from . import policy
+from .held import MAX_CHUNKS_BEFORE_CONTENT, MAX_SIZE_BEFORE_CONTENT, size_of
 from .route import Candidate
+from .watch import Watch
 
-
-class Watch:
-    """Cancels a wait that takes too long. One timer for an attempt, set anew only when it fires: a
-    stream has thousands of waits.
-
-    `limit` is in seconds for each wait; `deadline`, a time of the loop, is for all of them.
-    """
-
-    def __init__(self, limit: float, deadline: float | None) -> None:
-        self.limit = limit
-        self._deadline = deadline
-        self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
-        self._task: asyncio.Task[Any] | None = None
-        self._cancelling = 0
-        self._extended: float | None = None
-        self.expired: Literal["idle", "total"] | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._due(), self._fire)
-
-    def _due(self) -> float:
-        idle = self._since + self.limit
-        return idle if self._deadline is None else min(idle, self._deadline)
-
-    def _fire(self) -> None:
-        self._timer = None
-        if self._task is None:
-            # The caller has the last chunk; meanwhile the provider cannot be late.
-            return
-        late = self._loop.time() - self._due()
-        if late < 0:
-            self._timer = self._loop.call_at(self._due(), self._fire)
-            return
-        if late > LATE and self._extended != self._due():
-            # What has come meanwhile counts first.
-            self._extended = self._due()
-            self._timer = self._loop.call_later(EXTENSION, self._fire)
-            return
-        total = self._deadline is not None and self._due() == self._deadline
-        self.expired = "total" if total else "idle"
-        self._cancelling = self._task.cancelling()
-        self._task.cancel()
-
-    def begin(self) -> None:
-        """A wait of the current task begins. Raises `OtherLoopError`."""
-        self._task = asyncio.current_task(self._loop)
-        if self._task is None:
-            raise OtherLoopError
-        self._since = self._loop.time()
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._due(), self._fire)
-
-    def end(self) -> None:
-        """The wait has ended."""
-        self._task = None
-
-    def has_cancelled(self) -> bool:
-        """Whether a cancellation that ended the wait is this watch's own, and nobody else's."""
-        task = asyncio.current_task()
-        return bool(self.expired and task and task.uncancel() <= self._cancelling)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+_LONG_PROMPT = 2_000
+"""Bytes of a request from which on its prompt may be one that a server cuts."""
 
 
 class Attempt:
@@ -117,7 +56,11 @@ class Attempt:
         self._watch = Watch(limit, deadline)
         self._stream: ChunkStream | None = None
         self._omitted: tuple[str, ...] = ()
+        self._size = 0
         self._failure: APIError | None = None
+        self._reading = False
+        self._progress = -1
+        self._begun = False
         self._answered = False
         self._finishes: tuple[str, ...] = ()
         self.began = asyncio.get_running_loop().time()
@@ -125,8 +68,9 @@ class Attempt:
     async def first(self) -> Chunks:
         """Everything up to the first content, with it."""
         opened = await self._open()
-        self._stream, self._omitted = opened.chunks, opened.omitted
+        self._stream, self._omitted, self._size = opened.chunks, opened.omitted, opened.size
         held: Chunks = []
+        size = 0
         while chunks := await self._read():
             held += chunks
             if (chunk := self._first_content(chunks)) is not None:
@@ -134,6 +78,9 @@ class Attempt:
                 return held
             if self._failure is not None:
                 raise self._failure
+            size += size_of(chunks)
+            if size > MAX_SIZE_BEFORE_CONTENT or len(held) > MAX_CHUNKS_BEFORE_CONTENT:
+                raise self._flood_error()
         raise self._no_answer()
 
     async def next(self) -> Chunks:
@@ -151,7 +98,18 @@ class Attempt:
             raise self._with_partial(error) from None
         if not chunks:
             self._receipt.warnings += getattr(self._stream, "warnings", ())
+            if self._size > _LONG_PROMPT:
+                self._check_prompt()
         return chunks
+
+    def _check_prompt(self) -> None:
+        """Warn if the provider cannot have read all of a long prompt."""
+        from .prompt_size import cut_warning
+
+        usage, provider = self.completion.usage, self.candidate.provider.name
+        warning = usage and cut_warning(provider, self._request, usage)
+        if warning:
+            self._receipt.warnings.append(warning)
 
     async def aclose(self) -> None:
         """End the request."""
@@ -162,12 +120,16 @@ class Attempt:
     async def _open(self) -> OpenStream:
         self._watch.begin()
         try:
-            candidate = self.candidate
-            if candidate.served.schema_in_prompt:
+            provider, served, request = (
+                self.candidate.provider,
+                self.candidate.served,
+                self._request,
+            )
+            if "response_format" in request.params:
                 from .schema_prompt import open_with_schema
 
-                return await open_with_schema(candidate.provider, self._request, candidate.served)
-            return await open_stream(candidate.provider, self._request, candidate.served)
+                return await open_with_schema(provider, request, served, self._listen)
+            return await open_stream(provider, request, served)
         except asyncio.CancelledError:
             if self._watch.has_cancelled():
                 raise self._timeout_error() from None
@@ -178,7 +140,9 @@ class Attempt:
     async def _read(self) -> Chunks:
         stream, watch = self._stream, self._watch
         assert stream is not None
-        watch.begin()
+        # The head of the response was no content.
+        watch.begin(anew=self._reading)
+        self._reading = True
         try:
             chunks = await stream.__anext__()
         except StopAsyncIteration:
@@ -190,10 +154,13 @@ class Attempt:
         finally:
             watch.end()
         name, receipt, add = self.candidate.provider.name, self._receipt, self.completion.add
+        heard = False
         for place, chunk in enumerate(chunks):
             chunk.provider = name
             chunk.receipt = receipt
             for choice in chunk.choices:
+                if choice.delta.content:
+                    heard = True
                 if choice.finish_reason == "error":
                     self._failure = self._error_finish()
             if self._failure is not None:
@@ -202,7 +169,42 @@ class Attempt:
                     raise self._failure
                 break
             add(chunk)
+        if not (heard or self._brings_content(chunks)):
+            watch.heard_nothing()
         return chunks
+
+    def _listen(self, chunks: Chunks) -> None:
+        """Chunks have come that are held back during a wait."""
+        if self._brings_content(chunks):
+            self._begun = True
+            self._watch.heard()
+
+    def _brings_content(self, chunks: Chunks) -> bool:
+        """Whether chunks bring text, reasoning, a part of a tool call or a refusal, or show that the
+        server reads on in the prompt. Anything else is a heartbeat, of which a server that hangs
+        can send any number."""
+        heard = False
+        for chunk in chunks:
+            progress = chunk.prompt_progress
+            if progress is not None and progress > self._progress:
+                self._progress = progress
+                heard = True
+            for choice in chunk.choices:
+                delta = choice.delta
+                if delta.content or delta.reasoning or delta.refusal or has_media(delta.extra):
+                    heard = True
+                for call in delta.tool_calls or ():
+                    heard = heard or bool(call.function.name or call.function.arguments)
+        return heard
+
+    def _flood_error(self) -> InvalidResponseError:
+        provider = self.candidate.provider.name
+        return InvalidResponseError(
+            f"{provider} sent a flood of chunks without content (no text, reasoning or tool call)."
+            " Ask again, or ask another provider.",
+            provider=provider,
+            model=self.candidate.served.model,
+        )
 
     def _first_content(self, chunks: Chunks) -> ChatCompletionChunk | None:
         """The first chunk with content, or the last one where the answer may end without any."""
@@ -249,7 +251,7 @@ class Attempt:
     def _error_finish(self) -> StreamError:
         provider = self.candidate.provider.name
         return StreamError(
-            f"{provider} broke off its answer with an error.",
+            f"{provider} broke off its answer with an error. Ask again, or ask another provider.",
             provider=provider,
             model=self.candidate.served.model,
         )
@@ -272,7 +274,7 @@ class Attempt:
                 f" {name} was asked last."
             )
         else:
-            what = "fell silent" if self.committed else "sent no first token"
+            what = "fell silent" if self.committed or self._begun else "sent no first token"
             message = (
                 f"{name} {what} for {self._watch.limit:g} s. Try again; timeout: in g4f.yaml sets how"
                 " long to wait for it."

@@ -27,10 +27,10 @@ from ..errors import APIError
 from .policy import cooldown_of
 
 _YEAR = 366 * 86_400
-"""Seconds: no provider's wish for a later time is believed beyond that."""
+"""Seconds: a cooldown beyond that is ignored."""
 
 _LOCK_WAIT = 2.0
-"""Seconds to wait for another process that writes; then this one's news are dropped."""
+"""Seconds to wait for another process that writes; then the change of this one is dropped."""
 
 
 def key_of(provider: str, model: str, scope: str) -> str:
@@ -58,7 +58,7 @@ class Cooldowns:
         return max(0.0, until - self._now())
 
     def cooldowns(self) -> dict[str, float]:
-        """What is in cooldown, with the seconds left."""
+        """The keys in cooldown, with the seconds left."""
         now = self._now()
         return {
             key: until - now for key, (until, _) in self._read().cooldowns.items() if until > now
@@ -167,7 +167,7 @@ def _parse(data: Any, now: float) -> _State:
     state = _State()
     for key, entry in data.get("cooldowns", {}).items():
         until, failures = float(entry["until"]), int(entry["failures"])
-        # A clock that was set back, or a typing error: nobody waits for years.
+        # A clock that was set back, or a typing error: no cooldown lasts for years.
         if 0 <= until <= now + _YEAR:
             state.cooldowns[str(key)] = (until, min(failures, 1_000))
     for key, at in data.get("gone", {}).items():

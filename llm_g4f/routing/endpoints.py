@@ -19,11 +19,11 @@ from ..providers.capabilities import Capabilities, capabilities_of
 from ..providers.catalogue import ProviderSpec
 from ..providers.endpoint import Endpoint, is_same_model
 from ..providers.quirks import QUIRKS
-from ..request import Secret
+from ..request import Secret, is_misdirected
 from .notices import announce
 
 DEFAULT_SUCCESSOR = "gpt-6-luna"
-"""What stands in at OpenAI for a retired model without a named successor."""
+"""The successor at OpenAI of a retired model without a named one."""
 
 _EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
 
@@ -39,7 +39,7 @@ def served_as(id: str, model: str, exact: bool | None = None) -> ServedModel:
 
 
 def successor_of(spec: ProviderSpec, model: str) -> ServedModel:
-    """What stands in for a retired `model` at its maker's, and answers as that model did."""
+    """The successor of a retired `model` at its maker, with the settings to answer as that model did."""
     id = spec.successors.get(model, DEFAULT_SUCCESSOR)
     return _known_model(id, exact=False, successor=True, quirks=("stand_in",))
 
@@ -104,22 +104,29 @@ def known_endpoint(
         no_model_reason=no_model_reason,
         quirks=spec.quirks,
         extra_content=spec.extra_content,
+        enforces_schema=spec.enforces_schema,
+        image_urls=spec.image_urls,
     )
 
 
 def _not_enabled(spec: ProviderSpec) -> Ineligible:
-    where = " (your prompts go there)" if spec.kind == "anonymous" else ""
+    where = " (a public endpoint)" if spec.kind == "anonymous" else ""
     return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
 
 
 def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path: Path) -> Endpoint:
-    """The endpoint with what g4f.yaml says of it. Raises `ConfigError` for an unknown quirk."""
+    """The endpoint with its settings in g4f.yaml. Raises `ConfigError` for an unknown quirk."""
     for quirk in settings.quirks:
         if quirk not in QUIRKS:
             raise ConfigError(
                 f"{path}, line {settings.line}: unknown quirk {quirk!r} of"
-                f" {settings.name}; known are {', '.join(QUIRKS)}."
+                f" {settings.name}; known quirks: {', '.join(QUIRKS)}."
             )
+    if is_misdirected(settings.headers, with_key=endpoint.key is not None):
+        raise ConfigError(
+            f"{path}, line {settings.line}: the header Host is refused: it would send the key of"
+            f" {settings.name} to another server than that of its base_url. Remove it from headers."
+        )
     served = endpoint.served
     if (entry := settings.models.get(model)) is not None:
         served = (served_as(entry.id, model, entry.exact),)
@@ -152,7 +159,8 @@ def with_capabilities(endpoint: Endpoint, settings: ProviderConfig) -> Endpoint:
     for model in endpoint.served:
         capabilities = replace(model.capabilities or _EVERYTHING, **known)
         served.append(replace(model, capabilities=capabilities, context=capabilities.context))
-    return replace(endpoint, served=tuple(served))
+    enforces_schema = known.get("schema", endpoint.enforces_schema)
+    return replace(endpoint, served=tuple(served), enforces_schema=enforces_schema)
 
 
 def configured_key(settings: ProviderConfig) -> Secret | Ineligible:
@@ -218,7 +226,7 @@ def _warn_if_unencrypted(source: str, url: str) -> None:
 def _served(
     spec: ProviderSpec, model: str, day: dt.date, gone: bool
 ) -> tuple[tuple[ServedModel, ...], Ineligible]:
-    """What a built-in provider has for `model` on a day, and why nothing if it has nothing."""
+    """The models of a built-in provider for `model` on a day, and the reason if there are none."""
     retires = spec.retires.get(model)
     retired = retires is not None and retires <= day
     if retired and not spec.successors:

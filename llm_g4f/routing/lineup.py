@@ -1,4 +1,4 @@
-"""Who takes part in answering for a model: the part of a route that is the same for every request.
+"""The providers that take part for a model: the part of a route that is the same for every request.
 
 It is worked out once for each registry, model and day. Consent decides here: a key, g4f.yaml, or
 a name in the request.
@@ -30,6 +30,7 @@ class Entry(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Entry:
+        """The entry in `text`: provider, provider/upstream-id, or family:member."""
         name, _, upstream = text.partition("/")
         return cls(text) if ":" in name else cls(name, upstream or None)
 
@@ -50,7 +51,7 @@ LeftOut = dict[int, tuple[str, Ineligible]]
 
 
 class Lineup(Struct, frozen=True):
-    """Who takes part, and who is left out, each by the position in the order.
+    """The providers that take part and those left out, each by the position in the order.
 
     `named`: the user named them for this request, so their order stands. `last_resort` answers
     only if no other candidate takes part. `needs_consent` have a key and lack only consent.
@@ -105,8 +106,10 @@ def named_entries(request: ChatRequest, registry: Registry) -> tuple[str, ...]:
 
 
 async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
+    """The lineup for a request, worked out anew only if what it depends on has changed. Raises
+    `ConfigError` and `NoProviderError`."""
     named = named_entries(request, registry)
-    question = (
+    inputs = (
         request.model,
         named,
         request.key,
@@ -114,14 +117,14 @@ async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
         registry.today(),
         registry.cooldowns.gone(),
     )
-    lineup: Lineup | None = registry.lineups.get(question)
+    lineup: Lineup | None = registry.lineups.get(inputs)
     if lineup is None:
         lineup = await _new_lineup(request, registry, named)
         if lineup.is_constant():
             # Models and providers may be a caller's input, of any number.
             if len(registry.lineups) >= MAX_LINEUPS:
                 registry.lineups.clear()
-            registry.lineups[question] = lineup
+            registry.lineups[inputs] = lineup
     return lineup
 
 

@@ -1,4 +1,4 @@
-"""The one line that says who answered, where that is not what was asked for."""
+"""The one line that says who answered, if that is not what was asked for."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _log = logging.getLogger("llm_g4f")
 
 
 def notice_of(receipt: Receipt) -> str | None:
-    """What a person should know before the first word; None where all is as asked.
+    """The line to show before the first word; None if the exact model answered as asked.
 
     >>> notice_of(Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"))
     'gpt-4o answered by smollm2-135m-instruct (embedded): a substitute. "llm g4f route gpt-4o" shows why.'
     """
-    said = []
+    parts = []
     if not receipt.exact:
-        said.append("its successor" if receipt.successor else "a substitute")
+        parts.append("its successor" if receipt.successor else "a substitute")
     failed = dict.fromkeys(
         f"{attempt.provider} failed ({attempt.outcome}"
         + (f", HTTP {attempt.status})" if attempt.status else ")")
         for attempt in receipt.attempts
         if attempt.outcome != "ok" and not _was_repaired(attempt, receipt)
     )
-    said.extend(failed)
+    parts.extend(failed)
     if receipt.omitted:
-        said.append(f"without {', '.join(receipt.omitted)}, which it does not take")
-    if not said:
+        parts.append(f"without {', '.join(receipt.omitted)}, which it does not take")
+    if not parts:
         return None
     line = (
         f"{receipt.requested_model} answered by {receipt.model} ({receipt.provider}):"
-        f" {'; '.join(said)}."
+        f" {'; '.join(parts)}."
     )
     if not receipt.exact:
         line += f' "llm g4f route {receipt.requested_model}" shows why.'
@@ -54,8 +54,14 @@ _ENDINGS = {
 
 
 def ending_of(finish_reason: str | None) -> str | None:
-    """What a person should know of how the answer ended; None where it simply ended."""
+    """The line about an answer that was cut; None if it was not."""
     return _ENDINGS.get(finish_reason or "")
+
+
+def announce_warnings(receipt: Receipt) -> None:
+    """Announce what a person should know of an answer that has ended."""
+    for warning in receipt.warnings:
+        announce(warning)
 
 
 def check_has_words(completion: ChatCompletion) -> None:

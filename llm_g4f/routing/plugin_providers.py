@@ -10,7 +10,7 @@ from ..providers.catalogue import PROVIDERS
 
 
 class PluginProviders(NamedTuple):
-    """What other packages registered, by name. A family's name ends in a colon."""
+    """The providers that other packages registered, by name. A family's name ends in a colon."""
 
     providers: dict[str, Provider]
     families: dict[str, Family]
@@ -22,7 +22,7 @@ def family_of(name: str) -> str:
 
 
 def loaded_plugins() -> Any:
-    """What plugins llm has loaded, to be compared; None while it has loaded none."""
+    """The plugins that llm has loaded, for comparison; None before it has loaded them."""
     plugins = sys.modules.get("llm.plugins")
     if plugins is None or not plugins.pm.has_plugin("llm.default_plugins.openai_models"):
         return None

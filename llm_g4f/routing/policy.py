@@ -1,4 +1,4 @@
-"""What a failure calls for: one table, and one pure function on top of it.
+"""The reactions to failures: one table, and one pure function on top of it.
 
 Numbers and rules are policy; nothing here waits, asks or writes. Sources: retry behaviour of
 OpenAI's client and botocore, RFC 9110 (Retry-After), and the failures seen at providers.
@@ -47,7 +47,7 @@ Step = Literal[
     "schema_in_prompt",
     "successor",
 ]
-"""What the fallback does after a failure before the first content.
+"""The reaction of the fallback to a failure before the first content.
 
 stop: raise it. next: ask the next candidate. retry: the next candidate or, if none is left,
 the same one again. wait: for another permit, since the limit passes soon (batches only).
@@ -73,7 +73,7 @@ metadata. Never tools, n, stop, a token limit or another form of answer."""
 
 
 class Rule(Struct, frozen=True):
-    """What one kind of failure calls for. `cooldown`: "growing" with each failure in a row, an
+    """The reaction to one kind of failure. `cooldown`: "growing" with each failure in a row, an
     "hour", or "none"; a time that the provider names goes first."""
 
     meaning: str
@@ -116,10 +116,11 @@ RULES: Mapping[Reason, Rule] = {
 
 
 class State(Struct, frozen=True):
-    """Where a fallback stands. `may_wait`: the admission waits a limit out. `alone`: no other
-    candidate is left. `may_retry`: the provider and the call have a try left. `repairable`: the
-    request can be changed to what the provider takes. `sent`: it has the parameter that the
-    provider rejects. `has_successor`: a successor may take the model's place."""
+    """The state of a fallback. `committed`: the caller has content. `late`: the deadline has passed.
+    `may_wait`: the admission waits a limit out. `alone`: no other candidate is left. `may_retry`: the
+    provider and the call have a try left. `repairable`: the request can be changed to what the
+    provider takes. `sent`: it has the parameter that the provider rejects. `has_successor`: a
+    successor may take the model's place."""
 
     committed: bool = False
     late: bool = False
@@ -137,7 +138,7 @@ def rule_of(error: APIError) -> Rule:
 
 
 def next_step(error: APIError, state: State) -> Step:
-    """What to do about `error`. After the first content, or after the deadline, always stop."""
+    """The reaction to `error`. After the first content, or after the deadline, always stop."""
     if state.committed or state.late or getattr(error, "final", False):
         return "stop"
     if state.may_wait:

@@ -1,5 +1,5 @@
-"""What an answer cost, where that is known: the provider's own figure, else the price table of
-genai-prices (extra `prices`). Never an estimate.
+"""The price of an answer: the provider's own figure, else that of genai-prices' table (extra
+`prices`). Never an estimate.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ def has_table() -> bool:
 
 
 def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) -> float | None:
-    """US dollars for an answer, None if nobody knows. `tier` is the service_tier that it had.
+    """The price of an answer in US dollars, None if it is unknown. `tier` is its service_tier.
 
-    A provider whose base URL the user changed has other prices than its name suggests.
+    If the user has changed the base URL of a provider, its prices are unknown.
     """
-    row = PROVIDERS.get(receipt.provider or "")
+    spec = PROVIDERS.get(receipt.provider or "")
     settings = registry.settings(receipt.provider or "")
     moved = settings is not None and settings.base_url is not None
-    if row is None or receipt.model is None or moved:
+    if spec is None or receipt.model is None or moved:
         return None
-    if row.base_url_env_var and os.environ.get(row.base_url_env_var):
+    if spec.base_url_env_var and os.environ.get(spec.base_url_env_var):
         return None
-    if row.reports_cost and isinstance(cost := usage.extra.get("cost"), (int, float)):
+    if spec.reports_cost and isinstance(cost := usage.extra.get("cost"), (int, float)):
         return float(cost) + _upstream_cost(usage)
-    if row.price_table is None or tier not in (None, "default") or not has_table():
+    if spec.price_table is None or tier not in (None, "default") or not has_table():
         return None
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price
@@ -48,7 +48,7 @@ def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) 
         output_audio_tokens=_count(of_output.get("audio_tokens")),
     )
     try:
-        found = calc_price(tokens, receipt.model, provider_id=row.price_table)
+        found = calc_price(tokens, receipt.model, provider_id=spec.price_table)
     except (LookupError, ValueError):
         return None
     return float(found.total_price)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -74,7 +73,7 @@ class Registry(Struct, frozen=True):
         return family_of(name) in plugin_providers(name).families
 
     def settings(self, name: str) -> ProviderConfig | None:
-        """What g4f.yaml says of a provider."""
+        """The settings of a provider in g4f.yaml."""
         return self.config.providers.get(name)
 
     def has_key(self, name: str) -> bool | None:
@@ -168,7 +167,7 @@ class Registry(Struct, frozen=True):
         raise unknown_provider_error(name, self.names())
 
     def _route_line(self, name: str, model: str) -> str:
-        """Where g4f.yaml names a provider for `model`, as the beginning of a message."""
+        """The file and line where g4f.yaml names a provider for `model`, as the beginning of a message."""
         if name not in self.config.routes.get(model, ()):
             return ""
         return f"{self.config.path}, line {self.config.route_lines[model]}: "
@@ -176,9 +175,13 @@ class Registry(Struct, frozen=True):
 
 def unknown_provider_error(name: str, names: list[str]) -> NoProviderError:
     """The error for an unknown provider, with a similar name if there is one."""
+    from difflib import get_close_matches
+
     similar = get_close_matches(name, names, 1, 0.75)
     guess = f" Did you mean {similar[0]}?" if similar else ""
-    return NoProviderError(f"Unknown provider {name!r}.{guess} Known are: {', '.join(names)}.")
+    return NoProviderError(
+        f"Unknown provider {name!r}.{guess} Known providers: {', '.join(names)}."
+    )
 
 
 class RegistryCache:
@@ -208,7 +211,7 @@ class RegistryCache:
             keys = None
         inputs = (config, keys, loaded_plugins())
         if inputs != self._inputs or not configuration.environment_is(self._environment):
-            # The registry first: another thread that comes between makes one more, and no older one.
+            # The registry first: another thread in between makes a second one, never an older one.
             environment = configuration.environment()
             self._registry = Registry(config, self._custom, self._network, self._http)
             self._environment, self._inputs = environment, inputs

@@ -111,7 +111,7 @@ def content(answer: ChatCompletion) -> Any:
 
 
 def left_out(**params: Any) -> str:
-    """Why theirs, alone, is left out."""
+    """The reason for which theirs, the only provider, is left out."""
     with pytest.raises(NoProviderError) as caught:
         create(**params)
     return caught.value.message.splitlines()[1].removeprefix("  llm:theirs: ")
@@ -197,7 +197,7 @@ def test_an_alias_of_the_user(install: Install) -> None:
     assert create(provider="llm:mine").model == "theirs"
 
 
-# Ours, and nobody's.
+# Our own models, and unknown ones.
 
 
 @pytest.mark.parametrize("name", ["llm:gpt-4o", "llm:4o", "llm:g4f/gpt-oss-120b"])

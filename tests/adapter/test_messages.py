@@ -1,3 +1,5 @@
+"""Messages, attachments and tools of llm in OpenAI's form, as they are sent."""
+
 from __future__ import annotations
 
 import base64
@@ -11,7 +13,7 @@ import pytest
 from llm.parts import AttachmentPart, Message, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 
 from tests.support.media import MP3, PDF, PNG, WAV
-from tests.support.server import Server, call, calls, stream
+from tests.support.server import Server, stream, whole
 
 
 @pytest.fixture
@@ -223,7 +225,7 @@ def test_an_attachment_that_cannot_be_read_is_a_model_error(
 def test_an_unsupported_attachment_is_named_in_the_error(
     server: Server, tmp_path: Path, type: str, by: str
 ) -> None:
-    """In messages= llm does not look at it."""
+    """llm does not check attachments in messages=."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"1,2")
     attachment = llm.Attachment(path=str(path), type=type)
@@ -239,70 +241,30 @@ def test_a_lone_surrogate_in_a_prompt_is_replaced(server: Server) -> None:
     assert server.requests[0].json["messages"][0]["content"] == "a\ufffdb"
 
 
+def test_an_attachment_by_url_is_not_for_ollama_and_one_with_data_is(
+    write_config: Callable[[str], Path],
+) -> None:
+    by_url = llm.Attachment(url="https://example.com/a.png", type="image/png")
+    with Server(whole("A dog.")) as ollama, Server(whole("A cat.")) as other:
+        write_config(
+            f"providers:\n  ollama: {{enabled: true, base_url: '{ollama.url}', models: {{gpt-4o: x}}}}\n"
+            f"  mine: {{base_url: '{other.url}', models: {{gpt-4o: x}}}}\n"
+        )
+        model = llm.get_model("gpt-4o")
+        options: Any = {"stream": False, "provider": "ollama,mine"}
+        assert model.prompt("?", attachments=[by_url], **options).text() == "A cat."
+        data = llm.Attachment(content=PNG)
+        assert model.prompt("?", attachments=[data], **options).text() == "A dog."
+        with pytest.raises(llm.ModelError, match="ollama: it takes images as data only"):
+            model.prompt("?", attachments=[by_url], **options | {"provider": "ollama"}).text()
+    assert len(ollama.requests) == len(other.requests) == 1
+
+
 def test_a_schema_wins_over_json_object(server: Server) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
-    llm.get_model("gpt-4o").prompt("hi", schema=schema, json_object=True).text()
+    with pytest.raises(llm.ModelError, match="does not fit"):
+        llm.get_model("gpt-4o").prompt("hi", schema=schema, json_object=True).text()
     assert server.requests[0].json["response_format"] == {
         "type": "json_schema",
         "json_schema": {"name": "output", "schema": schema},
     }
-
-
-@pytest.fixture
-def substitute(write_config: Callable[[str], Path]) -> Iterator[Server]:
-    with Server(stream("Hello", model="llama")) as server:
-        write_config(
-            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        yield server
-
-
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "llm_g4f"]
-
-
-NOTICE = 'gpt-4o answered by llama (mybox): a substitute. "llm g4f route gpt-4o" shows why.'
-
-
-def test_the_notice_appears_once_in_a_conversation(
-    substitute: Server, caplog: pytest.LogCaptureFixture
-) -> None:
-    thread = llm.get_model("gpt-4o").conversation()
-    for text in ("one", "two", "three"):
-        thread.prompt(text).text()
-    assert said(caplog) == [NOTICE]
-    llm.get_model("gpt-4o").prompt("four").text()
-    assert said(caplog) == [NOTICE, NOTICE]
-
-
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"{city}: rain"
-
-
-PARIS = call("weather", '{"city": "Paris"}', "call_a")
-ROME = call("weather", '{"city": "Rome"}', "call_b", 1)
-TOOLS = (calls(PARIS, ROME), stream("Hello"))
-
-
-def test_the_notice_appears_once_in_a_chain_of_tools(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    with Server(*TOOLS) as server:
-        write_config(f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: m}}}}\n")
-        assert llm.get_model("gpt-4o").chain("weather?", tools=[weather]).text() == "Hello"
-    assert len(said(caplog)) == 1
-
-
-def test_the_notice_appears_again_when_it_changes(
-    write_config: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    scripts = [stream("x", model=name) for name in ("llama", "llama", "qwen", "llama")]
-    with Server(*scripts) as server:
-        write_config(
-            f"providers:\n  mybox: {{base_url: '{server.url}', models: {{gpt-4o: llama}}}}\n"
-        )
-        thread = llm.get_model("gpt-4o").conversation()
-        for _ in scripts:
-            thread.prompt("hi").text()
-    assert said(caplog) == [NOTICE, NOTICE.replace("llama", "qwen"), NOTICE]

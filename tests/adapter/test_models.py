@@ -121,6 +121,48 @@ def test_a_schema(ask: Ask, serve: Callable[..., Server]) -> None:
     assert form == {"type": "json_schema", "json_schema": {"name": "output", "schema": SCHEMA}}
 
 
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"{city}: rain"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_schema_holds_after_rounds_of_tools(
+    asynchronous: bool, serve: Callable[..., Server]
+) -> None:
+    rounds = [calls(call("weather", f'{{"city": "{city}"}}', city)) for city in ("Rome", "Oslo")]
+    server = serve(*rounds, stream("```json\n", '{"name": ', '"Rex"}\n```'), stream("Rex"))
+
+    async def ask(**options: Any) -> str:
+        if not asynchronous:
+            return llm.get_model("gpt-4o").chain("a dog", tools=[weather], **options).text()
+        chain = llm.get_async_model("gpt-4o").chain("a dog", tools=[weather], **options)
+        text: str = await chain.text()
+        return text
+
+    assert asyncio.run(ask(schema=SCHEMA)) == '{"name": "Rex"}'
+    for request in server.requests:
+        assert request.json["response_format"]["json_schema"]["schema"] == SCHEMA
+    server.scripts = (rounds[0], stream("Rex"))
+    server.requests.clear()
+    with pytest.raises(llm.ModelError, match="does not fit"):
+        asyncio.run(ask(schema=SCHEMA))
+    server.requests.clear()
+    assert asyncio.run(ask()) == "Rex"
+    assert all("response_format" not in request.json for request in server.requests)
+
+
+def test_a_schema_ends_with_its_prompt(serve: Callable[..., Server]) -> None:
+    server = serve(calls(call("weather", "{}", "a")), whole('{"name": "Rex"}'), whole("Hello"))
+    thread = llm.get_model("gpt-4o").conversation()
+    asked = thread.prompt("a dog", tools=[weather], schema=SCHEMA)
+    [made] = asked.tool_calls()
+    result = llm.ToolResult(name="weather", output="rain", tool_call_id=made.tool_call_id)
+    thread.prompt(tool_results=[result], stream=False).text()
+    assert thread.prompt("and?", stream=False).text() == "Hello"
+    assert ["response_format" in request.json for request in server.requests] == [True, True, False]
+
+
 def test_reasoning_events_and_parts(ask: Ask, serve: Callable[..., Server]) -> None:
     serve(
         events(
@@ -456,7 +498,7 @@ def test_an_answer_that_breaks_off_gives_its_text_and_a_model_error(
 def test_an_unknown_provider_is_a_model_error(ask: Ask, serve: Callable[..., Server]) -> None:
     serve(stream("never"))
     with pytest.raises(
-        llm.ModelError, match=r"Unknown provider 'nobody'\. Known are: .*mybox.*openai"
+        llm.ModelError, match=r"Unknown provider 'nobody'\. Known providers: .*mybox.*openai"
     ):
         ask(provider="nobody")
 

@@ -133,11 +133,11 @@ class Special(Chat):
 
 
 ADDED = [(name, "G4F", [*aliases, f"g4f/{name}"]) for name, aliases in MODELS.items()] + OPEN
-"""What is registered where llm has none of them."""
+"""The rows that are registered if llm has none of these models."""
 
 
 def registered(found: list[ModelWithAliases]) -> list[tuple[str, str, list[str]]]:
-    """What stands in `found` after ours have been registered."""
+    """The rows of `found` after ours have been registered."""
 
     def register(model: Any, async_model: Any = None, aliases: Any = ()) -> None:
         found.append(ModelWithAliases(model, async_model, aliases))

@@ -16,36 +16,36 @@ from tests.support.batch_limits import Bucket
 
 @dataclass
 class Run:
-    """A simulated run: the seconds it took, how many requests were refused, how many at once at most."""
+    """A simulated run: the seconds it took, the requests that met a rate limit, the most at once."""
 
     seconds: float = 0.0
-    refused: int = 0
+    rate_limited: int = 0
     most: int = 0
 
 
 def simulated(bucket: Bucket, told: str, takes: float, at_once: int, prompts: int) -> Run:
     """All prompts through one `AdaptiveRate` against `bucket`, which tells when to come back (in "whole"
     seconds, "exactly", "never") and takes so many seconds for an answer; the client 1 ms for a request."""
-    run, pace = Run(), AdaptiveRate(at_once, 0.0)
+    run, rate = Run(), AdaptiveRate(at_once, 0.0)
     events: list[tuple[float, int, float | None, bool, float | None]] = []
     now = free = 0.0
     left, answered, number = prompts, 0, 0
     while answered < prompts:
-        while left and now >= free and (wait := pace.delay(now)) == 0:
-            pace.begin(now)
+        while left and now >= free and (wait := rate.delay(now)) == 0:
+            rate.begin(now)
             left -= 1
             number += 1
             free = now + 1e-3
-            run.most = max(run.most, pace.in_flight)
-            refusal = bucket.wait(now)
-            ways = {"whole": math.ceil(refusal), "exactly": refusal, "never": None}
+            run.most = max(run.most, rate.in_flight)
+            wait = bucket.wait(now)
+            ways = {"whole": math.ceil(wait), "exactly": wait, "never": None}
             # Neither too even nor left to luck.
             seconds = takes * (0.5 + number * 0.618 % 1)
-            back = now + (min(takes, 1e-3) if refusal else seconds)
-            heapq.heappush(events, (back, number, now, not refusal, ways[told]))
+            back = now + (min(takes, 1e-3) if wait else seconds)
+            heapq.heappush(events, (back, number, now, not wait, ways[told]))
         wake = math.inf
         if left:
-            wait = pace.delay(now)
+            wait = rate.delay(now)
             # A timer wakes at whole milliseconds.
             wake = math.inf if wait is None else math.ceil(max(free, now + wait) * 1e3) / 1e3
         if wake <= (events[0][0] if events else math.inf):
@@ -55,11 +55,11 @@ def simulated(bucket: Bucket, told: str, takes: float, at_once: int, prompts: in
         now, _, began, good, told_wait = heapq.heappop(events)
         assert began is not None
         if good:
-            pace.answered(began)
+            rate.answered(began)
             answered += 1
         else:
-            pace.rate_limited(began, now, told_wait)
-            run.refused += 1
+            rate.rate_limited(began, now, told_wait)
+            run.rate_limited += 1
             left += 1
     run.seconds = now
     return run
@@ -86,81 +86,81 @@ def test_the_rate_converges_to_the_providers_limit(
     prompts = 10_000
     run = simulated(Bucket(rate, burst), told, takes, at_once, prompts)
     assert run.seconds <= ratio * (prompts - burst) / rate
-    assert run.refused < 0.02 * (prompts + run.refused)
+    assert run.rate_limited < 0.02 * (prompts + run.rate_limited)
     assert run.most <= at_once
 
 
 def test_without_rate_limits_all_requests_run_at_once() -> None:
     run = simulated(Bucket(math.inf, math.inf), "never", 1.0, 64, 2_000)
-    assert (run.refused, run.most) == (0, 64)
+    assert (run.rate_limited, run.most) == (0, 64)
     assert run.seconds < 1.2 * 2_000 / 64
 
 
-def full(pace: AdaptiveRate, now: float) -> int:
+def full(rate: AdaptiveRate, now: float) -> int:
     """Begin as many requests as there is room for."""
     count = 0
-    while pace.delay(now) == 0:
-        pace.begin(now)
+    while rate.delay(now) == 0:
+        rate.begin(now)
         count += 1
     return count
 
 
 def test_the_window_doubles_until_the_first_failure_and_then_grows_linearly() -> None:
-    pace = AdaptiveRate(40, 0.0)
+    rate = AdaptiveRate(40, 0.0)
     begun = []
     for now in range(5):
-        begun.append(full(pace, now))
+        begun.append(full(rate, now))
         for _ in range(begun[-1]):
-            pace.answered(now)
+            rate.answered(now)
     assert begun == [FIRST_WINDOW, 8, 16, 32, 40]
-    full(pace, 5)
-    pace.timed_out(5, 6)
-    assert pace.window == 20
+    full(rate, 5)
+    rate.timed_out(5, 6)
+    assert rate.window == 20
     for _ in range(39):
-        pace.timed_out(5, 6)
-    assert (pace.window, pace.in_flight) == (20, 0), "once for all that were on their way"
-    assert full(pace, 7) == 20
+        rate.timed_out(5, 6)
+    assert (rate.window, rate.in_flight) == (20, 0), "once for all that were on their way"
+    assert full(rate, 7) == 20
     for _ in range(20):
-        pace.answered(7)
-    assert pace.window == 24
+        rate.answered(7)
+    assert rate.window == 24
 
 
 def test_a_rate_limit_shrinks_the_window_by_at_most_half() -> None:
-    for refused, window in ((1, 7), (3, 5), (4, 4), (8, 4)):
-        pace = AdaptiveRate(8, 0.0)
-        for _ in range(full(pace, 0.0)):
-            pace.answered(0.0)
-        assert full(pace, 1.0) == 8
-        assert [pace.rate_limited(1.0, 2.0, 1.0) for _ in range(refused)].count(True) == 1
-        assert pace.window == window
+    for rejected, window in ((1, 7), (3, 5), (4, 4), (8, 4)):
+        rate = AdaptiveRate(8, 0.0)
+        for _ in range(full(rate, 0.0)):
+            rate.answered(0.0)
+        assert full(rate, 1.0) == 8
+        assert [rate.rate_limited(1.0, 2.0, 1.0) for _ in range(rejected)].count(True) == 1
+        assert rate.window == window
 
 
 def test_no_request_starts_before_retry_after() -> None:
-    pace = AdaptiveRate(8, 0.0)
-    full(pace, 0.0)
-    pace.rate_limited(0.0, 1.0, 7.0)
-    pace.rate_limited(0.0, 2.0, 9.0)
-    pace.answered(0.0)
-    assert [pace.delay(now) for now in (2.0, 10.5)] == [9.0, 0.5]
-    assert pace.paused_for(3.0) == 8.0
-    assert pace.delay(11.0) == 0
+    rate = AdaptiveRate(8, 0.0)
+    full(rate, 0.0)
+    rate.rate_limited(0.0, 1.0, 7.0)
+    rate.rate_limited(0.0, 2.0, 9.0)
+    rate.answered(0.0)
+    assert [rate.delay(now) for now in (2.0, 10.5)] == [9.0, 0.5]
+    assert rate.paused_for(3.0) == 8.0
+    assert rate.delay(11.0) == 0
 
 
 def test_a_pause_without_retry_after_doubles_until_an_answer() -> None:
-    pace, now, pauses = AdaptiveRate(8, 0.0), 0.0, []
+    rate, now, pauses = AdaptiveRate(8, 0.0), 0.0, []
     for _ in range(9):
-        pace.begin(now)
-        pace.rate_limited(now, now, None)
-        pauses.append(pace.paused_for(now))
+        rate.begin(now)
+        rate.rate_limited(now, now, None)
+        pauses.append(rate.paused_for(now))
         now += pauses[-1]
-        assert pace.delay(now) == 0
+        assert rate.delay(now) == 0
     assert pauses == [1, 2, 4, 8, 16, 32, 64, MAX_PAUSE, MAX_PAUSE]
-    pace.begin(now)
-    pace.answered(now)
+    rate.begin(now)
+    rate.answered(now)
     now += 1.0
-    pace.begin(now)
-    pace.rate_limited(now, now, None)
-    assert pace.paused_for(now) == 1
+    rate.begin(now)
+    rate.rate_limited(now, now, None)
+    assert rate.paused_for(now) == 1
 
 
 @settings(deadline=None)
@@ -168,7 +168,7 @@ def test_a_pause_without_retry_after_doubles_until_an_answer() -> None:
     st.integers(1, 300),
     st.lists(
         st.tuples(
-            st.sampled_from(["begin", "begin", "answered", "refused", "timed_out", "ended"]),
+            st.sampled_from(["begin", "begin", "answered", "rate_limited", "timed_out", "ended"]),
             st.sampled_from([0.0, 0.0, 1e-4, 0.01, 1.0, 100.0]),
             st.sampled_from([None, 0.0, 0.002, 1.0, 60.0]),
         ),
@@ -178,36 +178,36 @@ def test_a_pause_without_retry_after_doubles_until_an_answer() -> None:
 def test_any_sequence_of_events_makes_room_again(
     most: int, steps: list[tuple[str, float, float | None]]
 ) -> None:
-    pace, now = AdaptiveRate(most, 0.0), 0.0
+    rate, now = AdaptiveRate(most, 0.0), 0.0
     flying: list[float] = []
     for what, passes, wait in steps:
         now += passes
         if what == "begin":
-            full_now = pace.delay(now)
+            full_now = rate.delay(now)
             if full_now == 0:
-                pace.begin(now)
+                rate.begin(now)
                 flying.append(now)
         elif flying:
             began = flying.pop(0)
             if what == "answered":
-                pace.answered(began)
-            elif what == "refused":
-                pace.rate_limited(began, now, wait)
+                rate.answered(began)
+            elif what == "rate_limited":
+                rate.rate_limited(began, now, wait)
             elif what == "timed_out":
-                pace.timed_out(began, now)
+                rate.timed_out(began, now)
             else:
-                pace.ended()
-        assert 1 <= pace.window <= most
-        assert pace.in_flight == len(flying) <= most
+                rate.ended()
+        assert 1 <= rate.window <= most
+        assert rate.in_flight == len(flying) <= most
     while flying:
-        pace.answered(flying.pop())
-    later = pace.delay(now)
-    assert later is not None, "nobody is there whose end could make room"
+        rate.answered(flying.pop())
+    later = rate.delay(now)
+    assert later is not None, "no request is in flight, and none may begin"
     assert later <= MAX_PAUSE
     now += later
-    again = pace.delay(now)
+    again = rate.delay(now)
     if again:
-        # What was held back is let go at a pace, and be it a slow one.
+        # Requests that were held back begin after a while, even if slowly.
         assert again <= MAX_PAUSE
         now += again * 1.001
-    assert pace.delay(now) == 0
+    assert rate.delay(now) == 0

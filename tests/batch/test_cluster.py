@@ -38,7 +38,7 @@ from tests.support.waiting import wait_until
 CANARY = "sk-canary-7f3a91"
 
 ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-"""Who has this may use the cluster of these tests. Without it, Ray would make one for the user."""
+"""The token of the cluster of these tests. Without it, Ray would make one for the user."""
 
 PATIENCE = 60.0
 """Seconds: Ray starts half a dozen processes, and each of them imports half a gigabyte."""
@@ -211,7 +211,7 @@ def test_a_killed_worker_loses_no_row(cluster: Cluster) -> None:
 
 
 def refused_at(address: str) -> bool:
-    """Whether a cluster lets nobody in who has no token for it."""
+    """Whether a cluster refuses clients without its token."""
     stranger = (
         f"import ray; ray.init('{address}', log_to_driver=False); print(ray.cluster_resources())"
     )

@@ -22,9 +22,9 @@ from llm_g4f.batch.provider_limits import BatchAdmission
 from llm_g4f.config.settings import Config
 from llm_g4f.decoding.error_messages import status_error
 from llm_g4f.errors import APIError, APITimeoutError, G4FError, RateLimitError, Reason
-from llm_g4f.providers.base import Ineligible, Kind, Provider, Scope, Serving
+from llm_g4f.providers.base import Kind, Scope, ServedModel
 from llm_g4f.receipt import Receipt
-from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.request import ChatRequest
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.fallback import Fallback
@@ -39,8 +39,8 @@ from tests.support.registry import GivenProviders
 
 @dataclass
 class Host:
-    """A provider in made-up time: each answer takes `takes` seconds; `bucket` may refuse it, and `fails`
-    says what becomes of the first ones."""
+    """A provider in simulated time: each answer takes `takes` seconds; `bucket` may reject it, and
+    `fails` has the results of the first ones."""
 
     name: str
     exact: bool = True
@@ -55,14 +55,14 @@ class Host:
     most: int = 0
     model: str = "m"
 
-    async def serves(self, request: ChatRequest) -> Serving:
-        return Serving(self.model, self.exact)
+    async def serves(self, request: ChatRequest) -> ServedModel:
+        return ServedModel(self.model, self.exact)
 
     async def models(self) -> list[str]:
         return []
 
     async def stream(
-        self, request: ChatRequest, serving: Serving
+        self, request: ChatRequest, serving: ServedModel
     ) -> AsyncIterator[ChatCompletionChunk]:
         loop = asyncio.get_running_loop()
         self.asked.append(loop.time())
@@ -77,7 +77,7 @@ class Host:
                     raise failure
                 await asyncio.sleep(failure)
             if self.bucket and (wait := self.bucket.wait(loop.time())):
-                raise refusal(self.name, math.ceil(wait))
+                raise rejection(self.name, math.ceil(wait))
             await asyncio.sleep(self.takes)
             delta = ChoiceDelta(content="Hello")
             yield ChatCompletionChunk("1", 1, self.model, [ChunkChoice(0, delta, "stop")])
@@ -85,7 +85,7 @@ class Host:
             self.now -= 1
 
 
-def refusal(
+def rejection(
     name: str, wait: float | None, status: int = 429, reason: Reason | None = None
 ) -> APIError:
     return status_error(
@@ -93,29 +93,15 @@ def refusal(
     )
 
 
-class Hosts(GivenProviders, frozen=True):
-    """A source that has these hosts and no others."""
-
-    hosts: Sequence[Host] = ()
-
-    def names(self) -> list[str]:
-        return [host.name for host in self.hosts]
-
-    def provider(
-        self,
-        name: str,
-        model: str,
-        *,
-        key: Secret | None = None,
-        upstream: str | None = None,
-        named: bool = False,
-    ) -> Provider | Ineligible:
-        return next(host for host in self.hosts if host.name == name)
+def registry_of(hosts: Sequence[Host], folder: Path, cooldowns: Cooldowns) -> GivenProviders:
+    """A registry of these hosts in their order, and no others."""
+    given = {host.name: host for host in hosts}
+    return GivenProviders(Config(folder / "g4f.yaml"), cooldowns=cooldowns, given=given)
 
 
 @dataclass
 class Outcome:
-    """What became of one request, and when."""
+    """The result of one request, and its time."""
 
     receipt: Receipt | None
     error: G4FError | None
@@ -127,8 +113,10 @@ class Outcome:
         return [(one.provider, one.outcome) for one in self.receipt.attempts]
 
 
-async def send(source: Registry, limits: BatchAdmission, timeout: float | None = None) -> Outcome:
-    names = tuple(source.names())
+async def send(
+    registry: Registry, admission: BatchAdmission, timeout: float | None = None
+) -> Outcome:
+    names = tuple(registry.names())
     request = ChatRequest(
         model="gpt-4o",
         messages=[{"role": "user", "content": "hi"}],
@@ -137,7 +125,7 @@ async def send(source: Registry, limits: BatchAdmission, timeout: float | None =
     )
     receipt = error = None
     try:
-        async for batch in Fallback(request, source, limits):
+        async for batch in Fallback(request, registry, admission):
             receipt = batch[0].receipt
     except G4FError as raised:
         error, receipt = raised, raised.receipt
@@ -145,49 +133,49 @@ async def send(source: Registry, limits: BatchAdmission, timeout: float | None =
 
 
 @pytest.fixture
-def hosts(tmp_path: Path) -> Callable[..., Hosts]:
-    """A source of hosts in their order; its state file has the time of the made-up loop."""
+def hosts(tmp_path: Path) -> Callable[..., GivenProviders]:
+    """A registry of hosts in their order; its state file has the simulated time."""
 
-    def made(*hosts: Host) -> Hosts:
+    def made(*hosts: Host) -> GivenProviders:
         def now() -> float:
             return 1.8e9 + asyncio.get_running_loop().time()
 
-        health = Cooldowns(tmp_path / "health.json", now)
-        return Hosts(Config(tmp_path / "g4f.yaml"), cooldowns=health, hosts=hosts)
+        cooldowns = Cooldowns(tmp_path / "health.json", now)
+        return registry_of(hosts, tmp_path, cooldowns)
 
     return made
 
 
 def send_all(
-    source: Registry, count: int, most: int = 64, timeout: float | None = None
+    registry: Registry, count: int, most: int = 64, timeout: float | None = None
 ) -> list[Outcome]:
-    """So many requests at once, in made-up time."""
+    """Send `count` requests at once, in simulated time."""
 
     async def main() -> list[Outcome]:
-        limits = BatchAdmission(most)
-        found = await asyncio.gather(*(send(source, limits, timeout) for _ in range(count)))
-        assert_all_back(limits)
+        admission = BatchAdmission(most)
+        found = await asyncio.gather(*(send(registry, admission, timeout) for _ in range(count)))
+        assert_all_back(admission)
         return found
 
     return clock.run(main())
 
 
-def assert_all_back(limits: BatchAdmission) -> None:
-    """Nobody holds a slot, waits for one, or will be called."""
-    assert not limits._queues
-    assert limits._timer is None
-    assert all(lane.rate.in_flight == 0 for lane in limits._by_key.values())
+def assert_all_back(admission: BatchAdmission) -> None:
+    """Check that no permit is held or waited for, and that no timer is set."""
+    assert not admission._queues
+    assert admission._timer is None
+    assert all(limit.rate.in_flight == 0 for limit in admission._by_key.values())
 
 
-Make = Callable[..., Hosts]
+Make = Callable[..., GivenProviders]
 
 
 def test_only_overflow_goes_to_the_next_provider(hosts: Make) -> None:
     a, b, c = Host("a"), Host("b"), Host("c", exact=False)
-    source = hosts(a, c, b)
-    assert all(one.error is None for one in send_all(source, FIRST_WINDOW))
+    registry = hosts(a, c, b)
+    assert all(one.error is None for one in send_all(registry, FIRST_WINDOW))
     assert (len(a.asked), len(b.asked)) == (FIRST_WINDOW, 0)
-    found = send_all(source, 7)
+    found = send_all(registry, 7)
     assert (len(a.asked), len(b.asked), len(c.asked)) == (2 * FIRST_WINDOW, 7 - FIRST_WINDOW, 0)
     assert {one.seconds for one in found} == {1.0}
 
@@ -204,7 +192,7 @@ def test_two_providers_share_the_load_by_their_limits(hosts: Make) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_short_limit_is_waited_for(status: int, hosts: Make) -> None:
-    a = Host("a", fails=[refusal("a", 30.0, status) for _ in range(4)])
+    a = Host("a", fails=[rejection("a", 30.0, status) for _ in range(4)])
     c = Host("c", exact=False)
     (only,) = send_all(hosts(a, c), 1)
     outcome = "RateLimitError" if status == 429 else "InternalServerError"
@@ -215,7 +203,7 @@ def test_a_short_limit_is_waited_for(status: int, hosts: Make) -> None:
 
 def test_a_request_beyond_a_limit_of_its_size_is_not_made_to_wait(hosts: Make) -> None:
     def too_large() -> APIError:
-        return refusal("a", None, 413, "rate_limited")
+        return rejection("a", None, 413, "rate_limited")
 
     (only,) = send_all(hosts(Host("a", fails=[too_large()]), Host("b")), 1)
     assert only.attempts == [("a", "RateLimitError"), ("b", "ok")]
@@ -229,12 +217,12 @@ def test_a_request_beyond_a_limit_of_its_size_is_not_made_to_wait(hosts: Make) -
 
 
 def test_a_rate_limited_request_is_retried_before_the_waiting_ones(hosts: Make) -> None:
-    a = Host("a", fails=[refusal("a", 5.0)])
+    a = Host("a", fails=[rejection("a", 5.0)])
 
     async def main() -> list[Outcome]:
-        source, limits = hosts(a), BatchAdmission(1)
-        first = asyncio.create_task(send(source, limits))
-        others = [asyncio.create_task(send(source, limits)) for _ in range(3)]
+        registry, admission = hosts(a), BatchAdmission(1)
+        first = asyncio.create_task(send(registry, admission))
+        others = [asyncio.create_task(send(registry, admission)) for _ in range(3)]
         return [await first, *[await other for other in others]]
 
     first, *others = clock.run(main())
@@ -244,32 +232,32 @@ def test_a_rate_limited_request_is_retried_before_the_waiting_ones(hosts: Make) 
 
 
 def test_retry_after_holds_for_its_scope_only(hosts: Make) -> None:
-    a = Host("a", fails=[refusal("a", 50.0)], scope="model")
+    a = Host("a", fails=[rejection("a", 50.0)], scope="model")
     found = send_all(hosts(a), 30)
     assert all(asked == 0.0 or asked >= 50.0 for asked in a.asked)
-    b, c = Host("b", fails=[refusal("b", 50.0)]), Host("c")
+    b, c = Host("b", fails=[rejection("b", 50.0)]), Host("c")
     found = send_all(hosts(b, c), 30)
     assert sum(one.seconds < 50.0 for one in found) > 20
 
 
 LONG = {
-    "retry-after": lambda: refusal("a", LONGEST_COOLDOWN + 1),
-    "quota": lambda: refusal("a", None, reason="out_of_credit"),
-    "payment": lambda: refusal("a", None, 402),
+    "retry-after": lambda: rejection("a", LONGEST_COOLDOWN + 1),
+    "quota": lambda: rejection("a", None, reason="out_of_credit"),
+    "payment": lambda: rejection("a", None, 402),
 }
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_limit_moves_requests_to_the_next_provider(name: str, hosts: Make) -> None:
     a, b = Host("a", fails=[LONG[name]() for _ in range(9)]), Host("b", exact=False)
-    source = hosts(a, b)
-    found = send_all(source, 40)
+    registry = hosts(a, b)
+    found = send_all(registry, 40)
     assert {one.receipt.provider for one in found if one.receipt} == {"b"}
     assert len(a.asked) == FIRST_WINDOW, "asked again although it said when"
     assert all(one.seconds < 30 for one in found)
 
     alone = Host("a", fails=[LONG[name]() for _ in range(99)])
-    (tmp := source.cooldowns._path).unlink()
+    (tmp := registry.cooldowns._path).unlink()
     found = send_all(hosts(alone), 40)
     assert {type(one.error) for one in found} == {type(LONG[name]())}
     assert all(one.error and one.error.receipt is one.receipt for one in found)
@@ -278,7 +266,7 @@ def test_a_long_limit_moves_requests_to_the_next_provider(name: str, hosts: Make
 
 
 def test_another_failure_moves_requests_to_the_next_provider(hosts: Make) -> None:
-    a = Host("a", fails=[refusal("a", None, 500) for _ in range(99)])
+    a = Host("a", fails=[rejection("a", None, 500) for _ in range(99)])
     b = Host("b", exact=False)
     found = send_all(hosts(a, b), 20)
     assert {one.receipt.provider for one in found if one.receipt} == {"b"}
@@ -288,17 +276,17 @@ def test_another_failure_moves_requests_to_the_next_provider(hosts: Make) -> Non
 
 
 def test_a_recovered_provider_is_first_again(hosts: Make) -> None:
-    down = refusal("a", None, 500)
+    down = rejection("a", None, 500)
     a, b = Host("a", fails=[down, 0.0, down]), Host("b", exact=False)
 
     async def main() -> list[str | None]:
-        source, limits, served = hosts(a, b), BatchAdmission(8), []
+        registry, admission, served = hosts(a, b), BatchAdmission(8), []
         for pause in (0.0, 5.0, 1.0, 5.0):
             await asyncio.sleep(pause)
-            found = await send(source, limits)
+            found = await send(registry, admission)
             served.append(found.receipt.provider if found.receipt else None)
-        assert source.cooldowns.cooldowns() == {}
-        assert_all_back(limits)
+        assert registry.cooldowns.cooldowns() == {}
+        assert_all_back(admission)
         return served
 
     assert clock.run(main()) == ["b", "a", "b", "a"]
@@ -319,7 +307,7 @@ def test_a_request_waits_at_most_for_its_timeout(hosts: Make) -> None:
 
 
 def test_a_request_that_is_always_rate_limited_fails_in_the_end(hosts: Make) -> None:
-    a = Host("a", fails=[refusal("a", 60.0) for _ in range(99)])
+    a = Host("a", fails=[rejection("a", 60.0) for _ in range(99)])
     (only,) = send_all(hosts(a), 1)
     assert isinstance(only.error, RateLimitError)
     assert only.attempts == [("a", "RateLimitError")] * 2
@@ -339,15 +327,15 @@ def test_a_cancelled_request_releases_its_permit(when: float, hosts: Make) -> No
     a = Host("a")
 
     async def main() -> None:
-        source, limits = hosts(a), BatchAdmission(1)
-        tasks = [asyncio.create_task(send(source, limits)) for _ in range(4)]
+        registry, admission = hosts(a), BatchAdmission(1)
+        tasks = [asyncio.create_task(send(registry, admission)) for _ in range(4)]
         await asyncio.sleep(when)
         for task in tasks[:3]:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(ended[3], Outcome)
         assert ended[3].error is None
-        assert_all_back(limits)
+        assert_all_back(admission)
 
     clock.run(main())
 
@@ -356,20 +344,20 @@ def test_a_request_cancelled_as_it_gets_its_permit_releases_it(hosts: Make) -> N
     a = Host("a")
 
     async def main() -> None:
-        source, limits = hosts(a), BatchAdmission(1)
+        registry, admission = hosts(a), BatchAdmission(1)
 
         async def then_cancel() -> None:
             # In one step: the place is given to the second, which is cancelled before it knows.
-            await send(source, limits)
+            await send(registry, admission)
             second.cancel()
 
         first = asyncio.create_task(then_cancel())
         await asyncio.sleep(0.5)
-        second, third = (asyncio.create_task(send(source, limits)) for _ in range(2))
+        second, third = (asyncio.create_task(send(registry, admission)) for _ in range(2))
         await asyncio.wait([first, second, third])
         assert second.cancelled()
         assert third.result().error is None
-        assert_all_back(limits)
+        assert_all_back(admission)
 
     clock.run(main())
 
@@ -387,28 +375,28 @@ def test_a_long_limit_is_written_once_for_other_processes(
     written: list[str] = []
     failed = Cooldowns.failed
 
-    def note(health: Cooldowns, key: str, error: APIError) -> None:
+    def note(cooldowns: Cooldowns, key: str, error: APIError) -> None:
         written.append(key)
-        failed(health, key, error)
+        failed(cooldowns, key, error)
 
     monkeypatch.setattr(Cooldowns, "failed", note)
     short = Host("short", bucket=Bucket(20, 5), takes=0.1)
     send_all(hosts(short), 300)
     assert written == []
-    long = Host("long", fails=[refusal("long", 60.0) for _ in range(FIRST_WINDOW)])
-    source = hosts(long)
-    send_all(source, 20)
+    long = Host("long", fails=[rejection("long", 60.0) for _ in range(FIRST_WINDOW)])
+    registry = hosts(long)
+    send_all(registry, 20)
     assert written == ["long"]
-    assert "long" not in source.cooldowns._path.read_text(), "it has answered since"
+    assert "long" not in registry.cooldowns._path.read_text(), "it has answered since"
 
 
 def test_a_cooldown_of_another_process_is_waited_for(hosts: Make) -> None:
     a, b = Host("a"), Host("b", exact=False)
-    source = hosts(a, b)
+    registry = hosts(a, b)
 
     async def main() -> Outcome:
-        source.cooldowns.failed("a", refusal("a", 20.0))
-        return await send(source, BatchAdmission(4))
+        registry.cooldowns.failed("a", rejection("a", 20.0))
+        return await send(registry, BatchAdmission(4))
 
     assert clock.run(main()).attempts == [("a", "ok")]
     assert a.asked == [20.0]
@@ -428,14 +416,14 @@ def test_equally_exact(route: str, alike: str) -> None:
     for text in route.split():
         name, _, what = text.partition(":")
         kind, _, model = what.partition("/")
-        serving = Serving(model or "m", kind == "exact", successor=kind == "successor")
+        serving = ServedModel(model or "m", kind == "exact", successor=kind == "successor")
         host = Host(name, kind=kind if model else "keyed")  # type: ignore[arg-type]
         candidates.append(Candidate(host, serving))
     assert "".join(one.provider.name for one in equally_exact(candidates)) == alike
 
 
 ends = st.builds(
-    refusal,
+    rejection,
     st.just("x"),
     st.sampled_from([None, None, 0.0, 1.0, 7.0, 4000.0]),
     st.sampled_from([401, 404, 429, 429, 429, 500, 503]),
@@ -470,12 +458,12 @@ def test_every_request_ends_and_every_permit_is_released(
         for name, (exact, kind, fails, takes) in zip("abcd", made, strict=False)
     ]
 
-    async def main(source: Registry) -> None:
-        limits = BatchAdmission(most)
+    async def main(registry: Registry) -> None:
+        admission = BatchAdmission(most)
         loop = asyncio.get_running_loop()
         tasks = []
         for timeout, leaves in calls:
-            tasks.append(asyncio.create_task(send(source, limits, timeout)))
+            tasks.append(asyncio.create_task(send(registry, admission, timeout)))
             if leaves is not None:
                 loop.call_later(leaves, tasks[-1].cancel)
         for task, (timeout, _) in zip(tasks, calls, strict=True):
@@ -486,16 +474,14 @@ def test_every_request_ends_and_every_permit_is_released(
             assert found.receipt is not None
             assert len(found.attempts) <= 3 * policy.TRIES_PER_CALL
             assert timeout is None or found.seconds <= timeout + 1e-6
-        assert_all_back(limits)
+        assert_all_back(admission)
         for host in given_hosts:
             assert host.now == 0
             assert host.most <= (1 if host.kind == "embedded" else most)
 
     with tempfile.TemporaryDirectory() as folder:
-        health = Cooldowns(Path(folder, "health.json"), lambda: 1.8e9)
-        clock.run(
-            main(Hosts(Config(Path(folder, "g4f.yaml")), cooldowns=health, hosts=given_hosts))
-        )
+        cooldowns = Cooldowns(Path(folder, "health.json"), lambda: 1.8e9)
+        clock.run(main(registry_of(given_hosts, Path(folder), cooldowns)))
 
 
 def test_a_single_prompt_does_not_import_the_limits() -> None:
@@ -521,7 +507,7 @@ def test_many_prompts_are_answered_as_fast_as_the_limits_allow(scenario: Scenari
         result = batch_limits.run(scenario, prompts=10_000, at_once=64)
         assert result.complaints() == []
         return
-    # So few are over before a rate is known: what shows is that all end, and nobody is pressed.
+    # So few end before a rate is known: the test shows that all end, with few rate limits.
     result = batch_limits.run(scenario, prompts=300, at_once=32)
     assert not result.wrong
     assert result.answered.total() == 300

@@ -1,4 +1,4 @@
-"""The file of results, whatever has ended the run before."""
+"""The results file, after every way in which an earlier run may have ended."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def results(path: Path) -> list[Any]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[ResultsFile]:
-    with closing(ResultsFile(path)) as ledger:
-        yield ledger
+    with closing(ResultsFile(path)) as results_file:
+        yield results_file
 
 
 def test_an_appended_result_is_in_the_file_at_once(path: Path) -> None:
-    with opened(path) as ledger:
+    with opened(path) as results_file:
         for text, kept in (("é\n", "é\n"), ("\ud83d", "\ufffd")):
-            ledger.append({"id": kept, "text": text})
+            results_file.append({"id": kept, "text": text})
             assert results(path)[-1]["text"] == kept
     assert path.read_bytes().count(b"\n") == 2
 
@@ -60,24 +60,24 @@ def test_an_appended_result_is_in_the_file_at_once(path: Path) -> None:
 )
 def test_the_state_of_an_id(path: Path, id: str | int, state: RowState) -> None:
     path.write_bytes(written(ANSWER, FAILURE, INVALID, {"id": 1, "text": ""}))
-    with opened(path) as ledger:
-        assert ledger.index.state(id) is state
+    with opened(path) as results_file:
+        assert results_file.index.state(id) is state
 
 
 def test_a_torn_line_is_removed(path: Path) -> None:
     whole = written(ANSWER)
     for cut in range(len(whole) - 1):
         path.write_bytes(whole + whole[:cut])
-        with opened(path) as ledger:
-            ledger.append(FAILURE)
+        with opened(path) as results_file:
+            results_file.append(FAILURE)
         assert results(path) == [ANSWER, FAILURE]
 
 
 def test_an_answer_without_its_line_end_is_kept(path: Path) -> None:
     path.write_bytes(written(FAILURE, ANSWER)[:-1])
-    with opened(path) as ledger:
-        assert ledger.index.state("a") is RowState.ANSWERED
-        ledger.append({"id": "c", "text": ""})
+    with opened(path) as results_file:
+        assert results_file.index.state("a") is RowState.ANSWERED
+        results_file.append({"id": "c", "text": ""})
     assert [one["id"] for one in results(path)] == ["b", "a", "c"]
 
 
@@ -108,22 +108,22 @@ def test_another_file_is_not_changed(path: Path, other: bytes) -> None:
 
 def test_is_current(path: Path) -> None:
     other = {**INVALID, "error": {"type": "BadRequestError", "line": 4}}
-    with opened(path) as ledger:
-        assert not ledger.is_current(INVALID)
+    with opened(path) as results_file:
+        assert not results_file.is_current(INVALID)
         for result in (INVALID, ANSWER, other):
-            ledger.append(result)
-            assert ledger.is_current(result)
-        assert not ledger.is_current(INVALID)
+            results_file.append(result)
+            assert results_file.is_current(result)
+        assert not results_file.is_current(INVALID)
 
 
 def test_compact_removes_replaced_failures(path: Path) -> None:
     path.write_bytes(written(FAILURE, ANSWER, INVALID))
-    with opened(path) as ledger:
-        ledger.append({"id": "b", "text": "at last"})
+    with opened(path) as results_file:
+        results_file.append({"id": "b", "text": "at last"})
         assert len(results(path)) == 4
-        ledger.compact()
+        results_file.compact()
         assert results(path) == [ANSWER, INVALID, {"id": "b", "text": "at last"}]
-        ledger.append({"id": "c", "text": "and on"})
+        results_file.append({"id": "c", "text": "and on"})
     assert [one["id"] for one in results(path)] == ["a", "line 3", "b", "c"]
 
 
@@ -138,8 +138,8 @@ def test_opening_removes_replaced_failures(path: Path) -> None:
 
 def test_a_failure_does_not_replace_an_answer(path: Path) -> None:
     path.write_bytes(written(ANSWER, {"id": "a", "error": {"type": "RateLimitError"}}))
-    with opened(path) as ledger:
-        assert ledger.index.state("a") is RowState.ANSWERED
+    with opened(path) as results_file:
+        assert results_file.index.state("a") is RowState.ANSWERED
     assert results(path) == [ANSWER]
 
 
@@ -202,24 +202,24 @@ def test_a_killed_run_leaves_no_lock(path: Path) -> None:
     other.kill()
     other.join()
     other.close()
-    with opened(path) as ledger:
-        ledger.append(ANSWER)
+    with opened(path) as results_file:
+        results_file.append(ANSWER)
     assert results(path) == [ANSWER]
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
 def test_a_full_disk_is_an_error_and_leaves_complete_lines(path: Path) -> None:
-    with opened(path) as ledger:
-        ledger.append(ANSWER)
-        kept = os.dup(ledger._file)
+    with opened(path) as results_file:
+        results_file.append(ANSWER)
+        kept = os.dup(results_file._file)
         full = os.open("/dev/full", os.O_WRONLY)
-        os.dup2(full, ledger._file)
+        os.dup2(full, results_file._file)
         try:
             with pytest.raises(LedgerError, match="cannot be written: No space left"):
-                ledger.append(FAILURE)
+                results_file.append(FAILURE)
         finally:
-            os.dup2(kept, ledger._file)
+            os.dup2(kept, results_file._file)
             os.close(kept)
             os.close(full)
     assert results(path) == [ANSWER]
@@ -228,7 +228,7 @@ def test_a_full_disk_is_an_error_and_leaves_complete_lines(path: Path) -> None:
 def test_repeated_ids_are_found_with_their_lines(path: Path) -> None:
     path.write_bytes(written(ANSWER))
     ids: list[str | int] = ["a", 1, "1", "a", 1]
-    with opened(path) as ledger:
-        earlier = [ledger.index.add_row(id, line) for line, id in enumerate(ids, 1)]
+    with opened(path) as results_file:
+        earlier = [results_file.index.add_row(id, line) for line, id in enumerate(ids, 1)]
         assert earlier == [None, None, None, 1, 2]
-        assert ledger.index.state("a") is RowState.ANSWERED
+        assert results_file.index.state("a") is RowState.ANSWERED

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from .figures import ROWS
+from .figures import MEASUREMENTS
 from .measure import FULL, GROUPS, QUICK, SLOW, Bench
 from .processes import Server
 from .report import as_json, as_markdown, machine
@@ -36,17 +36,21 @@ def main() -> int:
     if "ours" in unavailable:
         print(f"llm-g4f itself cannot be installed: {unavailable['ours']}", file=sys.stderr)
         return 2
-    rows = [row for row in ROWS if not options.only or {row.key, row.group} & set(options.only)]
+    chosen = [
+        measurement
+        for measurement in MEASUREMENTS
+        if not options.only or {measurement.key, measurement.group} & set(options.only)
+    ]
     with (
         tempfile.TemporaryDirectory(dir=options.cache, prefix="run-") as folder,
         Server(Path(folder)) as server,
     ):
         bench = Bench(server.url, pythons, Path(folder), options.checkout, scale)
-        for row in rows:
-            if any(target.peer in PEERS for target in row.targets):
+        for measurement in chosen:
+            if any(target.peer in PEERS for target in measurement.targets):
                 for name, reason in unavailable.items():
-                    bench.figures.miss(row.key, name, reason)
-        for group in dict.fromkeys(row.group for row in rows):
+                    bench.figures.miss(measurement.key, name, reason)
+        for group in dict.fromkeys(measurement.group for measurement in chosen):
             start = time.monotonic()
             GROUPS[group](bench)
             print(f"{group}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
@@ -61,7 +65,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    names = sorted({row.key for row in ROWS} | set(GROUPS))
+    names = sorted({measurement.key for measurement in MEASUREMENTS} | set(GROUPS))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "llm-g4f-bench")
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The rows of the benchmark with their targets, and the figures of a run."""
+"""The measurements of the benchmark with their targets, and the figures of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
-__all__ = ["ROWS", "Figures", "Row", "Target", "Verdict", "verdicts"]
+__all__ = ["MEASUREMENTS", "Figures", "Measurement", "Target", "Verdict", "verdicts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Measurement:
     """One measurement of several clients. `group` names the function that takes it."""
 
     key: str
@@ -43,96 +43,102 @@ def _latency(*targets: Target) -> tuple[Target, ...]:
     return tuple(replace(target, ours=ours) for target in targets for ours in ("ours", "ours_key"))
 
 
-_BURST = (Target(0.05, "openai"), Target(0.22, "g4f"), Target(2.2, "floor"))
-_MANY = (Target(14, "openai", ">="), Target(3.5, "g4f", ">="), Target(0.65, "floor", ">="))
-_PER_CHUNK = (Target(0.05, "openai"), Target(0.22, "g4f"), Target(2.2, "floor"))
-_AT_ONCE = (Target(14, "openai", ">="), Target(3.5, "g4f", ">="), Target(0.65, "floor", ">="))
+_CPU_PER_CHUNK = (Target(0.05, "openai"), Target(0.22, "g4f"), Target(2.2, "floor"))
+_CHUNKS_PER_SECOND = (
+    Target(14, "openai", ">="),
+    Target(3.5, "g4f", ">="),
+    Target(0.65, "floor", ">="),
+)
 
-ROWS = (
-    Row("hooks", "hooks", "import and hooks of the plugin, CPU", "ms", (Target(5),)),
-    Row(
+MEASUREMENTS = (
+    Measurement("hooks", "hooks", "import and hooks of the plugin, CPU", "ms", (Target(5),)),
+    Measurement(
         "cli",
         "cli",
         '`llm -m gpt-4o hi`, CPU ("openai": llm\'s own plugin)',
         "ms",
         _latency(Target(1.0, "openai")),
     ),
-    Row(
+    Measurement(
         "execute",
         "execute",
         'from `execute` to the first token, new process ("openai": llm\'s own plugin)',
         "ms",
         _latency(Target(0.25, "openai")),
     ),
-    Row(
+    Measurement(
         "cold",
         "cold",
         "import, construct, first answer",
         "ms",
         _latency(Target(0.2, "openai"), Target(0.5, "g4f")),
     ),
-    Row(
+    Measurement(
         "whole",
         "warm",
         "an answer, not streamed",
         "µs",
         _latency(Target(0.17, "openai"), Target(0.45, "g4f"), Target(3, "floor")),
     ),
-    Row(
+    Measurement(
         "first",
         "warm",
         "time to the first token",
         "µs",
         _latency(Target(0.2, "openai"), Target(0.7, "g4f"), Target(2.4, "floor")),
     ),
-    Row("burst", "warm", "CPU per chunk, burst", "µs", _BURST),
-    Row("each", "warm", "CPU per chunk, one write per event", "µs", _PER_CHUNK),
-    Row("paced", "warm", "CPU per chunk, paced", "µs"),
-    Row("many", "warm", "chunks per second, 64 streams at once, burst", "1/s", _MANY),
-    Row(
+    Measurement("burst", "warm", "CPU per chunk, burst", "µs", _CPU_PER_CHUNK),
+    Measurement("each", "warm", "CPU per chunk, one write per event", "µs", _CPU_PER_CHUNK),
+    Measurement("paced", "warm", "CPU per chunk, paced", "µs"),
+    Measurement(
+        "many", "warm", "chunks per second, 64 streams at once, burst", "1/s", _CHUNKS_PER_SECOND
+    ),
+    Measurement(
         "many_each",
         "warm",
         "chunks per second, 64 streams at once, one write per event",
         "1/s",
-        _AT_ONCE,
+        _CHUNKS_PER_SECOND,
     ),
-    Row("memory", "memory", "peak memory, 256 streams at once", "MB", (Target(2, "floor"),)),
-    Row(
+    Measurement(
+        "memory", "memory", "peak memory, 256 streams at once", "MB", (Target(2, "floor"),)
+    ),
+    Measurement(
         "calls_whole",
         "calls",
         f"calls for an answer, not streamed ({_SET_UPS})",
         "calls",
         (Target(400, ours="own"), Target(480, ours="openai"), Target(480, ours="both")),
     ),
-    Row(
+    Measurement(
         "calls_stream",
         "calls",
         "calls for a stream of one word",
         "calls",
         (Target(520, ours="own"), Target(600, ours="openai"), Target(600, ours="both")),
     ),
-    Row(
+    Measurement(
         "calls_chunk",
         "calls",
         "calls for each further chunk of a stream",
         "calls",
         (Target(95, ours="own"),),
     ),
-    Row(
+    Measurement(
         "sync",
         "sync",
         "CPU per chunk, `Client` minus `AsyncClient`",
         "µs",
         (Target(2, "ours", ours="sync", difference=True),),
     ),
-    Row(
+    Measurement(
         "llm",
         "llm",
         'CPU per chunk through llm ("openai": llm\'s own plugin)',
         "µs",
         (Target(1.0, "openai"),),
     ),
-    Row(
+    Measurement(
         "batch",
         "batch",
         "CPU per prompt of a batch (`llm g4f batch` with its start;"
@@ -140,35 +146,35 @@ ROWS = (
         "µs",
         (Target(0.2, "openai"),),
     ),
-    Row(
+    Measurement(
         "longer",
         "growth",
         "CPU per chunk, streams ten times as long",
         "µs",
         (Target(1.2, "short", ours="long"),),
     ),
-    Row(
+    Measurement(
         "prompt",
         "growth",
         "CPU per MB of prompt, 10 MB instead of 1",
         "ms",
         (Target(1.2, "short", ours="long"),),
     ),
-    Row(
+    Measurement(
         "crowd",
         "growth",
         "CPU per chunk, 1,000 streams at once instead of 100, paced",
         "µs",
         (Target(1.2, "few", ours="many"),),
     ),
-    Row(
+    Measurement(
         "embedded_first",
         "embedded",
         "time to the first token, embedded",
         "ms",
         (Target(1.05, "bare"),),
     ),
-    Row(
+    Measurement(
         "embedded_rate",
         "embedded",
         "tokens per second, embedded",
@@ -211,9 +217,9 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a row meets one of its targets; `met` is None if it was not measured."""
+    """Whether a measurement meets one of its targets; `met` is None if it was not measured."""
 
-    row: Row
+    measurement: Measurement
     target: Target
     ours: float | None
     theirs: float | None
@@ -223,17 +229,17 @@ class Verdict:
 
 
 def verdicts(figures: Figures) -> list[Verdict]:
-    """A verdict for every target of the rows that were measured."""
+    """A verdict for every target of the measurements that were taken."""
     results = []
-    for row in ROWS:
-        if row.key not in figures.values and row.key not in figures.missing:
+    for measurement in MEASUREMENTS:
+        if measurement.key not in figures.values and measurement.key not in figures.missing:
             continue
-        for target in row.targets:
-            ours = theirs = result = figures.median(row.key, target.ours)
+        for target in measurement.targets:
+            ours = theirs = result = figures.median(measurement.key, target.ours)
             if target.peer is not None:
-                theirs = figures.median(row.key, target.peer)
+                theirs = figures.median(measurement.key, target.peer)
                 result = figures.paired(
-                    row.key,
+                    measurement.key,
                     target.ours,
                     target.peer,
                     (lambda a, b: a - b) if target.difference else (lambda a, b: a / b),
@@ -241,8 +247,8 @@ def verdicts(figures: Figures) -> list[Verdict]:
             met = None
             if result is not None:
                 met = result <= target.bound if target.sign == "<=" else result >= target.bound
-            missing = figures.missing.get(row.key, {})
+            missing = figures.missing.get(measurement.key, {})
             reason = missing.get(target.ours) or missing.get(target.peer or "")
             shown = None if target.peer is None else theirs
-            results.append(Verdict(row, target, ours, shown, result, met, reason))
+            results.append(Verdict(measurement, target, ours, shown, result, met, reason))
     return results

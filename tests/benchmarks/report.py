@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from .figures import ROWS, Figures, Verdict, verdicts
+from .figures import MEASUREMENTS, Figures, Verdict, verdicts
 
 __all__ = ["as_json", "as_markdown", "machine"]
 
@@ -52,25 +52,25 @@ def as_json(
         "machine": dict(system),
         "versions": {name: dict(packages) for name, packages in versions.items()},
         "rows": {
-            row.key: {
-                "title": row.title,
-                "unit": row.unit,
+            measurement.key: {
+                "title": measurement.title,
+                "unit": measurement.unit,
                 "medians": {
-                    client: figures.median(row.key, client)
-                    for client in figures.values.get(row.key, {})
+                    client: figures.median(measurement.key, client)
+                    for client in figures.values.get(measurement.key, {})
                 },
                 "rounds": {
                     client: list(rounds.values())
-                    for client, rounds in figures.values.get(row.key, {}).items()
+                    for client, rounds in figures.values.get(measurement.key, {}).items()
                 },
-                "not_measured": figures.missing.get(row.key, {}),
+                "not_measured": figures.missing.get(measurement.key, {}),
             }
-            for row in ROWS
-            if row.key in figures.values or row.key in figures.missing
+            for measurement in MEASUREMENTS
+            if measurement.key in figures.values or measurement.key in figures.missing
         },
         "targets": [
             {
-                "row": verdict.row.key,
+                "row": verdict.measurement.key,
                 "ours": verdict.target.ours,
                 "against": verdict.target.peer,
                 "result": verdict.result,
@@ -100,13 +100,22 @@ def as_markdown(
         ["measurement", "of", "figure", "against", "its figure", "result", "target", "met"],
         (_target(verdict) for verdict in verdicts(figures)),
     )
-    rows = [row for row in ROWS if row.group in ("cold", "warm", "memory")]
-    compared = _table(
-        ["client", *(f"{row.title}, {row.unit}" for row in rows)],
+    measurements = [
+        measurement
+        for measurement in MEASUREMENTS
+        if measurement.group in ("cold", "warm", "memory")
+    ]
+    comparison = _table(
+        ["client", *(f"{measurement.title}, {measurement.unit}" for measurement in measurements)],
         (
-            [label, *(_number(figures.median(row.key, client)) for row in rows)]
+            [
+                label,
+                *(_number(figures.median(measurement.key, client)) for measurement in measurements),
+            ]
             for client, label in _LABELS.items()
-            if any(figures.median(row.key, client) is not None for row in rows)
+            if any(
+                figures.median(measurement.key, client) is not None for measurement in measurements
+            )
         ),
     )
     reasons: dict[tuple[str, str], list[str]] = {}
@@ -117,17 +126,17 @@ def as_markdown(
         f"- not measured: {client} ({', '.join(keys)}): {reason}"
         for (client, reason), keys in reasons.items()
     )
-    return "\n\n".join(part for part in (head, targets, compared, missing) if part)
+    return "\n\n".join(part for part in (head, targets, comparison, missing) if part)
 
 
 def _target(verdict: Verdict) -> list[str]:
-    target, unit = verdict.target, verdict.row.unit
+    target, unit = verdict.target, verdict.measurement.unit
     if verdict.met is None:
         met = f"not measured: {verdict.reason}"
     else:
         met = "yes" if verdict.met else "no"
     return [
-        verdict.row.title,
+        verdict.measurement.title,
         _LABELS.get(target.ours, target.ours),
         _number(verdict.ours, unit),
         _LABELS.get(target.peer, target.peer) if target.peer else "",

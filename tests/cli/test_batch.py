@@ -1,4 +1,4 @@
-"""`llm g4f batch`: from a file to a file, and on again after any end."""
+"""`llm g4f batch`: from a file to a file, and resumed after any end."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_options_are_defaults_of_every_row(endpoints: Endpoints) -> None:
         {"id": "a", "prompt": "one"},
         {"id": "b", "prompt": "two", "temperature": 1, "system": "Own", "model": "4o-mini"},
     )
-    with Server(whole("{}")) as server:
+    with Server(whole('{"name": "Rex", "age": 3}')) as server:
         endpoints(box=server, other=Server(whole("never")))
         batch(
             *("in.jsonl", "out", "-m", "4o", "-s", "Be brief", "--concurrency", "1"),
@@ -451,7 +451,7 @@ def test_a_key_goes_only_to_its_provider(endpoints: Endpoints) -> None:
 def test_log_writes_what_llm_would_have_written(
     endpoints: Endpoints, run_llm: Run, user_path: Path
 ) -> None:
-    answer = whole("Hello", reasoning="Hm")
+    answer = whole('{"name": "Rex", "age": 3}', reasoning="Hm")
     with Server(answer, answer, http(400, "no")) as server:
         endpoints(box=server)
         options = ("-m", "gpt-4o", "-o", "temperature", "0.5", "--schema", "name, age int")

@@ -23,13 +23,13 @@ NOTICE = (
 
 
 def ok(done: subprocess.CompletedProcess[str]) -> str:
-    """What it printed, having succeeded without a word on stderr."""
+    """The output of a command that succeeded and wrote nothing to stderr."""
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def failed(done: subprocess.CompletedProcess[str]) -> str:
-    """What it said, having failed as llm's commands do."""
+    """The error of a command that failed as llm's commands do."""
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr

@@ -103,7 +103,8 @@ def test_enable_says_where_prompts_go(run_llm: Run) -> None:
 def test_enable_and_disable_reject_unknown_names(run_llm: Run) -> None:
     for command in ("enable", "disable"):
         assert (
-            "Unknown provider 'nope'. Known are: openai" in run_llm("g4f", command, "nope").stderr
+            "Unknown provider 'nope'. Known providers: openai"
+            in run_llm("g4f", command, "nope").stderr
         )
 
 

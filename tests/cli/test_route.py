@@ -24,7 +24,7 @@ EMBEDDED_LEFT_OUT = "-  embedded: it answers only while no other provider takes 
 
 
 def told(result: Result) -> list[str]:
-    """`ok`, without the lines of the catalogue's rows but openai: nobody has set those up."""
+    """`ok`, without the lines of built-in providers other than openai, which are not set up."""
     rest = [f"-  {name}: " for name in PROVIDERS if name != "openai"]
     return [line for line in ok(result) if not line.startswith(tuple(rest))]
 

@@ -41,7 +41,7 @@ def tables(*args: str) -> list[list[list[str]]]:
 
 
 def told(*args: str) -> JSON:
-    """What `llm g4f stats --json` prints."""
+    """The output of `llm g4f stats --json`."""
     found: JSON = json.loads("\n".join(ok(g4f("stats", "--json", *args))))
     return found
 

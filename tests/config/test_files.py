@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def no_room(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size` bytes."""
+    """Limit the size of every file that this process writes to `size` bytes."""
     assert sys.platform != "win32"
     import resource
 

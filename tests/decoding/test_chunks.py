@@ -1,4 +1,4 @@
-"""What servers send as chunks, and what is made of it."""
+"""Chunks as servers send them, and as they are decoded."""
 
 from __future__ import annotations
 
@@ -299,6 +299,15 @@ def test_each_delta_has_the_index_of_its_tool_call() -> None:
 
 
 @given(fragmented())
+@example(
+    (
+        [("call_0", "f", '{"a": 1}'), ("call_1", "f", "{}")],
+        [
+            tool_chunk(piece(part, name=name))
+            for part, name in (('{"a": 1}', "f"), ("", "f"), ("{}", None))
+        ],
+    )
+)
 def test_any_fragmentation_gives_the_same_calls(
     case: tuple[list[tuple[str, str, str]], list[dict[str, Any]]],
 ) -> None:

@@ -1,4 +1,4 @@
-"""What providers write about a failure, recognised as a reason."""
+"""The words of providers about a failure, recognised as a reason."""
 
 from __future__ import annotations
 

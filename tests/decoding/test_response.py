@@ -44,7 +44,7 @@ class Teller:
         self._server, self._runner = server, runner
 
     def answer(self, script: Script) -> ChatCompletion | APIError:
-        """What comes of an answer. TimeoutError if it does not end."""
+        """The result of an answer. TimeoutError if it does not end."""
         self._server.scripts = (script,)
         answer = self._runner.run(asyncio.wait_for(self._ask(), 5))
         if isinstance(answer, APIError):

@@ -215,7 +215,7 @@ READS_ALL = {"splitlines", "split", "find", "rfind", "index", "replace", "partit
 
 
 def bytes_read(data: bytes, size: int) -> int:
-    """How many bytes the decoder goes over, by the methods of bytes that it calls."""
+    """Count the bytes that the decoder goes over, by the methods of bytes that it calls."""
     decoder = Decoder()
     work = 0
 

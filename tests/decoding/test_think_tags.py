@@ -27,7 +27,7 @@ def parted(pieces: Sequence[str]) -> tuple[str, str]:
 
 
 def expected(text: str) -> tuple[str, str]:
-    """What `parted` has to find, read off the whole text."""
+    """The result expected of `parted`, read off the whole text."""
     found = re.fullmatch(r"\s*<think>(.*?)(?:</think>\s*(.*))?", text, re.DOTALL)
     return (found[1], found[2] or "") if found else ("", text)
 

@@ -32,23 +32,23 @@ from llm_g4f.http import connect as connections
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-from tests.support.server import Script, Server, http, stream
+from tests.support.server import Script, Server, full_queue, http, stream
 
 TRANSPORTS = ("own", "httpx")
-"""What the whole matrix is run on. "httpx" is httpx's, used where httptools is missing."""
+"""The transports of the matrix. "httpx" is httpx's, used where httptools is missing."""
 
 WITHIN = 20.0
 """Seconds in which every fault is over, on a busy machine too: a provider may take two minutes."""
 
 OTHER = "from b"
-"""What the healthy second provider answers."""
+"""The answer of the healthy second provider."""
 
 
 EITHER = "either"
 
 
 class Policy(Enum):
-    """What is done about a failure. S and N are for before the commit point, K is behind it."""
+    """The reaction to a failure. S and N are for before the commit point, K for after it."""
 
     A = "the provider's answer counts"
     S = "the next provider, or the same one again if there is none"
@@ -123,7 +123,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Way:
-    """How a fault is tried: with a healthy second provider behind the first or without, as a stream or not."""
+    """A way to try a fault: with a healthy second provider after the first or without, streamed or not."""
 
     followed: bool
     streamed: bool
@@ -141,7 +141,7 @@ WAYS = [Way(followed, streamed) for followed in (False, True) for streamed in (T
 
 @dataclass
 class Observed:
-    """What came of a fault. `outcome` is "ok" or the error's class, `attempts` are (provider, outcome,
+    """The result of a fault. `outcome` is "ok" or the error's class, `attempts` are (provider, outcome,
     status), `a` and `b` count requests, `cooldown` is the first provider's, in whole seconds."""
 
     outcome: str = ""
@@ -163,7 +163,7 @@ class Observed:
 
 
 def expected(fault: Fault, way: Way) -> dict[str, Any]:
-    """What has to come of a fault, as fields of `Observed`."""
+    """The expected result of a fault, as fields of `Observed`."""
     error = fault.error.__name__ if fault.error else ""
     failed = [("a", *one) for one in fault.failed] or [("a", error, fault.status)]
     if fault.policy is Policy.A:
@@ -196,7 +196,7 @@ def expected(fault: Fault, way: Way) -> dict[str, Any]:
 
 
 async def outcomes(fault: Fault, folder: Path) -> dict[Way, Observed]:
-    """What comes of a fault in every way, all at once. TimeoutError if one does not end."""
+    """The result of a fault in every way, all at once. TimeoutError if one does not end."""
     folders = [folder / str(number) for number in range(len(WAYS))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "AFTER_FINISH", fault.after_finish)
@@ -334,7 +334,7 @@ def typical(message: str) -> str:
 
 
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds takes parts of them."""
+    """Shorten waits of seconds to parts of seconds."""
     monkeypatch.setattr(policy, "BACKOFF", (0.01, 0.02))
     monkeypatch.setattr(connections, "CONNECT_TIMEOUT", 2.0)
 
@@ -363,17 +363,9 @@ def no_listener() -> Iterator[str]:
 
 @contextmanager
 def overrun(scripts: tuple[Script, ...], folder: Path) -> Iterator[Place]:
-    """A queue of connections that is full: the kernel lets further ones wait."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(8)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        yield Place(f"http://127.0.0.1:{full.getsockname()[1]}/v1")
-        for one in waiting:
-            one.close()
+    """An address that neither makes nor refuses connections."""
+    with full_queue() as origin:
+        yield Place(f"{origin}/v1")
 
 
 @lru_cache
@@ -393,7 +385,7 @@ def certificate(name: str, begin: int, end: int) -> ssl.SSLContext:
 def encrypted(
     name: str = "127.0.0.1", *, begin: int = -1, end: int = 1, trusted: bool = True
 ) -> Where:
-    """A TLS server whose certificate is for `name`, from and to these days from now."""
+    """A TLS server with a certificate for `name`, valid from and to these days from now."""
 
     @contextmanager
     def at(scripts: tuple[Script, ...], folder: Path) -> Iterator[Place]:
@@ -418,7 +410,7 @@ def plain_to_tls(scripts: tuple[Script, ...], folder: Path) -> Iterator[Place]:
 
 
 def proxied(origin: str, answer: Script | None) -> Where:
-    """Behind a proxy that gives `answer` to whatever it is asked, or that does not listen."""
+    """A provider behind a proxy that gives `answer` to every request, or that does not listen."""
 
     @contextmanager
     def at(scripts: tuple[Script, ...], folder: Path) -> Iterator[Place]:

@@ -1,4 +1,4 @@
-"""How a provider is reached: proxies, certificates, connections."""
+"""Connections to a provider: proxies, certificates, reuse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from llm_g4f.http.proxies import Proxy as Proxied
 from llm_g4f.http.types import parse_url
 from tests.support.environment import no_more_files
 from tests.support.proxy import Proxy
-from tests.support.server import Script, Server, whole
+from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
 from tests.support.tls import server_tls
 
 pytestmark = pytest.mark.usefixtures("transport", "event_loops")
@@ -217,6 +217,29 @@ def test_too_many_open_files_are_this_machines_trouble(
     assert len(second.requests) == 1
 
 
+def test_ssl_cert_file(
+    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    with Server(whole("trusted"), tls=server_tls(authority)) as server:
+        assert asyncio.run(ask(server.url)) == "trusted"
+
+
+def test_connections_are_closed_with_their_event_loop() -> None:
+    script: Script = [SSE_HEAD, framed(event(chunk("Hel"))), HANG]
+    with Server(whole("x"), whole("x"), script) as server:
+
+        async def use() -> None:
+            assert await ask(server.url) == "x"
+            assert await ask(server.url) == "x"
+            begun = AsyncClient(base_url=server.url).chat.completions.create("hi", stream=True)
+            assert (await anext(aiter(begun))).choices[0].delta.content == "Hel"
+
+        asyncio.run(use())
+        server.wait_closed()
+        assert server.connections == 1
+
+
 @pytest.mark.parametrize(
     ("environment", "origin", "direct"),
     [
@@ -378,7 +401,7 @@ def test_https_to_a_port_that_waits_for_http_is_said_within_the_connect_time(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/v1"
         begun = time.monotonic()
-        with pytest.raises(APITimeoutError, match=r"did not answer in TLS.*begins with http://"):
+        with pytest.raises(APITimeoutError, match=r"did not answer in TLS.*begin with http://"):
             asyncio.run(ask(url))
         assert time.monotonic() - begun < 4
 
@@ -386,12 +409,12 @@ def test_https_to_a_port_that_waits_for_http_is_said_within_the_connect_time(
 def test_https_to_a_port_that_answers_in_http_is_said_in_these_words() -> None:
     with Server(whole()) as server:
         error = refused(server.url.replace("http:", "https:"))
-    assert (error.reason, "base_url begins with http://" in error.message) == ("tls", True)
+    assert (error.reason, "base_url must begin with http://" in error.message) == ("tls", True)
 
 
 def test_http_to_a_port_that_speaks_tls_is_said_in_these_words(authority: trustme.CA) -> None:
     with Server(whole(), tls=server_tls(authority)) as server:
-        with pytest.raises(APIConnectionError, match="base_url begins with https://"):
+        with pytest.raises(APIConnectionError, match="base_url must begin with https://"):
             asyncio.run(ask(server.url.replace("https:", "http:")))
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the wire: framing, faults, connections that are kept, and what is sent."""
+"""HTTP/1.1 over sockets: framing, faults, connections that are kept, and what is sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,20 @@ from llm_g4f.http.types import (
     Unsendable,
     parse_url,
 )
-from tests.support.server import CLOSE, END, HANG, RESET, Script, Server, Step, framed, http, split
+from tests.support.server import (
+    CLOSE,
+    END,
+    HANG,
+    RESET,
+    Endless,
+    Script,
+    Server,
+    Step,
+    framed,
+    full_queue,
+    http,
+    split,
+)
 from tests.support.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.usefixtures("event_loops")
@@ -63,8 +76,8 @@ async def read(response: Response) -> bytes:
         await response.aclose()
 
 
-async def ask(wire: ConnectionPool, url: str, *args: Any, **fields: Any) -> tuple[int, bytes]:
-    response = await wire.send(request(url, *args, **fields))
+async def ask(pool: ConnectionPool, url: str, *args: Any, **fields: Any) -> tuple[int, bytes]:
+    response = await pool.send(request(url, *args, **fields))
     return response.status, await read(response)
 
 
@@ -72,8 +85,8 @@ def asked(server: Server, times: int = 1, tls: ssl.SSLContext | None = None) -> 
     """The bodies of so many answers, one after the other."""
 
     async def run() -> list[bytes]:
-        async with to(server.url, tls) as wire:
-            return [(await ask(wire, server.url))[1] for _ in range(times)]
+        async with to(server.url, tls) as pool:
+            return [(await ask(pool, server.url))[1] for _ in range(times)]
 
     return asyncio.run(run())
 
@@ -170,9 +183,9 @@ def exchanged(made: tuple[bytes, bytes, bool], pieces: list[bytes]) -> None:
                 return
 
     async def run() -> None:
-        async with serving(answer) as url, to(url) as wire:
+        async with serving(answer) as url, to(url) as pool:
             for _ in range(2):
-                response = await wire.send(request(url))
+                response = await pool.send(request(url))
                 assert response.status == 200
                 assert response.headers["x-head"] == "a b"
                 assert await read(response) == body
@@ -211,8 +224,8 @@ def test_buffered_data_is_one_piece() -> None:
     with Server([CHUNKED, framed(b"x" * 100) * 1000, END]) as server:
 
         async def run() -> list[int]:
-            async with to(server.url) as wire:
-                response = await wire.send(request(server.url))
+            async with to(server.url) as pool:
+                response = await pool.send(request(server.url))
                 sizes = [len(data) async for data in response]
                 await response.aclose()
                 return sizes
@@ -237,8 +250,8 @@ def test_a_slow_reader_slows_the_server() -> None:
         await reader.read(1)
 
     async def run() -> None:
-        async with serving(answer) as url, to(url) as wire:
-            response = await wire.send(request(url))
+        async with serving(answer) as url, to(url) as pool:
+            response = await pool.send(request(url))
             before = -1
             while before != sent:
                 before = sent
@@ -262,7 +275,12 @@ MALFORMED = {
     "chunked and length": OK
     + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "two lengths": OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-    "a list of lengths": OK + b"Content-Length: 5, 5\r\n\r\nhello",
+    "a list of lengths": OK + b"Content-Length: 5, 6\r\n\r\nhello",
+    "a length twice, and invalid": OK + b"Content-Length: 0x5\r\n" * 2 + b"\r\nhello",
+    "a length twice, and chunked": OK
+    + b"Transfer-Encoding: chunked\r\n"
+    + b"Content-Length: 5\r\n" * 2
+    + b"\r\n5\r\nhello\r\n0\r\n\r\n",
     "length +5": OK + b"Content-Length: +5\r\n\r\nhello",
     "length -5": OK + b"Content-Length: -5\r\n\r\nhello",
     "no length": OK + b"Content-Length: \r\n\r\nhello",
@@ -273,6 +291,7 @@ MALFORMED = {
     "chunk overflow": CHUNKED + b"FFFFFFFFFFFFFFFFF\r\nhello",
     "chunk -5": CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n",
     "chunk 0x5": CHUNKED + b"0x5\r\nhello\r\n0\r\n\r\n",
+    "chunk with two sizes": CHUNKED + b"5 5\r\nhello\r\n0\r\n\r\n",
     "chunk without size": CHUNKED + b"\r\nhello\r\n0\r\n\r\n",
     "chunk longer than said": CHUNKED + b"5\r\nhello!\r\n0\r\n\r\n",
     "length in trailers": CHUNKED + b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n",
@@ -292,7 +311,53 @@ def test_a_malformed_response_is_an_error_and_closes_its_connection(data: bytes)
         error = failing(server)
         assert type(error) is NotHTTP
         assert "malformed" in str(error)
+        assert error.is_http == data.startswith(b"HTTP/")
         assert len(server.requests) == 1
+        server.wait_closed()
+
+
+@pytest.mark.parametrize("second", [b"6", b"51", b"5, 6"])
+def test_lengths_that_differ_are_shown(second: bytes) -> None:
+    with Server(
+        [OK + b"Content-Length: 5\r\nContent-Length: ", second, b"\r\n\r\n", HANG]
+    ) as server:
+        last = second.removeprefix(b"5,").strip().decode()
+        assert str(failing(server)) == (
+            f"malformed: different values of Content-Length (5 and {last})"
+        )
+
+
+TWICE = b"Content-Length: 5\r\n"
+
+TOLERATED = {
+    "a length twice": OK + TWICE + b"X: y\r\n" + TWICE.lower() + b"\r\nhello",
+    "a length thrice": OK + TWICE * 3 + b"\r\nhello",
+    "a list of a length": OK + b"Content-Length: 5,5 , 5\r\n\r\nhello",
+    "a length twice after an interim response": b"HTTP/1.1 103 X\r\nLink: a\r\n\r\n"
+    + OK
+    + TWICE * 2
+    + b"\r\nhello",
+    "blanks after chunk sizes": CHUNKED + b"5  \r\nhello\r\n0 \t \r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("data", TOLERATED.values(), ids=TOLERATED)
+def test_framing_that_h11_accepts_is_accepted_however_it_is_split(data: bytes, size: int) -> None:
+    with Server([step for piece in split(data, size) for step in (piece, 0.0)]) as server:
+
+        async def run() -> None:
+            async with to(server.url) as wire:
+                for _ in range(2):
+                    assert await ask(wire, server.url) == (200, b"hello")
+
+        asyncio.run(run())
+        assert server.connections == 1
+
+
+def test_a_length_that_is_repeated_without_end_is_an_error() -> None:
+    with Server([OK, Endless(TWICE * 500)]) as server:
+        assert type(failing(server)) is NotHTTP
         server.wait_closed()
 
 
@@ -346,8 +411,8 @@ def test_data_before_a_break_is_given_first(end: Any) -> None:
     with Server([CHUNKED + framed(b"hello"), 0.02, end]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
-                response = await wire.send(request(server.url))
+            async with to(server.url) as pool:
+                response = await pool.send(request(server.url))
                 pieces = aiter(response)
                 assert await anext(pieces) == b"hello"
                 with pytest.raises(NetworkError):
@@ -382,13 +447,13 @@ def test_a_server_may_close_its_half(whole: bool) -> None:
         await reader.read()
 
     async def run() -> None:
-        async with serving(answer) as url, to(url) as wire:
+        async with serving(answer) as url, to(url) as pool:
             for _ in range(2):
                 if whole:
-                    assert await ask(wire, url) == (200, b"hello")
+                    assert await ask(pool, url) == (200, b"hello")
                 else:
                     with pytest.raises(ConnectionBroken):
-                        await ask(wire, url)
+                        await ask(pool, url)
 
     asyncio.run(run())
 
@@ -402,9 +467,9 @@ def test_a_server_that_closes_its_half_and_stops_reading_is_an_error() -> None:
         await given_up.wait()
 
     async def run() -> None:
-        async with serving(answer) as url, to(url) as wire:
+        async with serving(answer) as url, to(url) as pool:
             with pytest.raises(ConnectionBroken):
-                await asyncio.wait_for(ask(wire, url, bytes(2**24)), 5)
+                await asyncio.wait_for(ask(pool, url, bytes(2**24)), 5)
             given_up.set()
 
     asyncio.run(run())
@@ -456,11 +521,11 @@ def test_a_kept_connection_with_unexpected_data_is_closed(
     with Server([HELLO, 0.02, late, HANG], [HELLO]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
-                assert await ask(wire, server.url) == (200, b"hello")
+            async with to(server.url) as pool:
+                assert await ask(pool, server.url) == (200, b"hello")
                 await asyncio.to_thread(server.wait_closed)
                 await asyncio.sleep(0)
-                assert await ask(wire, server.url) == (200, b"hello")
+                assert await ask(pool, server.url) == (200, b"hello")
 
         asyncio.run(run())
         assert [one.connection for one in server.requests] == [1, 2]
@@ -481,9 +546,9 @@ def test_a_connection_is_not_reused_before_its_request_is_sent() -> None:
         await reader.read()
 
     async def run() -> None:
-        async with serving(answer) as url, to(url) as wire:
-            assert await ask(wire, url, bytes(2**24)) == (200, b"hello")
-            assert await asyncio.wait_for(ask(wire, url), 5) == (200, b"hello")
+        async with serving(answer) as url, to(url) as pool:
+            assert await ask(pool, url, bytes(2**24)) == (200, b"hello")
+            assert await asyncio.wait_for(ask(pool, url), 5) == (200, b"hello")
 
     asyncio.run(run())
     assert connections == 2
@@ -494,9 +559,9 @@ def test_a_kept_connection_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     with Server([HELLO]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
+            async with to(server.url) as pool:
                 for pause in (0.0, 0.1, 0.0):
-                    await ask(wire, server.url)
+                    await ask(pool, server.url)
                     await asyncio.sleep(pause)
 
         asyncio.run(run())
@@ -508,10 +573,10 @@ def test_the_number_of_kept_connections_is_limited(monkeypatch: pytest.MonkeyPat
     with Server([0.05, HELLO]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
-                await asyncio.gather(*(ask(wire, server.url) for _ in range(5)))
+            async with to(server.url) as pool:
+                await asyncio.gather(*(ask(pool, server.url) for _ in range(5)))
                 await asyncio.to_thread(server.wait_closed, 3)
-                await asyncio.gather(*(ask(wire, server.url) for _ in range(2)))
+                await asyncio.gather(*(ask(pool, server.url) for _ in range(2)))
 
         asyncio.run(run())
         assert server.connections == 5
@@ -521,13 +586,13 @@ def test_an_unread_response_closes_its_connection_if_it_is_incomplete() -> None:
     with Server([HELLO], [OK + b"Content-Length: 9\r\n\r\nhello", HANG], [HELLO]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
+            async with to(server.url) as pool:
                 for _ in range(2):
-                    response = await wire.send(request(server.url))
+                    response = await pool.send(request(server.url))
                     await response.aclose()
                     await response.aclose()
                 await asyncio.to_thread(server.wait_closed)
-                assert await ask(wire, server.url) == (200, b"hello")
+                assert await ask(pool, server.url) == (200, b"hello")
 
         asyncio.run(run())
         assert [one.connection for one in server.requests] == [1, 1, 2]
@@ -561,8 +626,8 @@ def test_requests_wait_in_order_for_a_connection(monkeypatch: pytest.MonkeyPatch
     with Server([0.01, HELLO]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
-                await asyncio.gather(*(ask(wire, server.url, b"%d" % n) for n in range(8)))
+            async with to(server.url) as pool:
+                await asyncio.gather(*(ask(pool, server.url, b"%d" % n) for n in range(8)))
 
         asyncio.run(run())
         assert server.connections == 2
@@ -582,11 +647,11 @@ def test_cancelling_closes_the_connection_and_frees_its_place(
             headed = asyncio.Event()
 
             async def take() -> None:
-                response = await wire.send(request(server.url))
+                response = await pool.send(request(server.url))
                 headed.set()
                 await read(response)
 
-            async with to(server.url) as wire:
+            async with to(server.url) as pool:
                 task = asyncio.create_task(take())
                 await asyncio.to_thread(server.wait_requests)
                 if where == "for a connection":
@@ -601,44 +666,31 @@ def test_cancelling_closes_the_connection_and_frees_its_place(
                 await asyncio.wait([task])
                 assert task.cancelled()
                 await asyncio.to_thread(server.wait_closed)
-                assert await asyncio.wait_for(ask(wire, server.url), 5) == (200, b"hello")
+                assert await asyncio.wait_for(ask(pool, server.url), 5) == (200, b"hello")
 
         asyncio.run(run())
         assert len(server.requests) == 2
-
-
-@asynccontextmanager
-async def full_queue() -> AsyncIterator[str]:
-    """An address where connections are neither made nor refused."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(8)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        yield f"http://127.0.0.1:{full.getsockname()[1]}"
-        for one in waiting:
-            one.close()
 
 
 def test_cancelling_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_IN_USE", 1)
 
     async def run() -> None:
-        async with full_queue() as url, to(url) as wire:
-            for _ in range(2):
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(ask(wire, url), 0.05)
+        with full_queue() as url:
+            async with to(url) as pool:
+                for _ in range(2):
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(ask(pool, url), 0.05)
 
     asyncio.run(run())
 
 
 def test_a_connect_timeout() -> None:
     async def run() -> None:
-        async with full_queue() as url, to(url) as wire:
-            with pytest.raises(ConnectTimeout):
-                await wire.send(request(url), 0.05)
+        with full_queue() as url:
+            async with to(url) as pool:
+                with pytest.raises(ConnectTimeout):
+                    await pool.send(request(url), 0.05)
 
     asyncio.run(run())
 
@@ -653,9 +705,9 @@ def test_a_tls_handshake_timeout(authority: trustme.CA) -> None:
 
         async with serving(silent) as plain:
             url = plain.replace("http:", "https:")
-            async with to(url, client_tls(authority)) as wire:
+            async with to(url, client_tls(authority)) as pool:
                 with pytest.raises(ConnectTimeout):
-                    await wire.send(request(url), 0.05)
+                    await pool.send(request(url), 0.05)
                 # Soon after that the connection is given up too.
                 await asyncio.wait_for(left.wait(), 10)
 
@@ -666,11 +718,11 @@ def test_closing_ends_kept_and_active_connections() -> None:
     with Server([HELLO], [CHUNKED + framed(b"x"), HANG]) as server:
 
         async def run() -> None:
-            wire = ConnectionPool(parse_url(server.url))
-            kept = await wire.send(request(server.url))
-            response = await wire.send(request(server.url))
+            pool = ConnectionPool(parse_url(server.url))
+            kept = await pool.send(request(server.url))
+            response = await pool.send(request(server.url))
             await read(kept)
-            await wire.aclose()
+            await pool.aclose()
             await asyncio.to_thread(server.wait_closed, 2)
             with pytest.raises(NetworkError):
                 await read(response)
@@ -682,8 +734,8 @@ def test_the_loop_may_end_right_after_closing() -> None:
     with Server([HELLO]) as server:
 
         async def use() -> None:
-            async with to(server.url) as wire:
-                await ask(wire, server.url)
+            async with to(server.url) as pool:
+                await ask(pool, server.url)
 
         loop = asyncio.new_event_loop()
         loop.run_until_complete(use())
@@ -732,8 +784,8 @@ def test_the_next_address_is_tried_after_a_refusal(monkeypatch: pytest.MonkeyPat
         url = f"http://two.test:{server.port}"
 
         async def run() -> None:
-            async with to(url) as wire:
-                assert await ask(wire, url) == (200, b"hello")
+            async with to(url) as pool:
+                assert await ask(pool, url) == (200, b"hello")
 
         asyncio.run(run())
         assert server.requests[0].headers["host"] == f"two.test:{server.port}"
@@ -761,11 +813,11 @@ def test_the_next_address_is_tried_beside_a_silent_one(
         await reader.read()
 
     async def run() -> None:
-        async with full_queue() as silent:
+        with full_queue() as silent:
             port = parse_url(silent).port
             url = f"http://two.test:{port}"
-            async with serving(answer, "127.0.0.2", port), to(url) as wire:
-                assert await asyncio.wait_for(ask(wire, url), 5) == (200, b"hello")
+            async with serving(answer, "127.0.0.2", port), to(url) as pool:
+                assert await asyncio.wait_for(ask(pool, url), 5) == (200, b"hello")
 
     asyncio.run(run())
 
@@ -787,9 +839,9 @@ def test_request_line_headers_and_body() -> None:
     with Server([HELLO]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
-                await ask(wire, f"{server.url}/ä b?q=1", headers={"X-A": "1\t2"})
-                await ask(wire, server.url, b"", method="GET")
+            async with to(server.url) as pool:
+                await ask(pool, f"{server.url}/ä b?q=1", headers={"X-A": "1\t2"})
+                await ask(pool, server.url, b"", method="GET")
 
         asyncio.run(run())
         post, get = server.requests
@@ -810,8 +862,8 @@ def test_a_large_body_is_sent(size: int, secure: bool, authority: trustme.CA) ->
     with Server([HELLO], tls=tls[0]) as server:
 
         async def run() -> None:
-            async with to(server.url, tls[1]) as wire:
-                assert await ask(wire, server.url, body) == (200, b"hello")
+            async with to(server.url, tls[1]) as pool:
+                assert await ask(pool, server.url, body) == (200, b"hello")
 
         asyncio.run(run())
         assert server.requests[0].body == body
@@ -841,11 +893,11 @@ def test_an_invalid_request_is_an_error_that_does_not_show_it(fields: dict[str, 
     with Server([HELLO]) as server:
 
         async def run() -> None:
-            async with to(server.url) as wire:
+            async with to(server.url) as pool:
                 with pytest.raises(Unsendable) as caught:
-                    await ask(wire, server.url, **fields)
+                    await ask(pool, server.url, **fields)
                 assert "secret" not in repr(caught.value)
-                assert await ask(wire, server.url) == (200, b"hello")
+                assert await ask(pool, server.url) == (200, b"hello")
 
         asyncio.run(run())
         assert len(server.requests) == 1
@@ -853,9 +905,9 @@ def test_an_invalid_request_is_an_error_that_does_not_show_it(fields: dict[str, 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://127.0.0.1/", "http://localhost/"])
 def test_a_request_for_another_origin_is_an_error(url: str) -> None:
-    wire = ConnectionPool(parse_url("http://127.0.0.1/v1"))
+    pool = ConnectionPool(parse_url("http://127.0.0.1/v1"))
     with pytest.raises(Unsendable):
-        asyncio.run(ask(wire, url))
+        asyncio.run(ask(pool, url))
 
 
 def test_unread_bytes_after_an_answer_are_not_the_next_one() -> None:
@@ -863,11 +915,11 @@ def test_unread_bytes_after_an_answer_are_not_the_next_one() -> None:
     with Server([HELLO, 0.05, behind], http(200, "right")) as server:
 
         async def run() -> bytes:
-            async with to(server.url) as wire:
-                assert (await ask(wire, server.url))[1] == b"hello"
-                ((_, kept),) = wire._idle
+            async with to(server.url) as pool:
+                assert (await ask(pool, server.url))[1] == b"hello"
+                ((_, kept),) = pool._idle
                 # Nothing is awaited until the bytes are there, so that the loop has not seen them.
                 assert select.select([kept._transport.get_extra_info("socket")], [], [], 5)[0]
-                return (await ask(wire, server.url))[1]
+                return (await ask(pool, server.url))[1]
 
         assert asyncio.run(run()) == b"right"

@@ -48,7 +48,7 @@ PATHS = st.text(st.characters(codec="utf-8", exclude_characters="?#"), max_size=
 @example("http", "a", 80, "a;b=c,d/%zz/[x]'")
 @example("http", "a", 1, "/a/../b/./c")
 def test_the_parts_equal_httpxs(scheme: str, host: str, port: int, path: str) -> None:
-    """Of every base URL that g4f.yaml may have."""
+    """The parts of every base URL that g4f.yaml may have."""
     try:
         url = check_base_url(f"{scheme}://{host}:{port}/{path}", plain_http=True)
     except ValueError:

@@ -26,7 +26,7 @@ from tests.support.server import HANG, Script, Server, http
 
 @pytest.fixture(autouse=True)
 def _pip_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No configuration of pip's from outside, and no index but the one that a test names."""
+    """Isolate pip: no configuration from outside, and only the index that a test names."""
     for name in list(os.environ):
         if name.startswith("PIP_"):
             monkeypatch.delenv(name)

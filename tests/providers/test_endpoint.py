@@ -23,7 +23,7 @@ from llm_g4f.errors import (
     InvalidResponseError,
     RateLimitError,
 )
-from llm_g4f.providers.base import Ineligible, ServedModel, Serving
+from llm_g4f.providers.base import Ineligible, ServedModel
 from llm_g4f.providers.capabilities import Capabilities
 from llm_g4f.providers.endpoint import Endpoint, is_same_model
 from llm_g4f.request import ChatRequest, Secret
@@ -67,7 +67,7 @@ def request(**fields: Any) -> ChatRequest:
 
 async def answer(place: Endpoint, asked: ChatRequest, partial: list[str]) -> ChatCompletion:
     serving = await place.serves(asked)
-    assert isinstance(serving, Serving)
+    assert isinstance(serving, ServedModel)
     accumulator = Accumulator()
     async with aclosing(place.stream(asked, serving)) as chunks:
         async for one in chunks:
@@ -463,7 +463,7 @@ def test_a_request_that_needs_a_missing_capability_is_ineligible(need: str) -> N
         name="a", base_url="http://127.0.0.1:9/v1", served=(ServedModel("gpt-4o", True),)
     )
     asked = request(**NEEDS[need])
-    assert isinstance(asyncio.run(place.serves(asked)), Serving)
+    assert isinstance(asyncio.run(place.serves(asked)), ServedModel)
     for unmet in NEEDS:
         able = replace(Capabilities(images=True, files=True, audio=True), **{unmet: False})
         limited = replace(place, served=(ServedModel("gpt-4o", True, capabilities=able),))
@@ -471,7 +471,7 @@ def test_a_request_that_needs_a_missing_capability_is_ineligible(need: str) -> N
         if unmet == need == "schema":
             assert answer == replace(limited.served[0], schema_in_prompt=True)
         else:
-            assert isinstance(answer, Ineligible if unmet == need else Serving)
+            assert isinstance(answer, Ineligible if unmet == need else ServedModel)
 
 
 def test_serves_with_the_first_offer_that_can_take_the_request() -> None:
@@ -486,14 +486,16 @@ def test_serves_with_the_first_offer_that_can_take_the_request() -> None:
         no_model_reason=Ineligible("it has nothing", "no_model"),
     )
 
-    def serves(place: Endpoint, **fields: Any) -> Serving | Ineligible:
+    def serves(place: Endpoint, **fields: Any) -> ServedModel | Ineligible:
         return asyncio.run(place.serves(request(**fields)))
 
     assert serves(place) is place.served[0]
     image = {"type": "image_url", "image_url": {"url": "data:"}}
     looks = [{"role": "user", "content": [image]}]
     assert serves(place, messages=looks) is place.served[1]
-    assert serves(place, params={"tools": [{}]}) == Ineligible("small calls no tools", "incapable")
+    assert serves(place, params={"tools": [{}]}) == Ineligible(
+        "small does not call tools", "incapable"
+    )
     knowing = replace(
         place,
         served=(

@@ -44,7 +44,10 @@ def sent(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body that arrives under `quirk`, and what the receipt says was left out."""
     with Server(stream("ok") if params.get("stream") else whole("ok")) as server:
-        write_config(f"providers: {{box: {{base_url: '{server.url}', quirks: [{quirk}]}}}}")
+        write_config(
+            f"providers: {{box: {{base_url: '{server.url}', quirks: [{quirk}],"
+            " supports_schema: true}}"
+        )
 
         async def ask() -> Any:
             create = AsyncClient().chat.completions.create
@@ -247,7 +250,7 @@ def test_of_two_contrary_quirks_the_one_named_last_counts() -> None:
 
 def test_an_unknown_quirk_is_an_error(write_config: Callable[[str], object]) -> None:
     write_config("providers:\n  box: {base_url: 'http://127.0.0.1:1', quirks: [nope]}")
-    with pytest.raises(ConfigError, match=r"line 2: unknown quirk 'nope' of box; known are"):
+    with pytest.raises(ConfigError, match=r"line 2: unknown quirk 'nope' of box; known quirks: "):
         Client().chat.completions.create("hi")
 
 

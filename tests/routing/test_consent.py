@@ -1,4 +1,4 @@
-"""Whom a prompt goes to and whom a key: nobody but those the user chose."""
+"""Prompts and keys go only to the providers that the user chose."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def test_default_limits() -> None:
 
 @pytest.fixture
 def openai(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], None]:
-    """The built-in openai, at one of our servers: a provider whose exactness is not the user's word."""
+    """The built-in openai at one of our servers: the catalogue claims that it is exact, not the user."""
 
     def point(server: Server) -> None:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)

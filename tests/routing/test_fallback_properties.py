@@ -29,7 +29,7 @@ from llm_g4f.errors import (
     StreamError,
     TruncatedStreamError,
 )
-from llm_g4f.providers.base import Ineligible, Kind, Scope, Serving
+from llm_g4f.providers.base import Ineligible, Kind, Scope, ServedModel
 from llm_g4f.receipt import Receipt
 from llm_g4f.request import ChatRequest
 from llm_g4f.routing import policy
@@ -80,12 +80,12 @@ OF_THE_REQUEST = (
     *("BadRequestError", "UnprocessableEntityError", "PermissionDeniedError", "APIStatusError"),
     *("APIConnectionError", "APITimeoutError"),
 )
-"""What is raised although others failed before it: the request's own fault, TLS, or the time is over."""
+"""Raised even if others failed before: the request's own fault, TLS, or the end of the time."""
 
 
 @dataclass(frozen=True)
 class Act:
-    """What a provider does when it is asked: pauses before its chunks ("" says nothing), and its end."""
+    """The behaviour of a provider: pauses before its chunks ("" is no content), and its end."""
 
     pauses: tuple[float, ...]
     sends: tuple[str, ...]
@@ -142,14 +142,14 @@ class Player:
         self._exact, self._context, self._log = exact, context, log
         self.acts: list[Act] = []
 
-    async def serves(self, request: ChatRequest) -> Serving | Ineligible:
-        return Serving(f"model of {self.name}", self._exact, context=self._context)
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        return ServedModel(f"model of {self.name}", self._exact, context=self._context)
 
     async def models(self) -> list[str]:
         raise AssertionError("a prompt needs no list of models")
 
     async def stream(
-        self, request: ChatRequest, serving: Serving
+        self, request: ChatRequest, serving: ServedModel
     ) -> AsyncIterator[ChatCompletionChunk]:
         loop = asyncio.get_running_loop()
         asked = Asked(self.name, loop.time(), request, last=loop.time())
@@ -194,7 +194,7 @@ def _words(delta: ChoiceDelta) -> str:
 
 @dataclass
 class Result:
-    """What a caller got, and when; `text` is the contents alone, `left`: it went away before the end."""
+    """The answer that a caller got, and when; `text` is the contents alone, `left`: it went away before the end."""
 
     got: list[str] = field(default_factory=list)
     text: str = ""

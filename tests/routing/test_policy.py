@@ -1,4 +1,4 @@
-"""What a failure calls for, as a table."""
+"""The reaction to each failure, as a table."""
 
 from __future__ import annotations
 

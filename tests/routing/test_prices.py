@@ -1,4 +1,4 @@
-"""What an answer cost, and where nobody knows."""
+"""The price of an answer, and the cases in which it is unknown."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_other_providers_cost_is_ignored(write_config: Write) -> None:
 
 @pytest.fixture
 def without_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if genai-prices were not installed."""
+    """Hide genai-prices, as if it were not installed."""
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     has_table.cache_clear()
     yield

@@ -1,4 +1,4 @@
-"""What a registry works out once, and what makes it look again."""
+"""A registry works out a lineup once, and again after its inputs have changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may answer, in which order, and why nobody else."""
+"""The candidates in their order, and the reasons for providers that are left out."""
 
 from __future__ import annotations
 
@@ -504,12 +504,40 @@ def test_an_ineligible_provider_is_left_out_with_the_reason(
     assert order(route) == (["mine gpt-4o="] if can else [])
     if not can:
         words = {
-            "vision: false": ("reads no images", "takes no files"),
-            "audio: false": ("takes no audio",),
-            "supports_tools: false": ("calls no tools",),
-            "supports_schema: false": ("keeps to no schema",),
+            "vision: false": ("does not read images", "does not take files"),
+            "audio: false": ("does not take audio",),
+            "supports_tools: false": ("does not call tools",),
+            "supports_schema: false": ("does not support schemas",),
         }
         assert left_out(route)["mine"].endswith(words[setting])
+
+
+@pytest.mark.parametrize("provider", ["ollama", "lmstudio", "vllm"])
+@pytest.mark.parametrize(
+    ("image", "on_the_web"),
+    [
+        ({"url": "https://example.com/a.png"}, True),
+        ({"url": "HTTP://example.com/a.png", "detail": "low"}, True),
+        ("http://example.com/a.png", True),
+        ({"url": "data:image/png;base64,AA=="}, False),
+        ({"url": None}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_an_image_on_the_web_is_not_for_providers_that_take_data_only(
+    provider: str, image: Any, on_the_web: bool, write_config: Write
+) -> None:
+    write_config(f"providers: {{{provider}: {{enabled: true, models: {{gpt-4o: llava}}}}}}")
+    text = {"type": "text", "text": "What is it? https://example.com/a.png"}
+    route = planned(content=[text, {"type": "image_url", "image_url": image}])
+    if on_the_web and provider != "vllm":
+        assert order(route) == []
+        assert dict(route.left_out)[provider].reason == (
+            "it takes images as data only, not the URL of one on the web"
+        )
+    else:
+        assert order(route) == [f"{provider} llava"]
 
 
 @pytest.mark.parametrize(
@@ -534,7 +562,7 @@ def test_the_embedded_model_is_left_out_if_ineligible(
 def test_openais_chat_models_take_no_audio(openai_key: str, model: str) -> None:
     route = planned(model, content=AUDIO)
     assert order(route) == []
-    assert left_out(route)["openai"] == f"{model} takes no audio"
+    assert left_out(route)["openai"] == f"{model} does not take audio"
 
 
 def test_settings_override_a_built_in_row(

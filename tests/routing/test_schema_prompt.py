@@ -1,4 +1,5 @@
-"""Schemas for a provider that knows none: asked in words, and checked."""
+"""Answers under a schema: checked unless the provider enforces it, and asked for in words where it
+has none."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from llm_g4f.client import Client
 from llm_g4f.errors import APITimeoutError, BadRequestError, G4FError, InvalidResponseError
+from llm_g4f.routing import schema_prompt
 from llm_g4f.types import ChatCompletion
 from tests.support.answers import outcomes, text_of
 from tests.support.commands import Run, run_python
@@ -23,6 +25,7 @@ from tests.support.server import (
     HANG,
     SSE_HEAD,
     USAGE,
+    Endless,
     Script,
     Server,
     chunk,
@@ -47,7 +50,7 @@ REX = '{"name": "Rex", "age": 3}'
 
 @pytest.fixture
 def unknowing(write_config: Callable[[str], Path]) -> Unknowing:
-    """Write a g4f.yaml whose providers know no schemas: name=server."""
+    """Write a g4f.yaml with providers that do not support schemas: name=server."""
 
     def write(settings: str = "", **servers: Server) -> Path:
         lines = [
@@ -82,6 +85,13 @@ def streamed(provider: str = "a", **params: Any) -> tuple[str, G4FError | None]:
     except G4FError as error:
         return text, error
     return text, None
+
+
+def pieces(provider: str = "a") -> list[str]:
+    """The texts of a stream as they came."""
+    chunks = Client(provider).chat.completions.stream("hi", response_format=form(SCHEMA))
+    texts = [choice.delta.content for one in chunks for choice in one.choices]
+    return [text for text in texts if text]
 
 
 def test_the_schema_is_in_the_system_prompt(unknowing: Unknowing) -> None:
@@ -140,14 +150,138 @@ def test_other_formats_are_passed_on_unchecked(
     assert len(a.requests[0].json["messages"]) == 1
 
 
-def test_a_provider_with_schemas_gets_the_schema_unchecked(
-    endpoints: Callable[..., Path],
+ENFORCING = "providers: {a: {base_url: 'URL', supports_schema: true}}"
+
+
+def test_a_provider_that_enforces_schemas_streams_unchecked(
+    write_config: Callable[[str], Path],
 ) -> None:
-    with Server(whole("not JSON")) as a:
-        endpoints(a=a)
+    with Server(whole("not JSON"), stream("not ", "JSON")) as a:
+        write_config(ENFORCING.replace("URL", a.url))
         assert text_of(create()) == "not JSON"
+        assert pieces() == ["not ", "JSON"]
     assert a.requests[0].json["response_format"] == form(SCHEMA)
     assert len(a.requests[0].json["messages"]) == 1
+
+
+@pytest.mark.parametrize("name", ["openai", "azure", "llamacpp", "vllm", "sglang", "ollama"])
+def test_a_built_in_provider_that_enforces_schemas_streams(
+    name: str, write_config: Callable[[str], Path]
+) -> None:
+    with Server(stream('{"name', '": "Rex"}')) as a:
+        write_config(BUILT_IN.replace("NAME", name).replace("URL", a.url))
+        assert pieces(name) == ['{"name', '": "Rex"}']
+
+
+BUILT_IN = """
+providers:
+  NAME: {enabled: true, base_url: 'URL', key_env: HOME, models: {gpt-4o: {id: x, exact: true}}}
+"""
+
+
+@pytest.mark.parametrize("name", ["openrouter", "groq", "mistral", "litellm", "a"])
+def test_a_provider_that_may_not_enforce_schemas_is_checked(
+    name: str, write_config: Callable[[str], Path]
+) -> None:
+    with Server(stream('{"name', '": "Rex"}'), stream('{"name', '": 1}'), whole("[]")) as a:
+        write_config(BUILT_IN.replace("NAME", name).replace("URL", a.url))
+        assert pieces(name) == ['{"name": "Rex"}']
+        text, error = streamed(name)
+        with pytest.raises(InvalidResponseError) as caught:
+            create(name)
+    assert text == ""
+    for found in (error, caught.value):
+        assert isinstance(found, InvalidResponseError)
+        assert found.reason == "schema_mismatch"
+        assert found.message.startswith(f"{name} (x) is not known to enforce schemas, and its")
+    # The schema is still sent as one.
+    assert [request.json["response_format"]["type"] for request in a.requests] == [
+        "json_schema"
+    ] * 3
+    assert all(len(request.json["messages"]) == 1 for request in a.requests)
+
+
+def test_a_misfit_is_followed_by_the_next_candidate(endpoints: Callable[..., Path]) -> None:
+    with Server(stream("Rex"), whole("Rex")) as a, Server(stream(REX), whole(REX)) as b:
+        endpoints(a=a, b=b)
+        assert streamed("a,b") == (REX, None)
+        assert outcomes(create("a,b")) == [("a", "InvalidResponseError"), ("b", "ok")]
+
+
+def test_a_schema_that_cannot_be_checked_is_the_providers(endpoints: Callable[..., Path]) -> None:
+    schema = {"type": "string", "pattern": r"^\p{L}+$"}
+    with Server(whole('"Rex"')) as a:
+        endpoints(a=a)
+        assert text_of(create(schema=schema)) == '"Rex"'
+    assert a.requests[0].json["response_format"] == form(schema)
+
+
+TOOL_ROUND: list[dict[str, Any]] = [
+    {"role": "user", "content": "invent a dog"},
+    {
+        "role": "assistant",
+        "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "age", "arguments": "{}"}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "c", "content": "3"},
+]
+
+
+@pytest.mark.parametrize("supports", ["", ", supports_schema: false"])
+def test_the_schema_holds_after_a_round_of_tools(
+    supports: str, write_config: Callable[[str], Path]
+) -> None:
+    with Server(whole("three"), whole(f"~~~\n{REX}\n~~~")) as a:
+        write_config(f"providers: {{a: {{base_url: '{a.url}'{supports}}}}}")
+        with pytest.raises(InvalidResponseError):
+            create(messages=TOOL_ROUND)
+        assert text_of(create(messages=TOOL_ROUND)) == REX
+
+
+def test_every_choice_is_checked(endpoints: Callable[..., Path]) -> None:
+    def both(second: str) -> Script:
+        choices = completion(f"```json\n{REX}\n```")["choices"]
+        choices.append(choices[0] | {"index": 1, "message": {"content": second}})
+        return http(200, completion() | {"choices": choices})
+
+    with Server(both(REX), both("Rex")) as a:
+        endpoints(a=a)
+        assert [choice.message.content for choice in create(n=2).choices] == [REX, REX]
+        with pytest.raises(InvalidResponseError):
+            create(n=2)
+
+
+@pytest.mark.parametrize("begun", ["", '{"na'])
+def test_a_filtered_answer_goes_to_no_other_provider(
+    begun: str, endpoints: Callable[..., Path]
+) -> None:
+    with Server(events(chunk(begun), chunk(finish="content_filter"))) as a, Server(whole(REX)) as b:
+        endpoints(a=a, b=b)
+        streamed("a,b")
+    assert not b.requests
+
+
+def test_a_broken_answer_is_no_misfit(endpoints: Callable[..., Path]) -> None:
+    with Server(events(chunk('{"na'), chunk(finish="error"))) as a, Server(stream(REX)) as b:
+        endpoints(a=a, b=b)
+        text, error = streamed("a,b")
+        assert outcomes(create("a,b")) == [("a", "StreamError"), ("b", "ok")]
+    assert (text, error) == (REX, None)
+
+
+def test_an_answer_that_is_held_back_has_a_bound(
+    endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema_prompt, "MAX_SIZE_OF_ANSWER", 100_000)
+    endless: Script = [SSE_HEAD, Endless(framed(event(chunk("[" * 1000))))]
+    with Server(endless) as a:
+        endpoints(a=a)
+        text, error = streamed()
+        a.wait_closed()
+    assert isinstance(error, InvalidResponseError)
+    assert "too long to be checked" in error.message
+    assert text == ""
 
 
 # What is answered.
@@ -160,6 +294,16 @@ FITTING = [
     (f"Here you are:\n```json\n{REX}\n```\nA good dog.", REX),
     (f"```json \n\n  {REX}  \n\n```", REX),
     ('{"name": "```json\\n[1]\\n```"}', '{"name": "```json\\n[1]\\n```"}'),
+    (f"```JSON\n{REX}\n```", REX),
+    (f"```Json5 \r\n{REX}\r\n```", REX),
+    (f"```json {REX} ```", REX),
+    (f"```{REX}```", REX),
+    (f"~~~\n{REX}\n~~~", REX),
+    (f"~~~~ json\n{REX}\n~~~~", REX),
+    (f"```javascript title=dog.js\n{REX}\n```", REX),
+    (f"```json\n{REX}", REX),
+    (f"Not ```1```, nor\n```json\n[1]\n```\nbut\n```json\n{REX}\n```.", REX),
+    ('A dog:\n```json\n{"name": "```\\n[1]\\n```"}\n```', '{"name": "```\\n[1]\\n```"}'),
     ('{"name": "é😀"}', '{"name": "é😀"}'),
 ]
 

@@ -1,4 +1,4 @@
-"""What came of a call of `AsyncClient`."""
+"""The result of a call of `AsyncClient`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from llm_g4f.routing.registry import Registry
 from tests.support.server import completion, http
 
 TIME = 1.15
-"""How much longer than the limits make necessary it may take."""
+"""The longest time allowed, as a multiple of the time that the limits require."""
 
 REFUSED = 0.02
 """The share of the requests that may be refused."""
@@ -151,7 +151,7 @@ def serving(scenario: Scenario, result: Result) -> Iterator[list[int]]:
 
 @dataclass
 class Result:
-    """What a run came to: `answered` by provider, `refused` requests, `wrong` what else happened."""
+    """The result of a run: `answered` by provider, `refused` requests, `wrong` what else happened."""
 
     scenario: Scenario
     prompts: int
@@ -171,7 +171,7 @@ class Result:
         return self.refused / (self.refused + self.answered.total())
 
     def complaints(self) -> list[str]:
-        """What does not hold; empty where all is well."""
+        """The checks that fail; empty if all is well."""
         found = [f"{count} x {what}" for what, count in self.wrong.items()]
         if self.answered.total() != self.prompts:
             found.append(f"{self.prompts - self.answered.total()} prompts are not answered")

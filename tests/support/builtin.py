@@ -12,7 +12,7 @@ REGISTERED: dict[str, Any] = {
     "supports_schema": True,
     "supports_tools": True,
 }
-"""What llm registers its gpt-4o with."""
+"""The arguments with which llm registers its gpt-4o."""
 
 
 def builtin(url: str, *, asynchronous: bool = False) -> Any:

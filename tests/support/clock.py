@@ -1,4 +1,4 @@
-"""An event loop whose time is made up: where nothing is left to do now, it is later at once."""
+"""An event loop with simulated time, which jumps ahead when there is nothing to do now."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def ok(result: Result) -> list[str]:
 
 
 def failed(result: Result) -> str:
-    """What it said last, having failed as llm's commands do."""
+    """The last line of a command that failed as llm's commands do."""
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     _, found, said = f"\n{result.stderr}".partition("\nError: ")

@@ -35,7 +35,7 @@ COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 
 
 def without_syncing() -> None:
-    """From here on no database waits for the disk: a test survives no power cut."""
+    """Let no database wait for the disk from here on: a test need not survive a power cut."""
     connect = sqlite3.connect
 
     def opened(*args: Any, **kwargs: Any) -> sqlite3.Connection:
@@ -89,7 +89,7 @@ class Fork:
         return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """What it has written when it ends, which has to fit into its pipes."""
+        """Its output when it ends, which has to fit into its pipes."""
         assert self.stdout is not None
         assert self.stderr is not None
         self.wait(timeout)

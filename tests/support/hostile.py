@@ -22,7 +22,7 @@ TRICK = "".join(TRICKS.values())
 
 
 def assert_no_escapes(text: str) -> None:
-    """Nothing in it that a terminal acts on, and nothing that reorders what a person reads."""
+    """Check that `text` has nothing that a terminal acts on, and nothing that reorders text."""
     bad = {
         char
         for char in text
@@ -38,7 +38,7 @@ def assert_no_escapes(text: str) -> None:
 
 
 def invoke(*args: str) -> str:
-    """What `llm` writes to a terminal, with the traceback of what ended it."""
+    """The output of `llm` on a terminal, with the traceback of the exception that ended it."""
     done = llm_command(*args, color=True)
     ended = traceback.format_exception(*done.exc_info) if done.exc_info else []
     return done.output + "".join(ended)

@@ -37,7 +37,7 @@ LAST = [framed(event(chunk(finish="stop"))), framed(event("[DONE]")), END]
 GOOD = [SSE_HEAD, *PIECES, *LAST]
 
 ROOM = 0.10
-"""How much more memory there may be at the end than after the warm-up."""
+"""The growth of memory allowed between the warm-up and the end."""
 
 
 def _whole(status: int, body: str) -> bytes:
@@ -120,7 +120,7 @@ def serve(pipe: Connection, share: float, pause: float) -> None:
 
 @dataclass
 class Held:
-    """What this process holds."""
+    """The resources that this process holds."""
 
     memory: int
     descriptors: int
@@ -141,7 +141,7 @@ class Held:
 
 @dataclass
 class Result:
-    """What a run came to. `wrong` are the calls that ended in neither an answer nor a typed error."""
+    """The result of a run. `wrong` are the calls that ended in neither an answer nor a typed error."""
 
     seconds: float
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -152,7 +152,7 @@ class Result:
     after: Held = field(default_factory=lambda: Held(0, 0, 0, 0))
 
     def complaints(self) -> list[str]:
-        """What does not hold; empty where all is well."""
+        """The checks that fail; empty if all is well."""
         found = list(self.wrong[:5])
         if not self.outcomes["ok"]:
             found.append("no call was answered")

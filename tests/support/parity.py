@@ -1,4 +1,4 @@
-"""How what ours tells of its answers differs from what llm's own gpt-4o tells: the whole list.
+"""The complete list of differences between our answers in llm and those of llm's own gpt-4o.
 
 An answer is what `scenarios.Session.take` notes.
 """
@@ -16,7 +16,7 @@ from tests.support.scenarios import JSON
 
 @dataclass(frozen=True)
 class Difference:
-    """Why ours differs; `apply` turns what llm's own told into what ours tells, in place.
+    """A reason for which ours differs; `apply` turns the record of llm's own into ours, in place.
     `streamed` and `whole`: in which way of answering there is the difference."""
 
     why: str
@@ -40,10 +40,6 @@ def _flat(answer: JSON) -> None:
 def _no_content(answer: JSON) -> None:
     if answer["calls"] and answer["json"]["content"] == "":
         answer["json"]["content"] = None
-
-
-def _empty_text(answer: JSON) -> None:
-    answer["events"] = []
 
 
 def _no_empty_arguments(answer: JSON) -> None:
@@ -108,9 +104,6 @@ DIFFERENCES: dict[str, Difference] = {
     "no content": Difference(
         "Beside tool calls the content is null, as OpenAI has it.", _no_content, whole=False
     ),
-    "empty text": Difference(
-        "An empty text is no event, streamed or not.", _empty_text, streamed=False
-    ),
     "no empty arguments": Difference(
         "Empty arguments are no event, streamed or not.", _no_empty_arguments, streamed=False
     ),
@@ -124,17 +117,17 @@ DIFFERENCES: dict[str, Difference] = {
 }
 
 ALWAYS = ("object", "flat")
-"""In every answer."""
+"""Differences in every answer."""
 
 BESIDES = frozenset(["g4f", "refusal", "role", "service_tier", "system_fingerprint"])
-"""What our response_json has besides."""
+"""Fields that only our response_json has."""
 
 DETAILS_BESIDES: frozenset[str] = frozenset()
-"""What our usage has besides among its details."""
+"""Details that only our usage has."""
 
 
 def as_ours_tells(answers: list[JSON], differs: tuple[str, ...], *, streamed: bool) -> list[JSON]:
-    """What llm's own told, with the listed differences applied. Each must be one."""
+    """The record of llm's own, with the listed differences applied. Each must change something."""
     answers = copy.deepcopy(answers)
     for name in (*ALWAYS, *differs):
         difference = DIFFERENCES[name]

@@ -1,4 +1,4 @@
-"""What genai-prices says."""
+"""Prices in the table of genai-prices."""
 
 from __future__ import annotations
 

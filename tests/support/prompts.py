@@ -13,7 +13,7 @@ Ask = Callable[..., "Answer"]
 
 
 class Answer:
-    """What one prompt gave, from either face."""
+    """The result of one prompt, from the sync or the async model."""
 
     text: str
     pieces: list[str]

@@ -171,7 +171,7 @@ def play(scenario: Scenario, model: Any, *, streamed: bool = True) -> tuple[Any,
 
 
 def _play(scenario: Scenario, session: Session) -> Any:
-    """With a sync model no event loop runs."""
+    """Check that no event loop runs with a sync model."""
     if isinstance(session.model, (llm.AsyncModel, llm.AsyncKeyModel)):
         return asyncio.run(scenario(session))
     coroutine = scenario(session)

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -144,7 +146,7 @@ class Server:
         self._ready.set()
         await self._stop.wait()
         # A connection that is made takes some turns of the loop to reach its task; before that,
-        # nobody would close it.
+        # it would stay open.
         for _ in range(10):
             await asyncio.sleep(0)
         server.close()
@@ -330,3 +332,18 @@ def split(data: bytes, size: int) -> Iterator[bytes]:
 def drip(data: bytes, pause: float) -> Script:
     """`data` a byte at a time, each an HTTP chunk, with `pause` seconds behind it."""
     return [step for piece in split(data, 1) for step in (framed(piece), pause)]
+
+
+@contextmanager
+def full_queue() -> Iterator[str]:
+    """The origin of an address that neither makes nor refuses connections: its queue is full."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(8)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}"
+        for client in waiting:
+            client.close()

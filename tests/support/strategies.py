@@ -1,4 +1,4 @@
-"""What servers may send, for hypothesis."""
+"""Strategies of hypothesis for what servers may send."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fragmented(draw: st.DrawFn) -> tuple[list[tuple[str, str, str]], list[dict[s
         rows.append(row)
     order: list[dict[str, Any]] = []
     while left := [row for row in rows if row]:
-        # Pieces that do not say whose they are cannot be mixed.
+        # Pieces without a sign of their call cannot be mixed.
         row = left[0] if way in ("neither", "one index") else draw(st.sampled_from(left))
         order.append(row.pop(0))
     chunks: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ def authority() -> trustme.CA:
 
 
 def server_tls(authority: trustme.CA, *names: str, begin: int = -1, end: int = 1) -> ssl.SSLContext:
-    """For a server whose certificate is for `names`, from and to these days from now."""
+    """A context for a server with a certificate for `names`, valid from and to these days from now."""
     days = [dt.datetime.now(dt.UTC) + dt.timedelta(days=day) for day in (begin, end)]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issued = authority.issue_cert(*names or ("127.0.0.1",), not_before=days[0], not_after=days[1])
@@ -24,7 +24,7 @@ def server_tls(authority: trustme.CA, *names: str, begin: int = -1, end: int = 1
 
 
 def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """For a client that trusts `authority`."""
+    """A context for a client that trusts `authority`."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
