@@ -37,6 +37,8 @@ from tests.support.server import (
     whole,
 )
 
+pytestmark = pytest.mark.usefixtures("event_loops")
+
 Endpoints = Callable[..., Path]
 
 HI = [{"role": "user", "content": "hi"}]

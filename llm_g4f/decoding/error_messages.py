@@ -31,7 +31,7 @@ from ..safe_text import clean
 from .connection_errors import proxy_error
 from .error_bodies import Detail, detail_of
 from .error_context import ErrorContext
-from .reasons import parameter_of, reason_of
+from .reasons import asks_for_https, parameter_of, reason_of
 from .retry_after import retry_after
 from .text import parse_json
 
@@ -50,7 +50,8 @@ def http_error(
     try:
         detail = _detail(parse_json(body))
     except (ValueError, RecursionError):
-        detail = Detail("" if b"<" in body[:256] else body.decode("utf-8", "replace"))
+        text = body.decode("utf-8", "replace")
+        detail = Detail("" if "<" in text[:256] and not asks_for_https(text) else text)
     error = _error(context, status, detail, headers, sent)
     if isinstance(error, APIStatusError):
         error.set_response(ResponseHead(status, Headers(headers)), _public_body(context, body))
@@ -201,6 +202,7 @@ _SENTENCES = {
     429: _LIMITED,
 }
 _SENTENCES_OF_REASONS: dict[Reason, str] = {
+    "tls": "{provider} speaks TLS at {origin}: base_url must begin with https://.",
     "invalid_key": _BAD_KEY,
     "model_gone": _NO_MODEL,
     "rate_limited": _LIMITED,

@@ -11,7 +11,7 @@ import contextlib
 import select
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from httptools import (
     HttpParserCallbackError,
@@ -63,8 +63,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # By its methods: uvloop's transports have none of asyncio's base classes.
+        self._transport = cast("asyncio.Transport", transport)
         self._readable = _readable(transport.get_extra_info("socket").fileno())
         self._pool.opened(self)
 
@@ -72,6 +72,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the connection is open and nothing has come since the last response, not even bytes
         that the loop has yet to see: they would pass for the next response."""
         return not (self._transport.is_closing() or self._readable())
+
+    def is_closed(self) -> bool:
+        """Whether the connection has ended, or is about to."""
+        return self._transport.is_closing()
 
     def abort(self) -> None:
         """End the connection at once."""

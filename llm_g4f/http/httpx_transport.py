@@ -13,10 +13,12 @@ from typing import Any
 import httpx
 
 from ..asyncgen import ManagedAsyncGen
+from .proxies import Proxy
 from .types import (
     ConnectionBroken,
     ConnectTimeout,
     NetworkError,
+    NoHandshake,
     NotEncoded,
     NotHTTP,
     ProxyError,
@@ -54,7 +56,7 @@ def _raised_by(*names: str) -> tuple[type[Exception], ...]:
 Send = Callable[[Any], Any]
 
 
-def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transport:
+def over_transport(context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
     """Httpx's own transport, with a pool of its own. Raises `ProxyUnusable`."""
     try:
         transport = httpx.AsyncHTTPTransport(
@@ -62,12 +64,21 @@ def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transpo
             # safe if TLS were spoken after all.
             verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             limits=_LIMITS,
-            proxy=proxy,
+            proxy=None if proxy is None else proxy.url,
         )
-    except (ValueError, ImportError) as error:
-        # ImportError: a SOCKS proxy, for which httpx wants another package.
-        raise ProxyUnusable(str(error)) from None
-    return _HttpxTransport(httpx.Request, transport.handle_async_request, transport.aclose)
+    except ImportError:
+        assert proxy is not None
+        needs = "is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'"
+        raise ProxyUnusable(f"{proxy.source} {needs}", proxy.source) from None
+    except (ValueError, httpx.InvalidURL):
+        # The error of httpx may show the password, or a part of it.
+        assert proxy is not None
+        form = "is an invalid proxy URL: write http://HOST:PORT or socks5://HOST:PORT"
+        raise ProxyUnusable(f"{proxy.source} {form}", proxy.source) from None
+    source = proxy.source if proxy else None
+    return _HttpxTransport(
+        httpx.Request, transport.handle_async_request, transport.aclose, proxy=source
+    )
 
 
 def over_client(client: Any) -> Transport:
@@ -89,21 +100,26 @@ class _HttpxTransport:
         build: Callable[..., Any],
         send: Send,
         close: Callable[[], Any] | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._build = build
         self._send = send
         self._close = close
+        self._proxy = proxy
 
     async def send(self, request: Request, connect_timeout: float | None = None) -> Response:
         """The response with its head read. Raises `NetworkError`."""
         url = request.url
-        kept, proxied = True, False
+        kept, phase, proxy = True, "", self._proxy
 
         async def trace(event: str, info: Any) -> None:
-            nonlocal kept, proxied
-            if event == "connection.connect_tcp.started":
+            nonlocal kept, phase, proxy
+            # "connection." or "socks.", the operation, how far it is.
+            phase = event.partition(".")[2]
+            if phase == "connect_tcp.started":
                 kept = False
-                proxied = (info["host"], info["port"]) != (url.host, url.port)
+                if proxy is None and (info["host"], info["port"]) != (url.host, url.port):
+                    proxy = "http_client"
 
         with _our_errors():
             made = self._build(
@@ -122,15 +138,32 @@ class _HttpxTransport:
                     if not kept or not request.may_resend:
                         raise
                     response = await self._send(made)
-            except _raised_by("ConnectError") as error:
-                if proxied:
-                    raise ProxyUnreachable(str(error)) from error
-                raise
+            except Exception as error:
+                if (ours := _connecting_error(error, phase, proxy)) is None:
+                    raise
+                raise ours from error
         return _HttpxResponse(response)
 
     async def aclose(self) -> None:
         if self._close is not None:
             await self._close()
+
+
+def _connecting_error(error: Exception, phase: str, proxy: str | None) -> NetworkError | None:
+    """The error for a connection that failed in a phase of httpcore's trace, where httpx's own does
+    not tell enough; `proxy` is what names the proxy on the way."""
+    if phase.startswith("start_tls.") and isinstance(error, _raised_by("ConnectTimeout")):
+        return NoHandshake(str(error))
+    if proxy is None:
+        return None
+    if isinstance(error, _raised_by("ConnectError", "ConnectTimeout")):
+        return ProxyUnreachable(str(error), proxy)
+    if isinstance(error, _raised_by("ProxyError")):
+        return ProxyError(str(error), proxy)
+    # What socksio raises for an answer that is not SOCKS, httpx lets through.
+    if type(error).__module__.startswith("socksio"):
+        return ProxyError("its answer is not SOCKS", proxy)
+    return None
 
 
 class _HttpxResponse:

@@ -2,9 +2,12 @@
 
     NetworkError            no response, or an incomplete one
     ├── ConnectTimeout      no connection in time
-    ├── ProxyError          the proxy refused
-    ├── ProxyUnreachable    no connection on the way to a proxy
-    ├── ProxyUnusable       invalid or unsupported proxy URL
+    │   └── NoHandshake     a connection, and no TLS on it in time
+    ├── ProxyFailure
+    │   ├── ProxyError          the proxy refused
+    │   ├── ProxyUnreachable    no connection on the way to a proxy
+    │   └── ProxyUnusable       invalid or unsupported proxy URL
+    ├── CertificatesUnusable    no authorities in the file or folder that is named
     ├── ConnectionBroken    the connection ended before the response did
     ├── NotHTTP             invalid HTTP
     ├── NotEncoded          the body does not match its Content-Encoding
@@ -38,16 +41,32 @@ class ConnectTimeout(NetworkError):
     """No connection in time: name, TCP and TLS together."""
 
 
-class ProxyError(NetworkError):
+class NoHandshake(ConnectTimeout):
+    """The server accepted the connection, and did not answer in TLS in time."""
+
+
+class ProxyFailure(NetworkError):
+    """A proxy is in the way. `source` is what names it: a variable, or `proxies`."""
+
+    def __init__(self, words: str, source: str = "HTTPS_PROXY") -> None:
+        super().__init__(words)
+        self.source = source
+
+
+class ProxyError(ProxyFailure):
     """The proxy answered, and did not let the request through."""
 
 
-class ProxyUnreachable(NetworkError):
+class ProxyUnreachable(ProxyFailure):
     """The connection failed on the way to a proxy, not to the server."""
 
 
-class ProxyUnusable(NetworkError):
+class ProxyUnusable(ProxyFailure):
     """Invalid or unsupported proxy URL."""
+
+
+class CertificatesUnusable(NetworkError):
+    """A file or folder of certificate authorities is missing or has none."""
 
 
 class ConnectionBroken(NetworkError):

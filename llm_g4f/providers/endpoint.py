@@ -19,6 +19,7 @@ from ..decoding.error_messages import http_error
 from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError
+from ..event_loops import within
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
 from ..request import ChatRequest, Need, Secret, is_misdirected
@@ -159,8 +160,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         """The model of a local server for `requested`: the model itself, else one of its family, else
         a gpt-oss."""
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                listed = await self._listed()
+            listed = await within(PROBE_TIMEOUT, self._listed())
         except TimeoutError:
             return Ineligible(f"{self._origin} does not answer", "unreachable")
         except APIError as error:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from ..errors import APIError, APIStatusError, BadRequestError
+from ..event_loops import NoLoopError, OtherLoopError
 from ..receipt import Attempt as AttemptRecord
 from ..receipt import Receipt
 from ..request import ChatRequest
@@ -100,6 +101,8 @@ class Fallback:
             self._judge(attempt, error)
             await self.aclose()
             raise
+        except OtherLoopError:
+            raise
         except BaseException:
             await self.aclose()
             raise
@@ -130,12 +133,15 @@ class Fallback:
         request, registry = self._request, self._registry
         if not request.messages:
             raise BadRequestError("The prompt is empty.", status_code=400)
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise NoLoopError from None
         route = await resolve_route(request, registry)
         if not route.candidates:
             raise no_provider_error(request, route.left_out, registry)
         self._needs_consent = route.needs_consent
         self._candidates = self._admission.in_order(route.candidates, registry.cooldowns)
-        self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
         if request.timeout is not None:
             self._deadline = self._start + request.timeout

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,3 +36,19 @@ def without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httptools", None)
     for name in ("llm_g4f.http.http11", "llm_g4f.http.pool"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process cannot open a file within."""
+    # A file that garbage holds must not be closed within.
+    gc.collect()
+    taken = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for one in taken:
+            os.close(one)
