@@ -65,7 +65,7 @@ def test_sync_and_async_models_have_the_same_attributes(model_id: str) -> None:
     assert sync.Options is asynchronous.Options
     assert issubclass(sync.Options, BaseModel)
     assert str(sync) == str(asynchronous)
-    assert (sync.needs_key, sync.key, sync.key_env_var) == (None, None, None)
+    assert (sync.needs_key, sync.key, sync.key_env_var) == ("openai", None, "OPENAI_API_KEY")
 
 
 def test_the_models_have_all_attributes_of_llms_classes() -> None:

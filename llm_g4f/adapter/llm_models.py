@@ -22,7 +22,7 @@ from ..decoding.error_context import ErrorContext
 from ..decoding.text import whole
 from ..errors import APIError, AuthenticationError, BadRequestError, ConfigError, NoProviderError
 from ..providers.base import Ineligible, Kind, Provider, Scope, ServedModel
-from ..providers.endpoint import is_same_model
+from ..providers.model_ids import is_same_model
 from ..request import ChatRequest, Secret
 from ..safe_text import clean
 from ..types import (
@@ -35,7 +35,13 @@ from ..types import (
     Usage,
 )
 from ..worker_thread import WorkerThread
-from .messages import attachment_types, llm_messages, llm_tool, prompt_arguments
+from .messages import (
+    attachment_types,
+    llm_messages,
+    llm_tool,
+    past_responses,
+    prompt_arguments,
+)
 from .models import G4F, AsyncG4F
 
 _NOT_OPTIONS = frozenset({"tools", "response_format", "stream_options", "n"})
@@ -157,8 +163,14 @@ class _LlmModelProvider:
         options, _ = self._options(request)
         try:
             history = llm_messages(request.messages)
-            return self._model.prompt(
-                **prompt_arguments(history),
+            arguments = prompt_arguments(history)
+            prompt = self._model.prompt
+            if past := past_responses(self._model, history, arguments["system"]):
+                conversation = self._model.conversation()
+                conversation.responses.extend(past)
+                prompt = conversation.prompt
+            return prompt(
+                **arguments,
                 messages=history,
                 tools=[llm_tool(tool) for tool in request.params.get("tools") or ()],
                 schema=schema,

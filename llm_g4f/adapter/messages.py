@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ _AUDIO_FORMATS = {"audio/wav": "wav", "audio/mpeg": "mp3"}
 
 def openai_messages(messages: Iterable[Message], image_detail: str | None) -> list[JSON]:
     """Llm's messages in OpenAI's form. Raises `BadRequestError` for an attachment that cannot be
-    sent."""
+    sent, and for text that was not UTF-8."""
     converted: list[JSON] = []
     system: str | None = None
     for message in messages:
@@ -33,6 +34,8 @@ def openai_messages(messages: Iterable[Message], image_detail: str | None) -> li
             converted += _openai_tool_results(message, image_detail)
             continue
         text = _text(message)
+        if message.role != "assistant":
+            _check_utf8(text, "system prompt" if message.role == "system" else "prompt")
         if message.role == "system":
             # llm repeats the system prompt with every turn of a conversation.
             if text == system:
@@ -42,6 +45,22 @@ def openai_messages(messages: Iterable[Message], image_detail: str | None) -> li
         if openai_message is not None:
             converted.append(openai_message)
     return converted
+
+
+_UNDECODED = re.compile("(?<![\ud800-\udbff])[\udc80-\udcff]")
+"""A byte of stdin or of an argument that is not UTF-8, as Python reads it (surrogateescape, PEP 383)."""
+
+
+def _check_utf8(text: str, label: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        if (byte := _UNDECODED.search(text)) is not None:
+            raise BadRequestError(
+                f"The {label} is not UTF-8 text (character {byte.start() + 1:,}), so nothing was"
+                " sent: convert it first, for instance with iconv.",
+                status_code=400,
+            ) from None
 
 
 def _openai_tool_results(message: Message, image_detail: str | None) -> list[JSON]:
@@ -165,21 +184,70 @@ def prompt_arguments(messages: list[Message]) -> JSON:
     the system prompt, which stays in `messages`. Some plugins read these arguments only."""
     system = [_text(message) for message in messages if message.role == "system"]
     arguments: JSON = {"system": "\n\n".join(system) or None}
-    last = messages[-1]
-    if last.role == "user":
-        messages.pop()
-        arguments["prompt"] = _text(last)
-        arguments["attachments"] = [
-            part.attachment for part in last.parts if isinstance(part, AttachmentPart)
-        ]
-    elif last.role == "tool":
-        messages.pop()
+    if messages[-1].role in _INPUTS:
+        arguments |= _turn_arguments([messages.pop()])
+    return arguments
+
+
+_INPUTS = ("user", "tool")
+"""The roles of what a model answers."""
+
+
+def _turn_arguments(messages: list[Message]) -> JSON:
+    """The messages of one turn, of the user and of tools, as arguments of `llm.Model.prompt`."""
+    arguments: JSON = {}
+    if texts := [_text(message) for message in messages if message.role == "user"]:
+        parts = [part for message in messages for part in message.parts]
+        attached = [part.attachment for part in parts if isinstance(part, AttachmentPart)]
+        arguments |= {"prompt": "\n\n".join(texts), "attachments": attached}
+    if results := [message for message in messages if message.role == "tool"]:
         arguments["tool_results"] = [
             llm.ToolResult(name=part.name, output=part.output, tool_call_id=part.tool_call_id)
-            for part in last.parts
+            for message in results
+            for part in message.parts
             if isinstance(part, ToolResultPart)
         ]
     return arguments
+
+
+def past_responses(model: Any, history: list[Message], system: str | None) -> list[Any]:
+    """The finished responses of `model` that the turns in `history` would have left in a conversation.
+    Some plugins read the conversation only from there."""
+    is_async = isinstance(model, (llm.AsyncModel, llm.AsyncKeyModel))
+    chain = [message for message in history if message.role == "system"]
+    responses = []
+    for inputs, parts in _turns(history):
+        answer = Message(role="assistant", parts=parts)
+        response: Any = (llm.AsyncResponse if is_async else llm.Response).from_dict(
+            {"model": model.model_id, "prompt": {"messages": []}, "messages": [answer.to_dict()]},
+            model=model,
+        )
+        chain += inputs
+        arguments = {"prompt": "", **_turn_arguments(inputs)}
+        response.prompt = llm.Prompt(model=model, system=system, messages=chain, **arguments)
+        response.attachments = response.prompt.attachments
+        chain.append(answer)
+        responses.append(response)
+    return responses
+
+
+def _turns(history: list[Message]) -> list[tuple[list[Message], list[Part]]]:
+    """What the model was told in each turn, and its answer."""
+    turns: list[tuple[list[Message], list[Part]]] = []
+    previous = ""
+    for message in history:
+        if message.role == "system":
+            continue
+        if message.role in _INPUTS and previous in _INPUTS:
+            turns[-1][0].append(message)
+        elif message.role in _INPUTS:
+            turns.append(([message], []))
+        elif turns:
+            turns[-1][1].extend(message.parts)
+        else:
+            turns.append(([], list(message.parts)))
+        previous = message.role
+    return turns
 
 
 def attachment_types(messages: Iterable[JSON]) -> Iterable[str]:

@@ -10,9 +10,12 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import click
 import llm
 from llm.default_plugins.openai_models import Chat
 from llm.parts import StreamEvent
+
+from ..providers.model_ids import MODELS, names_of
 
 if TYPE_CHECKING:
     from ..routing.fallback import Fallback
@@ -40,8 +43,9 @@ class _Shared:
     can_stream = True
     supports_schema = True
     supports_tools = True
-    # Each provider of a route has its own key: llm must ask for none.
-    needs_key: str | None = None
+    # Other plugins and hosts look up a key only for a model that says so, and set it as `key`.
+    needs_key: str | None
+    key_env_var: str | None
     # Everything that any provider takes: the others are left out of the route.
     attachment_types: set[str] | frozenset[str] = _ATTACHMENTS
     # Turns that llm's own gpt-4o logged are stored with references to these.
@@ -53,13 +57,34 @@ class _Shared:
     def __init__(self, model_id: str, requested: str) -> None:
         self.model_id = model_id
         self.requested = requested
+        # A key without a provider is openai's, which serves no other models.
+        at_openai = names_of(requested)[-1] in MODELS
+        self.needs_key = "openai" if at_openai else None
+        self.key_env_var = "OPENAI_API_KEY" if at_openai else None
 
     def __str__(self) -> str:
         return f"G4F: {self.model_id}"
 
     def get_key(self, explicit_key: str | None = None) -> str | None:
-        """The key the user gave for this prompt or set on the model, or None. Never raises."""
-        return explicit_key or self.key
+        """The key the user gave for this prompt or set on the model, or None. Never raises.
+
+        One set on the model that would be found anyway counts as not given: plugins set what llm
+        finds, and no person restricted the route to its provider.
+        """
+        return explicit_key or (None if self._is_found_anyway(self.key) else self.key)
+
+    def _is_found_anyway(self, key: str | None) -> bool:
+        if not key or not self.needs_key or not self.key_env_var:
+            return False
+        from ..config.keys import find_key, named_key
+        from ..errors import NoProviderError
+
+        try:
+            found = find_key((self.needs_key,), (self.key_env_var,))
+            return found is not None and found.reveal() == named_key(key).reveal()
+        except NoProviderError:
+            # An invalid key, which the request reports.
+            return False
 
     def _begin(
         self, prompt: llm.Prompt, stream: bool, response: Any, key: str | None
@@ -77,6 +102,10 @@ class _Shared:
         return ResponseWriter(request, response, metadata, registry), Fallback(request, registry)
 
 
+class ModelError(llm.ModelError, click.ClickException):
+    """An error of ours as llm's. Also click's: `llm chat` (0.36) prints a traceback of any other."""
+
+
 @contextlib.contextmanager
 def _model_errors() -> Iterator[None]:
     """Turn our errors into llm's, with the complete message: llm prints it after "Error: "."""
@@ -85,7 +114,7 @@ def _model_errors() -> Iterator[None]:
     try:
         yield
     except G4FError as error:
-        raise llm.ModelError(str(error)) from error
+        raise ModelError(str(error)) from error
 
 
 class G4F(_Shared, llm.KeyModel):

@@ -39,9 +39,13 @@ def prompt_to_request(
             }
             for tool in prompt.tools
         ]
+    messages = openai_messages(prompt.messages, options.image_detail)
+    if not messages and prompt.tools:
+        # A tool may be all that is asked for; servers take no request without messages.
+        messages = [{"role": "user", "content": ""}]
     return ChatRequest(
         model=model,
-        messages=openai_messages(prompt.messages, options.image_detail),
+        messages=messages,
         params=params,
         stream=stream,
         providers=provider_names(routing.pop("provider", metadata.get("pin"))),

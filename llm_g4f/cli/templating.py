@@ -14,6 +14,7 @@ import click
 
 from ..adapter.options import Options
 from ..batch.rows import ROW_PARAMETERS, TEXTS, invalid_row
+from ..providers.model_ids import MODELS, OPEN_MODELS, names_of
 from ..request import ROUTING_OPTIONS, schema_format
 from ..safe_text import clean
 from ..settings import Settings
@@ -34,17 +35,22 @@ _UNSUPPORTED = (
 
 @cache
 def model_name(name: str) -> str:
-    """The requested model behind an id or alias.
+    """The requested model behind an id or alias. A snapshot, and a name for which g4f.yaml has a route,
+    stay as they are.
 
-    Raises a click error if it is unknown or another plugin's.
+    Raises a click error if it is unknown or another plugin's, and `ConfigError`.
     """
     import llm
 
+    from .. import config
     from ..adapter.models import G4F
 
     try:
         model = llm.get_model(name)
     except llm.UnknownModelError as error:
+        names = names_of(name)
+        if names[-1] in (*MODELS, *OPEN_MODELS) or config.load().route_key(names):
+            return name
         raise click.ClickException(str(error.args[0])) from None
     if not isinstance(model, G4F):
         raise click.ClickException(
@@ -101,7 +107,8 @@ def defaults(
         model = model or template.model
     model = model or llm.get_default_model()
     requested = model_name(model)
-    chosen = get_model_options(llm.get_model(model).model_id) | dict(options)
+    known = llm.get_model_aliases().get(model)
+    chosen = get_model_options(known.model_id if known else model) | dict(options)
     try:
         parsed = Options(**chosen)
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -60,7 +61,24 @@ class Config(NamedTuple):
     def models(self) -> list[str]:
         """The requested models that the file names, in `routes:` and in `models:` of providers."""
         served = [name for provider in self.providers.values() for name in provider.models]
-        return list(dict.fromkeys([*self.routes, *served]))
+        routed = [name for name in self.routes if not _is_pattern(name)]
+        return list(dict.fromkeys([*routed, *served]))
+
+    def route_key(self, names: Iterable[str]) -> str | None:
+        """The key of the route for a model with these names, its own first: for each name that name,
+        else the first pattern for it. None without a route."""
+        patterns = [key for key in self.routes if _is_pattern(key)]
+        for name in names:
+            if name in self.routes:
+                return name
+            for pattern in patterns:
+                if fnmatchcase(name, pattern):
+                    return pattern
+        return None
+
+
+def _is_pattern(name: str) -> bool:
+    return any(character in name for character in "*?[")
 
 
 def provider_names(provider: Names) -> tuple[str, ...]:

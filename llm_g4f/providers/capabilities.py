@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from .model_ids import listed
+
 
 class Capabilities(Struct, frozen=True):
     """The capabilities of a model. `context` and `output` are limits in tokens, None if unknown.
@@ -53,4 +55,4 @@ CAPABILITIES: Mapping[str, Capabilities] = {
 
 def capabilities_of(model: str) -> Capabilities | None:
     """The capabilities of `model`, an id with or without vendor prefix; None if they are unknown."""
-    return CAPABILITIES.get(model) or CAPABILITIES.get(model.rsplit("/", 1)[-1])
+    return CAPABILITIES.get(model) or listed(CAPABILITIES, model)

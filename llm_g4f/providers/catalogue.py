@@ -25,8 +25,10 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     """One provider.
 
     `models`: the ids here for a requested model ("*": any other), of which the first that can take
-    the request answers. `retires`: the day (UTC) from which a requested model is gone here, and
-    `successors` the model that takes its place. `aliases` and `env_vars` name the key in `llm keys`
+    the request answers. `has_snapshots`: it has a model's snapshots too, by their own names.
+    `has_variants`: it takes OpenRouter's variants. `retires`: the day (UTC) from which a requested
+    model is gone here, and `successors` the model that takes its place; both hold for the snapshots
+    that are not listed themselves. `aliases` and `env_vars` name the key in `llm keys`
     and in the environment; with `dedicated_env_var` False, the variables also serve other programs
     and count only if the provider is enabled or named. `base_url_env_var` replaces `base_url`, and
     `url_env_vars` are the variables in braces in it. `key_header` carries the key instead of
@@ -42,6 +44,8 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     kind: Kind = "keyed"
     scope: Scope = "key"
     models: ModelIds = field(default_factory=dict)
+    has_snapshots: bool = False
+    has_variants: bool = False
     retires: Mapping[str, dt.date] = field(default_factory=dict)
     successors: Mapping[str, str] = field(default_factory=dict)
     env_vars: tuple[str, ...] = ()
@@ -94,9 +98,16 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             aliases=("openai",),
             key_is_consent=True,
             models=_same(*_CHAT, *_OLD),
+            has_snapshots=True,
             retires={
                 **dict.fromkeys(_CHAT[:4], D(2027, 1, 14)),
-                **dict.fromkeys(("gpt-4.1-nano", *_OLD), D(2026, 10, 23)),
+                **dict.fromkeys(("gpt-4.1-nano", *_OLD, "gpt-4o-2024-05-13"), D(2026, 10, 23)),
+                # Snapshots that ended before their family.
+                **dict.fromkeys(("gpt-3.5-turbo-0301", "gpt-3.5-turbo-0613"), D(2024, 9, 13)),
+                **dict.fromkeys(
+                    ("gpt-4-0314", "gpt-4-0125-preview", "gpt-4-turbo-preview"), D(2026, 3, 26)
+                ),
+                "gpt-3.5-turbo-1106": D(2026, 9, 28),
             },
             successors=dict.fromkeys((*_CHAT, *_OLD), "gpt-6-luna"),
             quirks=("strict_schema", "forty_tool_ids"),
@@ -131,6 +142,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             aliases=("openrouter",),
             key_is_consent=True,
             models=_same(*_CHAT, *_OLD, *_OPEN, prefix="openai/"),
+            has_snapshots=True,
+            has_variants=True,
             quirks=("system_role", "strict_schema", "forty_tool_ids"),
             price_table="openrouter",
             reports_cost=True,

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from ..version import __version__
 from . import quirks
 from .base import Ineligible, Kind, OpenStream, Scope, ServedModel
 from .capabilities import Capabilities
+from .model_ids import is_same_model, names_of
 
 if TYPE_CHECKING:
     import httpx
@@ -42,24 +43,6 @@ LISTING_AGE = 15.0
 _listings: dict[str, tuple[float, list[str]]] = {}
 
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-@lru_cache(maxsize=256)
-def is_same_model(name: str, requested: str) -> bool:
-    """Whether `name`, without its vendor prefix and date suffix, is `requested`.
-
-    >>> is_same_model("openai/gpt-4o-2024-11-20", "gpt-4o")
-    True
-    >>> is_same_model("gpt-4o-mini", "gpt-4o")
-    False
-    """
-    bare = name.rsplit("/", 1)[-1].lower()
-    requested = requested.lower()
-    if bare == requested:
-        return True
-    rest = bare.removeprefix(requested)
-    digits = rest.replace("-", "")
-    return rest != bare and rest.startswith("-") and digits.isdigit() and len(digits) in (4, 8)
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
@@ -168,7 +151,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             await response.aclose()
 
     async def _discover(self, requested: str) -> ServedModel | Ineligible:
-        """The model of a local server for `requested`: the model itself, else a gpt-oss."""
+        """The model of a local server for `requested`: the model itself, else one of its family, else
+        a gpt-oss."""
         try:
             listed = await within(PROBE_TIMEOUT, self._listed())
         except TimeoutError:
@@ -179,6 +163,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             if is_same_model(model, requested):
                 # g4f's server lists its substitutes under the requested names.
                 return ServedModel(model, exact=self.name != "g4f", verify=True)
+        family = names_of(requested)[-1]
+        for model in listed:
+            if is_same_model(model, family):
+                return ServedModel(model, exact=False)
         for model in listed:
             if "gpt-oss" in model.lower():
                 return ServedModel(model, exact=False)

@@ -14,7 +14,7 @@ from ..errors import (
     StreamError,
 )
 from ..providers.base import ChunkStream, OpenStream, open_stream
-from ..providers.endpoint import is_same_model
+from ..providers.model_ids import is_same_model
 from ..receipt import Receipt
 from ..request import ChatRequest
 from ..safe_text import clean

@@ -17,7 +17,8 @@ from ..errors import ConfigError, NoProviderError
 from ..providers.base import Ineligible, ServedModel
 from ..providers.capabilities import Capabilities, capabilities_of
 from ..providers.catalogue import ProviderSpec
-from ..providers.endpoint import Endpoint, is_same_model
+from ..providers.endpoint import Endpoint
+from ..providers.model_ids import bare_id, is_same_model, listed, names_of
 from ..providers.quirks import QUIRKS
 from ..request import Secret, is_misdirected
 from .notices import announce
@@ -40,7 +41,7 @@ def served_as(id: str, model: str, exact: bool | None = None) -> ServedModel:
 
 def successor_of(spec: ProviderSpec, model: str) -> ServedModel:
     """The successor of a retired `model` at its maker, with the settings to answer as that model did."""
-    id = spec.successors.get(model, DEFAULT_SUCCESSOR)
+    id = spec.successors.get(model) or listed(spec.successors, model) or DEFAULT_SUCCESSOR
     return _known_model(id, exact=False, successor=True, quirks=("stand_in",))
 
 
@@ -128,8 +129,12 @@ def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path
             f" {settings.name} to another server than that of its base_url. Remove it from headers."
         )
     served = endpoint.served
-    if (entry := settings.models.get(model)) is not None:
-        served = (served_as(entry.id, model, entry.exact),)
+    name = next((name for name in names_of(model) if name in settings.models), None)
+    if name is not None:
+        entry = settings.models[name]
+        # "exact: true" speaks of the name it stands under, and not of every snapshot of that model.
+        stated = entry.exact if not entry.exact or is_same_model(name, model) else None
+        served = (served_as(entry.id, model, stated),)
     network = endpoint.network
     return replace(
         endpoint,
@@ -227,7 +232,7 @@ def _served(
     spec: ProviderSpec, model: str, day: dt.date, gone: bool
 ) -> tuple[tuple[ServedModel, ...], Ineligible]:
     """The models of a built-in provider for `model` on a day, and the reason if there are none."""
-    retires = spec.retires.get(model)
+    retires = listed(spec.retires, model)
     retired = retires is not None and retires <= day
     if retired and not spec.successors:
         return (), Ineligible(f"{model} ended there on {retires}", "retired")
@@ -236,9 +241,9 @@ def _served(
     )
     if spec.successors and (retired or gone):
         return (successor_of(spec, model),), missing
-    ids = spec.models.get(model) or spec.models.get("*", ())
+    ids = listed(spec.models, model) or spec.models.get("*", ())
     served = []
-    for id in ids:
+    for id in [_own_id(spec, id, model) for id in ids]:
         exact = is_same_model(id, model)
         capabilities = capabilities_of(id)
         reasons = capabilities is None or capabilities.reasons
@@ -251,6 +256,18 @@ def _served(
             )
         )
     return tuple(served), missing
+
+
+def _own_id(spec: ProviderSpec, id: str, model: str) -> str:
+    """The id for `model` at a provider that lists its family as `id`: the name that was asked for,
+    where the provider has it."""
+    if not is_same_model(id, names_of(model)[-1]):
+        return id
+    bare = bare_id(model)
+    if spec.has_snapshots:
+        vendor, slash, _ = id.rpartition("/")
+        id = f"{vendor}{slash}{bare}"
+    return id + model.rsplit("/", 1)[-1].removeprefix(bare) if spec.has_variants else id
 
 
 def _known_model(id: str, **given: Any) -> ServedModel:

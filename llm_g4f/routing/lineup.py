@@ -102,7 +102,11 @@ def named_entries(request: ChatRequest, registry: Registry) -> tuple[str, ...]:
         return request.providers
     if registry.custom:
         return ("custom",)
-    return registry.config.routes.get(request.model, ())
+    routes = registry.config.routes
+    if not routes:
+        return ()
+    key = request.model if request.model in routes else registry.route_key(request.model)
+    return routes[key] if key else ()
 
 
 async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:

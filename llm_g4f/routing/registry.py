@@ -22,6 +22,7 @@ from ..http.connect import Network
 from ..providers.base import Ineligible, Provider
 from ..providers.catalogue import PROVIDERS
 from ..providers.endpoint import Endpoint
+from ..providers.model_ids import names_of
 from ..request import Secret
 from .cooldowns import Cooldowns
 from .endpoints import (
@@ -67,6 +68,10 @@ class Registry(Struct, frozen=True):
         """All providers, in the order of the catalogue."""
         custom = ["custom"] if self.custom else []
         return [*custom, *self.own(), *PROVIDERS, *plugin_providers().providers, "embedded"]
+
+    def route_key(self, model: str) -> str | None:
+        """The key in `routes:` of g4f.yaml that `model` is routed by."""
+        return self.config.route_key(names_of(model))
 
     def is_member(self, name: str) -> bool:
         """Whether `name` is that of a member of a family. May load llm's plugins."""
@@ -155,6 +160,11 @@ class Registry(Struct, frozen=True):
                 return family.member(name.removeprefix(family.name))
             except ConfigError as error:
                 raise ConfigError(self._route_line(name, model) + error.message) from None
+            except NoProviderError as error:
+                if not (line := self._route_line(name, model)):
+                    raise
+                # Its plugin may be gone since the route was written: the others still answer.
+                return Ineligible(f"{line}{error.message.rstrip('.')}", "no_model")
         if (provider := registered.providers.get(name)) is not None:
             if provider.kind in ("local", "anonymous") and not (settings and settings.enabled):
                 return Ineligible(f'not enabled: "llm g4f enable {name}"', "not_enabled")
@@ -168,9 +178,10 @@ class Registry(Struct, frozen=True):
 
     def _route_line(self, name: str, model: str) -> str:
         """The file and line where g4f.yaml names a provider for `model`, as the beginning of a message."""
-        if name not in self.config.routes.get(model, ()):
+        key = self.route_key(model)
+        if key is None or name not in self.config.routes[key]:
             return ""
-        return f"{self.config.path}, line {self.config.route_lines[model]}: "
+        return f"{self.config.path}, line {self.config.route_lines[key]}: "
 
 
 def unknown_provider_error(name: str, names: list[str]) -> NoProviderError:

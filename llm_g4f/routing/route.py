@@ -14,6 +14,7 @@ from ..decoding.text import text_of
 from ..errors import NoProviderError
 from ..providers.base import Ineligible, Provider, ServedModel
 from ..providers.catalogue import PROVIDERS
+from ..providers.model_ids import is_same_model, names_of
 from ..request import ChatRequest
 from .cooldowns import key_of
 from .endpoints import successor_of
@@ -60,7 +61,8 @@ async def resolve_route(request: ChatRequest, registry: Registry) -> Route:
         if isinstance(candidate, Ineligible):
             unfit[position] = (str(participant.entry), candidate)
         else:
-            ranked += ((0 if lineup.named else _rank(candidate, participant.own), candidate),)
+            rank = 0 if lineup.named else _rank(candidate, participant.own, request.model)
+            ranked += ((rank, candidate),)
     if lineup.last_resort is not None and not ranked:
         candidate = await _candidate(lineup.last_resort, request, exact_only)
         if isinstance(candidate, Ineligible):
@@ -100,15 +102,19 @@ async def _candidate(
     return Candidate(provider, served)
 
 
-def _rank(candidate: Candidate, own: bool) -> int:
-    """The place of a candidate in the default route: lower answers first."""
+def _rank(candidate: Candidate, own: bool, requested: str) -> int:
+    """The place of a candidate in the default route: lower answers first. The model itself comes
+    first, then another snapshot of it, then its successor."""
     if own:
         return 0
     if candidate.provider.kind == "keyed":
-        if candidate.served.exact:
+        served = candidate.served
+        if served.exact:
             return 1
-        return 2 if candidate.served.successor else 4
-    return {"local": 3, "anonymous": 5, "embedded": 6}[candidate.provider.kind]
+        if served.successor:
+            return 3
+        return 2 if is_same_model(served.model, names_of(requested)[-1]) else 5
+    return {"local": 4, "anonymous": 6, "embedded": 7}[candidate.provider.kind]
 
 
 def equally_exact(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -217,6 +218,24 @@ def test_a_model_of_this_plugin_is_an_error(write_config: Write, ask: Ask, name:
 def test_an_unknown_model_is_an_error(name: str) -> None:
     with pytest.raises(NoProviderError, match=f"Unknown model .*{name}"):
         create(provider=name)
+
+
+@pytest.mark.parametrize("face", ["client", "llm"])
+def test_a_route_without_a_plugin_that_is_gone(
+    face: str, endpoints: Callable[..., Path], ask: Ask
+) -> None:
+    with Server(stream("Hello")) as server:
+        path = endpoints("routes:\n  gpt-4o: ['llm:gone', a]", a=server)
+        if face == "client":
+            assert text_of(create(provider=None)) == "Hello"
+        else:
+            assert ask("hi").text == "Hello"
+        (line,) = [line for line in ok(g4f("route", "gpt-4o")) if "llm:gone" in line]
+    reason = f"{path}, line 4: Unknown model 'gone' (llm:gone)"
+    assert reason in line
+    endpoints("routes:\n  gpt-4o: ['llm:gone']", a=server)
+    with pytest.raises(NoProviderError, match=re.escape(f"  llm:gone: {reason}")):
+        create(provider=None)
 
 
 # In a process of their own: llm's own models leave their HTTP client to the garbage collector.
@@ -777,6 +796,152 @@ def test_a_conversation_of_several_turns(install: Install) -> None:
         ("two", "brief"),
         ("three", "brief"),
     ]
+
+
+# Plugins that read conversation.responses.
+
+
+def as_llm_groq(prompt: Any, response: Any) -> Pieces:
+    """The messages that llm-groq 0.9 sends (its build_messages), as the answer."""
+
+    def user(asked: Any, attachments: list[Any]) -> dict[str, Any]:
+        images = [{"image": attachment.base64_content()} for attachment in attachments]
+        text = {"type": "text", "text": asked.prompt}
+        return {"role": "user", "content": [*images, text] if images else asked.prompt}
+
+    messages: list[Any] = []
+    system = None
+    for before in response.conversation.responses if response.conversation else ():
+        if before.prompt.system and before.prompt.system != system:
+            system = before.prompt.system
+            messages.append({"role": "system", "content": system})
+        messages.append(user(before.prompt, before.attachments))
+        messages.append({"role": "assistant", "content": before.text_or_raise()})
+    if prompt.system and system != prompt.system:
+        messages.append({"role": "system", "content": prompt.system})
+    yield json.dumps([*messages, user(prompt, prompt.attachments)])
+
+
+IMAGE = {
+    "type": "image_url",
+    "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PNG).decode()}"},
+}
+QUESTION = {"role": "user", "content": "one"}
+ANSWER = {"role": "assistant", "content": "1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "arrives"),
+    [
+        ([QUESTION], [QUESTION]),
+        (
+            [{"role": "system", "content": "brief"}, QUESTION],
+            [{"role": "system", "content": "brief"}, QUESTION],
+        ),
+        (
+            [
+                {"role": "system", "content": "brief"},
+                {"role": "user", "content": [{"type": "text", "text": "see"}, IMAGE]},
+                ANSWER,
+                QUESTION,
+                {"role": "assistant", "content": "2"},
+                {"role": "user", "content": "three"},
+            ],
+            [
+                {"role": "system", "content": "brief"},
+                {
+                    "role": "user",
+                    "content": [
+                        {"image": base64.b64encode(PNG).decode()},
+                        {"type": "text", "text": "see"},
+                    ],
+                },
+                ANSWER,
+                QUESTION,
+                {"role": "assistant", "content": "2"},
+                {"role": "user", "content": "three"},
+            ],
+        ),
+        # Two questions in a row, and answers without a question.
+        (
+            [ANSWER, ANSWER, QUESTION, QUESTION, ANSWER, QUESTION],
+            [
+                {"role": "user", "content": ""},
+                {"role": "assistant", "content": "11"},
+                {"role": "user", "content": "one\n\none"},
+                ANSWER,
+                QUESTION,
+            ],
+        ),
+    ],
+)
+def test_a_plugin_that_reads_the_conversations_responses_gets_all(
+    given: list[Any], arrives: list[Any], install: Install
+) -> None:
+    seen = install(as_llm_groq, attachment_types={"image/png"})
+    assert json.loads(text_of(create(given)) or "") == arrives
+    # Those that read the messages get each one once.
+    assert len(seen[0].messages) == len(given)
+
+
+def test_a_plugin_that_awaits_or_calls_text_of_past_responses(install: Install) -> None:
+    def as_llm_gpt4all(prompt: Any, response: Any) -> Pieces:
+        blocks = []
+        for before in response.conversation.responses if response.conversation else ():
+            text = before.text()
+            blocks += [before.prompt.prompt, text if isinstance(text, str) else finished(text)]
+        yield " | ".join([*blocks, prompt.prompt])
+
+    install(as_llm_gpt4all)
+    conversation = llm.get_model("gpt-4o").conversation()
+    options = {"provider": "llm:theirs"}
+    assert conversation.prompt("one", options=options).text() == "one"
+    assert conversation.prompt("two").text() == "one | one | two"
+    assert conversation.prompt("three").text() == "one | one | two | one | one | two | three"
+
+
+def finished(awaitable: Any) -> Any:
+    """The result of a coroutine that waits for nothing."""
+    with pytest.raises(StopIteration) as stopped:
+        awaitable.send(None)
+    return stopped.value.value
+
+
+def test_tools_and_schemas_of_past_turns_are_in_the_responses(install: Install) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    past: list[Any] = []
+
+    def answer(prompt: Any, response: Any) -> Pieces:
+        past.extend(response.conversation.responses)
+        yield "{}"
+
+    seen = install(answer, supports_tools=True, supports_schema=True)
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    create(
+        [
+            QUESTION,
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "done"},
+            ANSWER,
+            {"role": "user", "content": "two"},
+        ],
+        tools=[tool("f")],
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+    )
+    first, second = past
+    assert [(made.name, made.arguments) for made in first.tool_calls_or_raise()] == [
+        ("f", {"a": 1})
+    ]
+    (result,) = second.prompt.tool_results
+    assert (result.name, result.output, result.tool_call_id) == ("f", "done", "c1")
+    assert (first.prompt.prompt, second.text_or_raise()) == ("one", "1")
+    assert said(second.prompt.messages) == [
+        ("user", ["one"]),
+        ("assistant", ["f"]),
+        ("tool", ["f"]),
+    ]
+    assert seen[0].schema == schema
+    assert [made.name for made in seen[0].tools] == ["f"]
 
 
 def tool(name: str) -> dict[str, Any]:

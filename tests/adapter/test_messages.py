@@ -241,6 +241,27 @@ def test_a_lone_surrogate_in_a_prompt_is_replaced(server: Server) -> None:
     assert server.requests[0].json["messages"][0]["content"] == "a\ufffdb"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "label"),
+    [
+        ({"prompt": "sch\udcf6n"}, "prompt"),
+        ({"prompt": "hi", "system": "sch\udcf6n"}, "system prompt"),
+        ({"messages": [llm.user("sch\udcf6n")]}, "prompt"),
+    ],
+)
+def test_text_that_was_not_utf8_is_not_sent(
+    prompt: dict[str, Any], label: str, server: Server
+) -> None:
+    with pytest.raises(llm.ModelError, match=rf"^The {label} is not UTF-8 text \(character 4\)"):
+        llm.get_model("gpt-4o").prompt(**prompt).text()
+    assert server.requests == []
+
+
+def test_two_surrogates_that_are_one_character_are_sent(server: Server) -> None:
+    llm.get_model("gpt-4o").prompt("a\ud83d\udca9b").text()
+    assert server.requests[0].json["messages"][0]["content"] == "a💩b"
+
+
 def test_an_attachment_by_url_is_not_for_ollama_and_one_with_data_is(
     write_config: Callable[[str], Path],
 ) -> None:

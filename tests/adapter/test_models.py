@@ -356,6 +356,104 @@ def test_model_key_is_used_unless_the_prompt_has_one(
     ]
 
 
+# Keys as other plugins and hosts pass them: llm-cmd, llm-cmd-comp and llm-git-commit set model.key,
+# datasette-llm passes key= to prompt.
+
+
+def use(model: Any, how: str, **kwargs: Any) -> str:
+    """The text of a prompt to a model, after the code with which llm-cmd passes `kwargs["key"]`."""
+    key = kwargs.pop("key", None)
+    if how == "model.key" and model.needs_key:
+        model.key = llm.get_key(key, model.needs_key, model.key_env_var)
+    elif how == "model.get_key":
+        model.key = key
+        kwargs["key"] = model.get_key()
+    elif how == "host" and model.needs_key is not None:
+        kwargs["key"] = {"OPENAI_API_KEY": key}[f"{model.needs_key.upper()}_API_KEY"]
+    if isinstance(model, G4F):
+        return model.prompt("hi", **kwargs).text()
+
+    async def text() -> str:
+        return str(await model.prompt("hi", **kwargs).text())
+
+    return asyncio.run(text())
+
+
+@pytest.fixture
+def with_fallback(
+    write_config: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Server, Server], None]:
+    """The built-in openai at the first server, and behind it mybox at the second."""
+
+    def write(openai: Server, mybox: Server) -> None:
+        monkeypatch.setenv("OPENAI_BASE_URL", openai.url)
+        write_config(
+            f"providers: {{mybox: {{base_url: '{mybox.url}'}}}}\nroutes: {{gpt-4o: [openai, mybox]}}"
+        )
+
+    return write
+
+
+@pytest.mark.parametrize("how", ["model.key", "model.get_key", "host"])
+@pytest.mark.parametrize("face", [G4F, AsyncG4F])
+def test_a_key_that_another_plugin_was_given_is_for_openai_alone(
+    face: Any,
+    how: str,
+    with_fallback: Callable[[Server, Server], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    with Server(stream("Hello"), http(401, {"error": "no"})) as openai, Server() as mybox:
+        with_fallback(openai, mybox)
+        assert use(face("gpt-4o", "gpt-4o"), how, key="sk-given") == "Hello"
+        with pytest.raises(llm.ModelError, match="openai"):
+            use(face("gpt-4o", "gpt-4o"), how, key="sk-given")
+        sent = [request.headers["authorization"] for request in openai.requests]
+        assert sent == ["Bearer sk-given"] * 2
+        assert mybox.requests == []
+
+
+@pytest.mark.parametrize("place", ["environment", "keys.json", "name in keys.json"])
+@pytest.mark.parametrize("face", [G4F, AsyncG4F])
+def test_a_key_that_another_plugin_has_found_leaves_the_fallback(
+    face: Any,
+    place: str,
+    with_fallback: Callable[[Server, Server], None],
+    user_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if place == "environment":
+        monkeypatch.setenv("OPENAI_API_KEY", " sk-found ")
+    else:
+        (user_path / "keys.json").write_text(json.dumps({"openai": "sk-found"}))
+    with Server(http(401, {"error": "no"})) as openai, Server(stream("Hello")) as mybox:
+        with_fallback(openai, mybox)
+        model = face("gpt-4o", "gpt-4o")
+        model.key = "openai" if place == "name in keys.json" else None
+        how = "as it is" if model.key else "model.key"
+        assert use(model, how) == "Hello"
+        assert openai.requests[0].headers["authorization"] == "Bearer sk-found"
+        # Nor is it sent to another provider.
+        assert use(model, how, provider="mybox") == "Hello"
+        assert all("authorization" not in request.headers for request in mybox.requests)
+
+
+def test_a_plugin_that_finds_no_key_leaves_the_route(
+    with_fallback: Callable[[Server, Server], None],
+) -> None:
+    with Server() as openai, Server(stream("Hello")) as mybox:
+        with_fallback(openai, mybox)
+        assert use(G4F("gpt-4o", "gpt-4o"), "model.key") == "Hello"
+
+
+def test_models_that_openai_does_not_serve_need_no_key() -> None:
+    for face in (G4F, AsyncG4F):
+        model = face("g4f/gpt-oss-20b", "gpt-oss-20b")
+        assert (model.needs_key, model.key_env_var) == (None, None)
+        for requested in ("gpt-4o", "gpt-4o-2024-08-06"):
+            assert face(f"g4f/{requested}", requested).needs_key == "openai"
+
+
 def test_a_key_for_several_providers_is_an_error(ask: Ask, endpoints: Callable[..., Path]) -> None:
     with Server(stream("a")) as a, Server(stream("b")) as b:
         endpoints(a=a, b=b)
@@ -369,8 +467,10 @@ def test_get_key_never_raises(user_path: Path, stored: str | None) -> None:
     if stored is not None:
         (user_path / "keys.json").write_text(stored)
     for model in (llm.get_model("gpt-4o"), llm.get_async_model("gpt-4o")):
-        assert model.needs_key is None
+        assert model.needs_key == "openai"
         assert model.get_key() is None
+        model.key = "sk-2"
+        assert model.get_key() == "sk-2"
         assert model.get_key("sk-1") == "sk-1"
 
 

@@ -377,7 +377,7 @@ def test_llm_shows_the_options_of_our_model(run_llm: Run) -> None:
     for feature in ("streaming", "schemas", "tools", "async"):
         assert f"\n  - {feature}" in done.stdout
     assert "application/pdf, audio/mpeg, audio/wav, image/gif" in done.stdout
-    assert "Keys:" not in done.stdout
+    assert "\n  Keys:\n    key: openai\n    env_var: OPENAI_API_KEY" in done.stdout
 
 
 def test_llm_openai_endpoint_stays_llms_own(run_llm: Run) -> None:

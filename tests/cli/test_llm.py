@@ -14,7 +14,18 @@ from typing import Any
 import pytest
 
 from tests.support.commands import Run, llm_command
-from tests.support.server import CLOSE, SSE_HEAD, Server, chunk, event, events, framed, http, stream
+from tests.support.server import (
+    CLOSE,
+    SSE_HEAD,
+    Server,
+    chunk,
+    event,
+    events,
+    framed,
+    http,
+    stream,
+    whole,
+)
 
 NOTICE = (
     "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute."
@@ -150,6 +161,69 @@ def test_html_is_never_printed(endpoints: Callable[..., Path], run_llm: Run) -> 
     assert done.stdout == ""
     assert "an HTML page in place of a completion" in failed(done)
     assert "canary" not in done.stderr
+
+
+@pytest.mark.parametrize("how", [(), ("--no-stream",), ("--async",), ("-s", "Be brief.")])
+def test_standard_input_that_is_not_utf8_sends_nothing(
+    how: tuple[str, ...], endpoints: Callable[..., Path], run_llm: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "latin-1.txt"
+    file.write_bytes("schön".encode("latin-1"))
+    with Server(stream("never")) as server, file.open() as stdin:
+        endpoints(mybox=server)
+        done = run_llm("-m", "gpt-4o", *how, stdin=stdin)
+        assert server.requests == []
+    assert failed(done) == (
+        "Error: The prompt is not UTF-8 text (character 4), so nothing was sent: convert it first,"
+        " for instance with iconv.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "script"),
+    [
+        ((), http(401, {"error": "no"})),
+        (("--no-stream",), http(500, {"error": "no"})),
+        ((), [SSE_HEAD, framed(event(chunk("partial"))), CLOSE]),
+        (("-o", "provider", "nonsense"), stream("never")),
+        (("-T", "llm_version"), http(400, {"error": "no"})),
+    ],
+)
+def test_an_error_in_a_chat_is_a_line_and_no_traceback(
+    args: tuple[str, ...], script: Any, endpoints: Callable[..., Path], run_llm: Run
+) -> None:
+    with Server(script) as server:
+        endpoints(mybox=server)
+        done = run_llm("chat", "-m", "gpt-4o", *args, input="hi\nagain\n")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(re.findall(r"^Error: (?:mybox|Unknown provider)\b", done.stderr, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("how", [(), ("--no-stream",), ("--async",)])
+@pytest.mark.parametrize("with_", ["system", "attachment", "tools"])
+def test_an_empty_prompt_with_something_else_is_sent(
+    with_: str, how: tuple[str, ...], endpoints: Callable[..., Path], run_llm: Run, tmp_path: Path
+) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(b"\x89PNG\r\n\x1a\n")
+    args = {
+        "system": ("-s", "Say hello."),
+        "attachment": ("-a", str(image)),
+        "tools": ("-T", "llm_version"),
+    }
+    script = whole("Hello") if how == ("--no-stream",) else stream("Hello")
+    with Server(script) as server:
+        endpoints(mybox=server)
+        assert ok(run_llm("-m", "gpt-4o", *args[with_], *how, "")) == "Hello\n"
+        (message,) = server.requests[0].json["messages"]
+    if with_ == "system":
+        assert message == {"role": "system", "content": "Say hello."}
+    elif with_ == "attachment":
+        assert [part["type"] for part in message["content"]] == ["image_url"]
+    else:
+        assert message == {"role": "user", "content": ""}
+        assert server.requests[0].json["tools"]
 
 
 def test_an_empty_prompt_sends_nothing(endpoints: Callable[..., Path], run_llm: Run) -> None:

@@ -179,16 +179,9 @@ def test_unsupported_parameters_are_left_out_and_announced(
     ]
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"temperature": "hot"},
-        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "nope"}}}},
-    ],
-)
-def test_an_invalid_parameter_is_a_bad_request(params: dict[str, Any]) -> None:
+def test_an_invalid_parameter_is_a_bad_request() -> None:
     with pytest.raises(errors.BadRequestError) as caught:
-        ask(**params)
+        ask(temperature="hot")
     assert caught.value.provider == "embedded"
     assert text_of(ask())
 

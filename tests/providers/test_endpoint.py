@@ -25,7 +25,7 @@ from llm_g4f.errors import (
 )
 from llm_g4f.providers.base import Ineligible, ServedModel
 from llm_g4f.providers.capabilities import Capabilities
-from llm_g4f.providers.endpoint import Endpoint, is_same_model
+from llm_g4f.providers.endpoint import Endpoint
 from llm_g4f.request import ChatRequest, Secret
 from llm_g4f.types import ChatCompletion
 from llm_g4f.version import __version__
@@ -415,32 +415,6 @@ def test_a_failed_list_of_models_is_an_api_error_without_the_key() -> None:
         with pytest.raises(AuthenticationError) as caught:
             asyncio.run(endpoint(server).models())
     assert KEY not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "requested", "same"),
-    [
-        ("gpt-4o", "gpt-4o", True),
-        ("GPT-4o", "gpt-4o", True),
-        ("gpt-4o-2024-11-20", "gpt-4o", True),
-        ("openai/gpt-4o", "gpt-4o", True),
-        ("openai/gpt-4o-2024-11-20", "gpt-4o", True),
-        ("gpt-4-0613", "gpt-4", True),
-        ("gpt-4o-20241120", "gpt-4o", True),
-        ("gpt-4o-mini", "gpt-4o", False),
-        ("gpt-4o-mini-2024-07-18", "gpt-4o", False),
-        ("chatgpt-4o-latest", "gpt-4o", False),
-        ("gpt-4o-latest", "gpt-4o", False),
-        ("gpt-4o2024", "gpt-4o", False),
-        ("gpt-4o-7", "gpt-4o", False),
-        ("gpt-4.1", "gpt-4", False),
-        ("gpt-4", "gpt-4o", False),
-        ("", "gpt-4o", False),
-        ("gpt-4o/llama", "gpt-4o", False),
-    ],
-)
-def test_is_same_model(name: str, requested: str, same: bool) -> None:
-    assert is_same_model(name, requested) is same
 
 
 def part(kind: str) -> dict[str, Any]:
