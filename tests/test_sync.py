@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -438,6 +439,10 @@ def test_gevent_that_has_replaced_a_part_is_an_error(
     LoopThread().close()
 
 
+# Of asyncio's loop that was not finished.
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_too_many_open_files_for_the_loop_thread_are_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -445,3 +450,5 @@ def test_too_many_open_files_for_the_loop_thread_are_an_error(
     with no_more_files(), pytest.raises(APIConnectionError, match="ulimit -n") as caught:
         loop_thread()
     assert caught.value.reason == "this_machine"
+    del caught
+    gc.collect()

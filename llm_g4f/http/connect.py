@@ -192,4 +192,4 @@ def _load_transport(
 
 def _proxy(network: Network, url: URL) -> Proxy | None:
     given = network.https_proxy if url.scheme == "https" else network.http_proxy
-    return environment_proxy(url) if given is None else Proxy(given, "proxies")
+    return environment_proxy(url) if given is None else Proxy(given, "proxies=")

@@ -142,6 +142,9 @@ class _HttpxTransport:
                 if (ours := _connecting_error(error, phase, proxy)) is None:
                     raise
                 raise ours from error
+        if response.status_code == 407 and proxy is not None:
+            await response.aclose()
+            raise ProxyError("HTTP 407", proxy)
         return _HttpxResponse(response)
 
     async def aclose(self) -> None:

@@ -14,7 +14,7 @@ from .types import URL
 
 
 class Proxy(Struct, frozen=True):
-    """The URL of a proxy, password included, and what names it: a variable, or `proxies`."""
+    """The URL of a proxy, password included, and what names it: a variable, or `proxies=`."""
 
     url: str
     source: str

@@ -46,7 +46,7 @@ class NoHandshake(ConnectTimeout):
 
 
 class ProxyFailure(NetworkError):
-    """A proxy is in the way. `source` is what names it: a variable, or `proxies`."""
+    """A proxy is in the way. `source` is what names it: a variable, or `proxies=`."""
 
     def __init__(self, words: str, source: str = "HTTPS_PROXY") -> None:
         super().__init__(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import ssl
@@ -178,7 +179,20 @@ def test_a_proxy_that_does_not_speak_socks(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("ALL_PROXY", f"socks5://u:secret@127.0.0.1:{server.getsockname()[1]}")
         error = refused()
         thread.join()
-    assert (error.reason, "Check ALL_PROXY" in error.message) == ("proxy", True)
+    assert (error.reason, "not SOCKS. Check ALL_PROXY" in error.message) == ("proxy", True)
+    del error
+    gc.collect()
+
+
+@pytest.mark.parametrize("url", ["http://a.example/v1", "https://a.example/v1"])
+def test_a_proxy_that_wants_a_password_is_named_by_its_variable(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Proxy(refuse=True)
+    monkeypatch.setenv("ALL_PROXY", refusing.url)
+    error = refused(url)
+    refusing.close()
+    assert (error.reason, "put them into ALL_PROXY" in error.message) == ("proxy", True)
 
 
 def test_a_socks_proxy_without_socksio_says_what_to_install(
@@ -300,7 +314,7 @@ def test_a_proxy_of_the_client_wins_over_the_environment(monkeypatch: pytest.Mon
     monkeypatch.setenv("NO_PROXY", "*")
     network = Network(http_proxy="http://q:2")
     for origin in ("http://a.example", "http://127.0.0.1:1"):
-        assert connect._proxy(network, parse_url(origin)) == Proxied("http://q:2", "proxies")
+        assert connect._proxy(network, parse_url(origin)) == Proxied("http://q:2", "proxies=")
     assert connect._proxy(network, parse_url("https://a.example")) is None
 
 
