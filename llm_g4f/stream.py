@@ -123,17 +123,51 @@ class PendingStream(PendingCompletion["AsyncStream"]):
             await self._entered.aclose()
 
 
+class _Shown:
+    """The chunks that the caller of a stream sees: only those with choices, as at OpenAI, unless
+    `everything` was asked for. A chunk that ends a choice waits for the usage behind it."""
+
+    def __init__(self, everything: bool) -> None:
+        self._everything = everything
+        self._last: ChatCompletionChunk | None = None
+
+    def of(self, chunks: Chunks) -> Chunks:
+        if self._everything:
+            return chunks
+        shown: Chunks = []
+        for chunk in chunks:
+            last = self._last
+            if not chunk.choices:
+                if last is not None and chunk.usage is not None:
+                    last.usage = chunk.usage
+                continue
+            if last is not None:
+                shown += (last,)
+                self._last = None
+            choice = chunk.choices[0]
+            if choice.finish_reason and not choice.delta.content:
+                self._last = chunk
+            else:
+                shown += (chunk,)
+        return shown
+
+    def rest(self) -> Chunks:
+        """The last chunk, now that no usage follows."""
+        last, self._last = self._last, None
+        return [] if last is None else [last]
+
+
 class AsyncStream:
     """The chunks of one answer: an async iterator that knows who answers.
 
     `receipt` is there from the first chunk on and complete when the chunks have ended; `usage` is
-    then the provider's. A chunk without choices, which brings the usage, is only handed on where
-    `stream_options` asks for it, as at OpenAI.
+    then the provider's, and the last chunk has it too. A chunk without choices, which brings it,
+    is only handed on where `stream_options` asks for it, as at OpenAI.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._all = call.shows_usage
+        self._shown = _Shown(call.shows_usage)
         self._fallback: Fallback | None = None
         self._ready: Iterator[ChatCompletionChunk] | tuple[()] = ()
 
@@ -155,7 +189,7 @@ class AsyncStream:
     async def begin(self) -> None:
         """Wait for the first chunk."""
         self._fallback, chunks = await self._call.open()
-        self._ready = iter(chunks)
+        self._ready = iter(self._shown.of(chunks))
 
     def __aiter__(self) -> AsyncStream:
         return self
@@ -163,20 +197,19 @@ class AsyncStream:
     async def __anext__(self) -> ChatCompletionChunk:
         while True:
             for chunk in self._ready:
-                if chunk.choices or self._all:
-                    return chunk
+                return chunk
             if self._fallback is None:
                 await self.begin()
                 continue
             chunks = await self._fallback.next()
+            shown = self._shown.of(chunks) if chunks else self._shown.rest()
+            if shown:
+                first, *others = shown
+                self._ready = iter(others) if others else ()
+                return first
             if not chunks:
                 self._call.warn()
                 raise StopAsyncIteration
-            first, *others = chunks
-            if others:
-                self._ready = iter(others)
-            if first.choices or self._all:
-                return first
 
     async def get_final_completion(self) -> ChatCompletion:
         """The whole answer: waits for what is still to come."""
@@ -187,6 +220,7 @@ class AsyncStream:
     async def aclose(self) -> None:
         """End the answer here; the provider's connection is closed."""
         self._ready = ()
+        self._shown.rest()
         await self._call.aclose()
 
     close = aclose
@@ -203,10 +237,10 @@ class Stream:
 
     def __init__(self, call: Call, source: Generator[Chunks, None, None]) -> None:
         self._call = call
-        self._all = call.shows_usage
+        self._shown = _Shown(call.shows_usage)
         self._source = source
         first = next(source)
-        self._ready: Iterator[ChatCompletionChunk] | tuple[()] = iter(first)
+        self._ready: Iterator[ChatCompletionChunk] | tuple[()] = iter(self._shown.of(first))
         self.receipt: Receipt | None = first[0].receipt
 
     @property
@@ -225,9 +259,12 @@ class Stream:
     def __next__(self) -> ChatCompletionChunk:
         while True:
             for chunk in self._ready:
-                if chunk.choices or self._all:
-                    return chunk
-            self._ready = iter(next(self._source))
+                return chunk
+            chunks = next(self._source, None)
+            shown = self._shown.of(chunks) if chunks else self._shown.rest()
+            if not shown and not chunks:
+                raise StopIteration
+            self._ready = iter(shown)
 
     def get_final_completion(self) -> ChatCompletion:
         """The whole answer: waits for what is still to come."""
@@ -238,6 +275,7 @@ class Stream:
     def close(self) -> None:
         """End the answer here; the provider's connection is closed."""
         self._ready = ()
+        self._shown.rest()
         self._source.close()
 
     def __enter__(self) -> Stream:

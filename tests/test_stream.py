@@ -55,6 +55,17 @@ def test_usage_is_the_last_chunk_where_it_was_asked_for(ways: str, where: str) -
     assert last.usage.total_tokens == 9
 
 
+@pytest.mark.parametrize("ways", ["sync", "async"])
+def test_the_last_chunk_with_a_choice_has_the_usage(ways: str) -> None:
+    """Wherever the reads of the network end."""
+    parted: Script = [step for part in STREAMED for step in (part, 0.02)]
+    for script in (STREAMED, parted):
+        *others, last = chunks_of(script, ways)
+        assert last.choices[0].finish_reason == "stop"
+        assert last.usage is not None
+        assert (last.usage.total_tokens, {one.usage for one in others}) == (9, {None})
+
+
 def test_a_stream_that_has_ended_has_usage_receipt_and_completion() -> None:
     with Server(STREAMED) as server:
         made = Client(base_url=server.url).chat.completions.create("hi", stream=True)
