@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .json_shape import Fields
 from .types import (
     JSON,
     ChatCompletion,
@@ -42,7 +43,7 @@ class ChoiceBuilder:
         self.extra: JSON = {}
         self.finish_reason: str | None = None
         self.native_finish_reason: str | None = None
-        self.logprobs: JSON | None = None
+        self.logprobs: Fields | None = None
 
     def add(self, choice: ChunkChoice) -> None:
         """Add the part of this choice in a chunk."""
@@ -104,7 +105,7 @@ class ChoiceBuilder:
         return extra or None
 
     def _add_logprobs(self, logprobs: JSON) -> None:
-        merged = self.logprobs or {}
+        merged = Fields() if self.logprobs is None else self.logprobs
         for name, value in logprobs.items():
             if isinstance(value, list):
                 if not isinstance(merged.get(name), list):

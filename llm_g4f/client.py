@@ -8,233 +8,59 @@ print(response.provider, response.model, response.receipt.exact)
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
-from .config import Names
-from .errors import G4FError
-from .request import ChatRequest
-from .routing.route import taking_part
-from .settings import DEFAULT_MODEL, Messages, Proxies, Settings
-from .stream import AsyncStream, Call, PendingCompletion, PendingStream, Stream
-from .sync import loop_thread
-from .types import ChatCompletion
+from .arguments import check_retries, is_absent, mapping, text
+from .completions import AsyncCompletions, Completions
+from .config.settings import Names
+from .model_list import AsyncModels, Models
+from .settings import Defaults, Proxies, Settings
+from .stream import AsyncStream, Stream
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["AsyncClient", "AsyncStream", "Client", "Stream"]
 
-
-class AsyncCompletions:
-    """`client.chat.completions`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    @overload
-    def create(
-        self,
-        messages: Messages,
-        model: str = ...,
-        *,
-        stream: Literal[True],
-        provider: Names = ...,
-        exact: bool = ...,
-        timeout: float | None = ...,
-        extra_body: Mapping[str, Any] | None = ...,
-        headers: Mapping[str, str] | None = ...,
-        **params: Any,
-    ) -> PendingStream: ...
-    @overload
-    def create(
-        self,
-        messages: Messages,
-        model: str = ...,
-        *,
-        stream: Literal[False] = ...,
-        provider: Names = ...,
-        exact: bool = ...,
-        timeout: float | None = ...,
-        extra_body: Mapping[str, Any] | None = ...,
-        headers: Mapping[str, str] | None = ...,
-        **params: Any,
-    ) -> Coroutine[Any, Any, ChatCompletion]: ...
-    @overload
-    def create(
-        self,
-        messages: Messages,
-        model: str = ...,
-        *,
-        stream: bool,
-        provider: Names = ...,
-        exact: bool = ...,
-        timeout: float | None = ...,
-        extra_body: Mapping[str, Any] | None = ...,
-        headers: Mapping[str, str] | None = ...,
-        **params: Any,
-    ) -> PendingStream | Coroutine[Any, Any, ChatCompletion]: ...
-
-    def create(
-        self,
-        messages: Messages,
-        model: str = DEFAULT_MODEL,
-        *,
-        provider: Names = None,
-        stream: bool = False,
-        exact: bool = False,
-        timeout: float | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **params: Any,
-    ) -> Any:
-        """Ask for a completion: await the result, or with `stream=True` also iterate over it.
-
-        `messages` is a list in OpenAI's form, or the text of one user message. `provider` names
-        the providers that may answer, in order. `exact` refuses substitutes. `timeout` is in
-        seconds, for the whole answer. `params` are OpenAI's (temperature, tools,
-        response_format, …); `extra_body` is sent besides them. Awaiting returns a
-        `ChatCompletion`, or an `AsyncStream` once the first chunk is there. Raises
-        `llm_g4f.errors.G4FError`.
-        """
-        routing = {
-            "provider": provider,
-            "exact": exact,
-            "timeout": timeout,
-            "extra_body": extra_body,
-            "headers": headers,
-        }
-        request = self._settings.request(messages, model, stream, routing, params)
-        call = Call(request, self._settings.registry())
-        return PendingStream(call) if stream else PendingCompletion[ChatCompletion](call)
-
-    def stream(
-        self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any
-    ) -> PendingStream:
-        """`create` with `stream=True`."""
-        params["stream"] = True
-        pending: PendingStream = self.create(messages, model, **params)
-        return pending
+T = TypeVar("T")
 
 
-class Completions:
-    """`client.chat.completions` without `await`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    @overload
-    def create(
-        self, messages: Messages, model: str = ..., *, stream: Literal[True], **params: Any
-    ) -> Stream: ...
-    @overload
-    def create(
-        self, messages: Messages, model: str = ..., *, stream: Literal[False] = ..., **params: Any
-    ) -> ChatCompletion: ...
-    @overload
-    def create(
-        self, messages: Messages, model: str = ..., *, stream: bool, **params: Any
-    ) -> ChatCompletion | Stream: ...
-
-    def create(
-        self,
-        messages: Messages,
-        model: str = DEFAULT_MODEL,
-        *,
-        provider: Names = None,
-        stream: bool = False,
-        exact: bool = False,
-        timeout: float | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **params: Any,
-    ) -> ChatCompletion | Stream:
-        """A completion, or with `stream=True` a `Stream` of chunks; see `AsyncCompletions.create`."""
-        routing = {
-            "provider": provider,
-            "exact": exact,
-            "timeout": timeout,
-            "extra_body": extra_body,
-            "headers": headers,
-        }
-        request = self._settings.request(messages, model, stream, routing, params)
-        call = Call(request, self._settings.registry())
-        if stream:
-            return Stream(loop_thread().stream(lambda: call))
-        return loop_thread().run(call.complete)
-
-    def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Stream:
-        """`create` with `stream=True`."""
-        params["stream"] = True
-        stream: Stream = self.create(messages, model, **params)
-        return stream
-
-
-class AsyncChat:
+class Chat(Generic[T]):
     """`client.chat`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.completions = AsyncCompletions(settings)
+    def __init__(self, completions: T) -> None:
+        self.completions = completions
 
 
-class Chat:
-    """`client.chat` without `await`."""
+class Beta(Generic[T]):
+    """`client.beta`: where `chat.completions.parse` was at first."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.completions = Completions(settings)
-
-
-class AsyncModels:
-    """`client.models`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    async def list(self) -> list[str]:
-        """The model ids that the providers of gpt-4o's route list, each as provider/id. A provider
-        that fails is left out; if all fail, the first error is raised.
-        """
-        request = ChatRequest(
-            model=DEFAULT_MODEL,
-            messages=[],
-            providers=self._settings.providers,
-            key=self._settings.key,
-        )
-        listed: list[str] = []
-        failure: G4FError | None = None
-        for provider in await taking_part(request, self._settings.registry()):
-            try:
-                listed += [f"{provider.name}/{model}" for model in await provider.models()]
-            except G4FError as error:
-                failure = failure or error
-        if failure is not None and not listed:
-            raise failure
-        return listed
+    def __init__(self, chat: Chat[T]) -> None:
+        self.chat = chat
 
 
-class Models:
-    """`client.models` without `await`."""
+_USE = {
+    "audio": "chat.completions.create(…, modalities=['text', 'audio']) for speech",
+    "completions": "chat.completions.create",
+    "embeddings": '"llm embed", or openai\'s own client',
+    "responses": "chat.completions.create",
+}
+_NOT_HERE = frozenset(
+    (
+        *("assistants", "audio", "batches", "completions", "containers", "conversations"),
+        *("embeddings", "evals", "files", "fine_tuning", "images", "moderations", "realtime"),
+        *("responses", "uploads", "vector_stores", "videos", "webhooks", "with_raw_response"),
+        "with_streaming_response",
+    )
+)
+"""What openai's client has besides. Source: openai 3.57, `_client.py`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._models = AsyncModels(settings)
-
-    def list(self) -> Sequence[str]:
-        """See `AsyncModels.list`."""
-        return loop_thread().run(self._models.list)
+_NETWORK = frozenset(("provider", "api_key", "base_url", "proxies", "http_client"))
 
 
-class AsyncClient:
-    """A client of every provider that g4f.yaml and the keys allow.
-
-    `provider`: a name, or names in order (a list, or separated by spaces or commas). `base_url`
-    alone makes an ad-hoc provider named `custom`. `api_key` is for exactly one provider: the one
-    named, `custom`, else openai. `proxies`: a URL, or URLs by scheme; without it HTTPS_PROXY and
-    the like apply. `timeout` is in seconds, for a whole answer. `http_client` replaces the
-    connections that all clients share; you close it yourself.
-
-    Nothing has to be closed: connections end with the event loop. Raises
-    `llm_g4f.errors.NoProviderError` for arguments that contradict each other.
-    """
+class _Client:
+    """What both clients have."""
 
     def __init__(
         self,
@@ -243,15 +69,103 @@ class AsyncClient:
         api_key: str | None = None,
         base_url: str | None = None,
         proxies: Proxies = None,
-        timeout: float | None = None,
+        timeout: Any = None,
         http_client: httpx.AsyncClient | None = None,
+        max_retries: int | None = None,
+        organization: str | None = None,
+        project: str | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, Any] | None = None,
     ) -> None:
-        settings = Settings(provider, api_key, base_url, proxies, timeout, http_client)
-        self.chat = AsyncChat(settings)
+        headers = mapping(default_headers, "default_headers")
+        for name, value in (("Organization", organization), ("Project", project)):
+            if (named := text(value, name.lower())) is not None:
+                headers[f"OpenAI-{name}"] = named
+        defaults = Defaults(
+            headers,
+            mapping(default_query, "default_query"),
+            None if is_absent(max_retries) else check_retries(max_retries),
+        )
+        self._settings = settings = Settings(
+            provider, api_key, base_url, proxies, timeout, http_client, defaults
+        )
+        self._arguments = {
+            "provider": provider,
+            "api_key": None if is_absent(api_key) else settings.key,
+            "base_url": base_url,
+            "proxies": proxies,
+            "timeout": timeout,
+            "http_client": http_client,
+            "max_retries": max_retries,
+            "default_headers": headers,
+            "default_query": defaults.query,
+        }
+        self._make(settings)
+
+    def _make(self, settings: Settings) -> None:
+        raise NotImplementedError
+
+    @property
+    def base_url(self) -> str | None:
+        """The address that was given; None where the route decides."""
+        return self._settings.base_url
+
+    @property
+    def timeout(self) -> Any:
+        """The `timeout` that was given."""
+        return self._arguments["timeout"]
+
+    @property
+    def max_retries(self) -> int | None:
+        """The `max_retries` that was given."""
+        return self._settings.defaults.max_retries
+
+    def with_options(self, **options: Any) -> Self:
+        """A client with some arguments changed. It shares the connections of this one. New
+        `default_headers` and `default_query` are added to the old ones."""
+        arguments = {**self._arguments, **options}
+        for name in ("default_headers", "default_query"):
+            arguments[name] = {
+                **self._arguments[name],
+                **mapping(options.get(name), name),
+            }
+        client = type(self)(**arguments)
+        if not _NETWORK & options.keys():
+            client._settings.share_connections(self._settings)
+        return client
+
+    copy = with_options
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name in _NOT_HERE:
+            use = _USE.get(name, "openai's own client")
+            raise AttributeError(f"llm-g4f has chat completions only, and no {name}: use {use}.")
+        raise AttributeError(f"{type(self).__name__} has no {name}.")
+
+
+class AsyncClient(_Client):
+    """A client of every provider that g4f.yaml and the keys allow.
+
+    `provider`: a name, or names in order (a list, or separated by spaces or commas). `base_url`
+    alone makes an ad-hoc provider named `custom`. `api_key` is for exactly one provider: the one
+    named, `custom`, else openai. `proxies`: a URL, or URLs by scheme; without it HTTPS_PROXY and
+    the like hold. `timeout` and `max_retries` are as in `create`. `http_client`, httpx's or httpx2's
+    AsyncClient, replaces the connections that all clients share; it stays its owner's to close.
+    `organization` and `project` go to openai, or to the one provider that is named.
+
+    Nothing has to be closed: connections end with the event loop. Raises
+    `llm_g4f.errors.NoProviderError` for arguments that contradict each other.
+    """
+
+    def _make(self, settings: Settings) -> None:
+        self.chat = Chat(AsyncCompletions(settings))
+        self.beta = Beta(self.chat)
         self.models = AsyncModels(settings)
 
     async def aclose(self) -> None:
         """Do nothing: other clients have this method too."""
+
+    close = aclose
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -260,21 +174,12 @@ class AsyncClient:
         await self.aclose()
 
 
-class Client:
+class Client(_Client):
     """`AsyncClient` without `await`. Works in threads, and where an event loop runs already."""
 
-    def __init__(
-        self,
-        provider: Names = None,
-        *,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        proxies: Proxies = None,
-        timeout: float | None = None,
-        http_client: httpx.AsyncClient | None = None,
-    ) -> None:
-        settings = Settings(provider, api_key, base_url, proxies, timeout, http_client)
-        self.chat = Chat(settings)
+    def _make(self, settings: Settings) -> None:
+        self.chat = Chat(Completions(settings))
+        self.beta = Beta(self.chat)
         self.models = Models(settings)
 
     def close(self) -> None:

@@ -5,12 +5,15 @@ G4FError                       provider, model, receipt, reason; a message a per
 ├── NoProviderError            no provider can take this request: each one and why
 ├── LedgerError                the results file of a batch cannot be used
 ├── ClusterError               the Ray cluster of a batch is missing or has stopped
+├── LengthFinishReasonError    parse() got an answer that was cut
+├── ContentFilterFinishReasonError    parse() got an answer that was filtered
 └── APIError                   partial: the text that had arrived
     ├── APIConnectionError     DNS, refused, reset, TLS, proxy
     │   └── APITimeoutError    connect, first token, idle, total; 408
     ├── APIStatusError         status_code, request_id, retry_after; also 402 and 3xx
     │   ├── BadRequestError            400, 413
-    │   │   └── ContextLengthError
+    │   │   ├── ContextLengthError
+    │   │   └── ArgumentError          also a TypeError
     │   ├── AuthenticationError        401
     │   ├── PermissionDeniedError      403
     │   ├── NotFoundError              404
@@ -25,10 +28,14 @@ G4FError                       provider, model, receipt, reason; a message a per
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .reason import Reason
 
 if TYPE_CHECKING:
+    from .http_head import ResponseHead
     from .receipt import Receipt
+    from .types import ChatCompletion
 
 
 __all__ = [
@@ -36,16 +43,19 @@ __all__ = [
     "APIError",
     "APIStatusError",
     "APITimeoutError",
+    "ArgumentError",
     "AuthenticationError",
     "BadRequestError",
     "ClusterError",
     "ConfigError",
     "ConflictError",
+    "ContentFilterFinishReasonError",
     "ContextLengthError",
     "G4FError",
     "InternalServerError",
     "InvalidResponseError",
     "LedgerError",
+    "LengthFinishReasonError",
     "NoProviderError",
     "NotFoundError",
     "PermissionDeniedError",
@@ -55,39 +65,6 @@ __all__ = [
     "TruncatedStreamError",
     "UnprocessableEntityError",
 ]
-
-Reason = Literal[
-    "connection",
-    "timeout",
-    "tls",
-    "proxy",
-    "this_machine",
-    "rate_limited",
-    "out_of_credit",
-    "overloaded",
-    "conflict",
-    "invalid_key",
-    "no_access",
-    "model_gone",
-    "wrong_address",
-    "redirect",
-    "context_too_long",
-    "too_large",
-    "parameter_unsupported",
-    "parameter_renamed",
-    "schema_unsupported",
-    "filtered",
-    "invalid_request",
-    "not_the_protocol",
-    "empty",
-    "wrong_model",
-    "schema_mismatch",
-    "broken_stream",
-    "unexpected_status",
-    "unknown",
-]
-"""The reason for which a provider did not answer: recognised once (`decoding.reasons`) and judged
-once (`routing.policy`)."""
 
 
 class G4FError(Exception):
@@ -154,10 +131,15 @@ class ClusterError(G4FError):
 class APIError(G4FError):
     """A provider was asked and did not answer.
 
-    `partial` is the text that had arrived. `reason` is that of the class unless given.
+    `partial` is the text that had arrived. `reason` is that of the class unless given. `body`, the
+    JSON object of the error, and its `type`, `code` and `param` are what the provider sent, or None.
     """
 
     default_reason: ClassVar[Reason] = "unknown"
+    body: Any = None
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
 
     def __init__(
         self,
@@ -196,7 +178,7 @@ class APIStatusError(APIError):
     """The provider answered with an HTTP status other than 200.
 
     `retry_after` is in seconds; `code` and `detail` are the provider's own words for the error, and
-    `param` is the parameter it complains of.
+    `param` is the parameter it complains of. `response` has the `status_code` and `headers`.
     """
 
     default_reason: ClassVar[Reason] = "unexpected_status"
@@ -233,12 +215,26 @@ class APIStatusError(APIError):
         self.param = param
         self.request_id = request_id
         self.retry_after = retry_after
+        self.response: ResponseHead | None = None
+
+    def set_response(self, response: ResponseHead, body: Any) -> None:
+        """Set what openai's errors have besides: the head of the response, and the error's JSON."""
+        self.response, self.body = response, body
+        kind = body.get("type") if isinstance(body, dict) else None
+        self.type = kind if isinstance(kind, str) else None
 
 
 class BadRequestError(APIStatusError):
     """The request itself is at fault (400, 413)."""
 
     default_reason: ClassVar[Reason] = "invalid_request"
+
+
+class ArgumentError(BadRequestError, TypeError):
+    """An argument of the wrong kind, or a misspelt one. Nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status_code=400)
 
 
 class ContextLengthError(BadRequestError):
@@ -290,9 +286,12 @@ class InternalServerError(APIStatusError):
 
 
 class InvalidResponseError(APIError):
-    """HTTP 200 without a completion in it: HTML, not JSON, empty, not the exact model."""
+    """HTTP 200 without a completion in it: HTML, not JSON, empty, not the exact model, not the schema.
+
+    `completion` is the answer, if there is one that does not fit its schema."""
 
     default_reason: ClassVar[Reason] = "not_the_protocol"
+    completion: ChatCompletion | None = None
 
 
 class StreamError(APIError):
@@ -303,6 +302,44 @@ class StreamError(APIError):
 
 class TruncatedStreamError(StreamError):
     """The stream ended before the answer did."""
+
+
+class LengthFinishReasonError(G4FError):
+    """`parse` got an answer that was cut at its token limit; `completion` is what came."""
+
+    reason = "length"
+
+    def __init__(self, *, completion: ChatCompletion) -> None:
+        super().__init__(
+            "The answer was cut at its token limit and cannot be parsed: raise max_tokens.",
+            provider=completion.provider,
+            model=completion.model,
+            receipt=completion.receipt,
+        )
+        self.completion = completion
+
+    def __reduce__(self) -> Any:
+        return _with_completion, (type(self), self.completion), vars(self)
+
+
+class ContentFilterFinishReasonError(G4FError):
+    """`parse` got an answer that a content filter cut or withheld; `completion` is what came."""
+
+    reason = "filtered"
+
+    def __init__(self, *, completion: ChatCompletion | None = None) -> None:
+        super().__init__("A content filter stopped the answer: change the prompt.")
+        self.completion = completion
+        if completion is not None:
+            self.provider, self.model = completion.provider, completion.model
+            self.receipt = completion.receipt
+
+    def __reduce__(self) -> Any:
+        return _with_completion, (type(self), self.completion), vars(self)
+
+
+def _with_completion(kind: Any, completion: ChatCompletion | None) -> Any:
+    return kind(completion=completion)
 
 
 _REASON_BY_STATUS: dict[int, Reason] = {

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from .json_shape import JSONShape
+from .safe_text import clean
+
 if TYPE_CHECKING:
     from .types import JSON
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(JSONShape, Struct, frozen=True):
     """One request to one provider. `outcome` is "ok" or the class name of the error, `message` the
     error's. `seconds` is the duration of the attempt; `retry_after`, in seconds, is the provider's."""
 
@@ -22,8 +25,7 @@ class Attempt(Struct, frozen=True):
     seconds: float = 0.0
     retry_after: float | None = None
 
-    def to_dict(self) -> JSON:
-        """The fields as JSON."""
+    def _data(self) -> JSON:
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
     def __str__(self) -> str:
@@ -31,14 +33,15 @@ class Attempt(Struct, frozen=True):
         return f"{self.provider} {self.model}: {outcome}, {self.seconds:.1f} s"
 
 
-class Receipt(Struct):
+class Receipt(JSONShape, Struct):
     """Which provider and model answered, and every attempt until then.
 
     `exact` is False for a substitute or a successor; `successor`: the requested model's maker named
     `model` as its replacement. `ttft` is the time to the first token and `seconds` the whole time,
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
-    answer that came, but not as it should: a prompt that was cut.
+    answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
+    for the request, to quote when you ask there.
     """
 
     requested_model: str
@@ -51,18 +54,21 @@ class Receipt(Struct):
     seconds: float | None = None
     successor: bool = False
     warnings: list[str] = field(default_factory=list)
+    request_id: str | None = None
 
-    def to_dict(self) -> JSON:
-        """The fields as JSON."""
-        return {
+    def _data(self) -> JSON:
+        data: JSON = {
             "requested_model": self.requested_model,
             "provider": self.provider,
             "model": self.model,
             "exact": self.exact,
-            "attempts": [attempt.to_dict() for attempt in self.attempts],
+            "attempts": [attempt._data() for attempt in self.attempts],
             "omitted": list(self.omitted),
             "successor": self.successor,
             "warnings": list(self.warnings),
             "ttft": self.ttft,
             "seconds": self.seconds,
         }
+        if self.request_id is not None:
+            data["request_id"] = clean(self.request_id, 80)
+        return data

@@ -126,11 +126,23 @@ class Secret:
         raise TypeError("a Secret cannot be pickled")
 
 
+class Waits(Struct, frozen=True):
+    """Seconds to connect, and to the first content and from each to the next; None: the default."""
+
+    connect: float | None = None
+    read: float | None = None
+
+
+_DEFAULT_WAITS = Waits()
+
+
 class ChatRequest(Struct, frozen=True, kw_only=True):
     """One chat request, before a provider is chosen.
 
     `messages` and `params` are in OpenAI's form and belong to this request alone: nothing changes
-    them. Empty `providers` mean the default route. `timeout` is in seconds, for the whole answer.
+    them. Empty `providers` mean the default route. `timeout` is in seconds, for the whole answer;
+    `waits` are for its parts. `query` goes behind the URL. `max_retries` 0: no provider is asked
+    twice, unless its request was changed.
     """
 
     model: str
@@ -143,6 +155,9 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     key: Secret | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, Any] | None = None
+    waits: Waits = _DEFAULT_WAITS
+    max_retries: int | None = None
 
     @property
     def needs(self) -> frozenset[Need]:

@@ -11,10 +11,14 @@ import atexit
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
+
+from .decoding.connection_errors import FILE_LIMIT, TOO_MANY_FILES
+from .errors import APIConnectionError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -24,6 +28,18 @@ _MAX_QUEUED = 100
 
 _CLEANUP_TIMEOUT = 5.0
 """Seconds that cancelled work has to clean up."""
+
+_ON_LOOP_THREAD = (
+    "Client is called on the thread of its own event loop, where it would wait for itself for ever:"
+    " use AsyncClient there, or call Client with asyncio.to_thread."
+)
+_FORKED = (
+    "This stream belongs to the parent process, and a forked child cannot read it: make the request"
+    " in the child."
+)
+
+_forks = 0
+"""How many forks this process is away from the one that imported this module."""
 
 # On Windows, Ctrl-C cannot interrupt a wait without a timeout.
 _WAIT = 0.2 if os.name == "nt" else None
@@ -48,13 +64,15 @@ class LoopThread:
     """Runs coroutines and async generators on its own event loop, for synchronous callers."""
 
     def __init__(self) -> None:
+        _check_gevent()
         self._loop = asyncio.new_event_loop()
         self._executor = ThreadPoolExecutor(thread_name_prefix="g4f")
         self._loop.set_default_executor(self._executor)
-        self._process = os.getpid()
         self._exiting = False
+        self._forks = _forks
         self._thread = threading.Thread(target=self._run, name="g4f-loop", daemon=True)
         self._thread.start()
+        self._thread_id = self._thread.ident
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -93,7 +111,13 @@ class LoopThread:
             return next(results)
 
     def stream(self, source: Callable[[], ClosableIterator[T]]) -> Generator[T, None, None]:
-        """The items of `source()`, as they come. Closing this generator closes the source."""
+        """The items of `source()`, as they come. Closing this generator closes the source.
+
+        Raises `RuntimeError` where nothing would ever come: on the loop's own thread, and for a
+        stream of the parent in a forked child.
+        """
+        if threading.get_ident() == self._thread_id:
+            raise RuntimeError(_ON_LOOP_THREAD)
         items: queue.SimpleQueue[Any] = queue.SimpleQueue()
         has_space = asyncio.Event()
         done = threading.Event()
@@ -106,6 +130,8 @@ class LoopThread:
         self._loop.call_soon_threadsafe(start)
         try:
             while True:
+                if self._forks != _forks:
+                    raise RuntimeError(_FORKED)
                 item = _take(items)
                 if isinstance(item, _End):
                     if item.error is not None:
@@ -115,7 +141,7 @@ class LoopThread:
                     self._loop.call_soon_threadsafe(has_space.set)
                 yield item
         finally:
-            if not done.is_set() and self._process == os.getpid():
+            if not done.is_set() and self._forks == _forks:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())  # noqa: PLW0108 (the task may not exist yet)
                     done.wait(_CLEANUP_TIMEOUT)
@@ -141,6 +167,19 @@ class LoopThread:
             items.put(_End(error))
 
 
+def _check_gevent() -> None:
+    """Raise `RuntimeError` where gevent has replaced what wakes threads and not the threads: every
+    call would wait for ever."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or monkey.is_module_patched("threading"):
+        return
+    if monkey.is_module_patched("queue") or monkey.is_module_patched("select"):
+        raise RuntimeError(
+            "gevent has replaced queue and select and not threading, and Client needs all of them or"
+            " none: call monkey.patch_all() without thread=False."
+        )
+
+
 def _take(items: queue.SimpleQueue[Any]) -> Any:
     while True:
         try:
@@ -155,18 +194,26 @@ _lock = threading.Lock()
 
 
 def loop_thread() -> LoopThread:
-    """The loop thread of this process, started on first use."""
+    """The loop thread of this process, started on first use. Raises `APIConnectionError` where this
+    machine has too many open files for it."""
     global _loop_thread
     with _lock:
         if _loop_thread is None:
-            _loop_thread = LoopThread()
+            try:
+                _loop_thread = LoopThread()
+            except OSError as error:
+                # An event loop takes three.
+                if error.errno in FILE_LIMIT:
+                    raise APIConnectionError(TOO_MANY_FILES, reason="this_machine") from None
+                raise
             atexit.register(_loop_thread.close_at_exit)
         return _loop_thread
 
 
 def _after_fork() -> None:
     # The thread does not exist in the child, and the loop is the parent's: keep it unclosed.
-    global _loop_thread, _lock
+    global _loop_thread, _lock, _forks
+    _forks += 1
     if _loop_thread is not None:
         atexit.unregister(_loop_thread.close_at_exit)
         _abandoned.append(_loop_thread)

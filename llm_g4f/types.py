@@ -7,11 +7,11 @@ Everything a provider answers is a sequence of `ChatCompletionChunk`; a whole
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec import Struct, field
 
+from .json_shape import Fields, JSONShape
 from .receipt import Attempt, Receipt
 from .request import ChatRequest, Secret
 
@@ -36,19 +36,18 @@ __all__ = [
 JSON = dict[str, Any]
 
 
-class Usage(Struct):
-    """Tokens as the provider counted them; the details are OpenAI's objects or None. `extra` are the
-    other numbers that it gives (OpenRouter's cost)."""
+class Usage(JSONShape, Struct):
+    """Tokens as the provider counted them; the details are OpenAI's objects (`Fields`) or None.
+    `extra` are the other numbers that it gives (OpenRouter's cost)."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-    prompt_tokens_details: JSON | None = None
-    completion_tokens_details: JSON | None = None
+    prompt_tokens_details: Any = None
+    completion_tokens_details: Any = None
     extra: JSON = field(default_factory=dict)
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON, with the numbers in `extra` beside its fields."""
+    def _data(self) -> JSON:
         counted = {
             name: value
             for name in self.__struct_fields__
@@ -57,18 +56,17 @@ class Usage(Struct):
         return counted | self.extra
 
 
-class Function(Struct):
+class Function(JSONShape, Struct):
     """The function of a tool call; `arguments` is JSON text."""
 
     name: str
     arguments: str
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON."""
+    def _data(self) -> JSON:
         return {"name": self.name, "arguments": self.arguments}
 
 
-class ToolCall(Struct):
+class ToolCall(JSONShape, Struct):
     """A whole call of a tool, ready to be executed. `extra_content` is what its provider wants to see
     again with it (Gemini's thought signature)."""
 
@@ -77,15 +75,14 @@ class ToolCall(Struct):
     type: str = "function"
     extra_content: JSON | None = None
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON."""
-        data: JSON = {"id": self.id, "type": self.type, "function": self.function.to_dict()}
+    def _data(self) -> JSON:
+        data: JSON = {"id": self.id, "type": self.type, "function": self.function._data()}
         if self.extra_content is not None:
             data["extra_content"] = self.extra_content
         return data
 
 
-class ToolCallDelta(Struct):
+class ToolCallDelta(JSONShape, Struct):
     """A piece of a tool call. `index` says which call; `id` and the name come with its first piece."""
 
     index: int
@@ -94,13 +91,12 @@ class ToolCallDelta(Struct):
     type: str = "function"
     extra_content: JSON | None = None
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON."""
+    def _data(self) -> JSON:
         data: JSON = {
             "index": self.index,
             "id": self.id,
             "type": self.type,
-            "function": self.function.to_dict(),
+            "function": self.function._data(),
         }
         if self.extra_content is not None:
             data["extra_content"] = self.extra_content
@@ -111,6 +107,12 @@ def has_media(extra: JSON | None) -> bool:
     """Whether a message's additional fields are an answer without text: speech or pictures."""
     return extra is not None and ("audio" in extra or "images" in extra)
 
+
+_OF_EVENTS = frozenset(
+    ("type", "delta", "snapshot", "chunk", "content", "parsed", "refusal", "arguments", "name")
+)
+"""What programs read of the events of openai's `chat.completions.stream`. Source: openai 3.57,
+`lib/streaming/chat/_events.py`."""
 
 _OPENAI_FIELDS = frozenset(("annotations", "audio", "function_call"))
 """OpenAI's other fields of a message: None where they are missing."""
@@ -129,9 +131,9 @@ def _extra_field(message: Any, name: str) -> Any:
 # gc=False: a stream makes thousands of these, and they are never part of a cycle.
 
 
-class ChoiceDelta(Struct, gc=False):
-    """The part of a choice that a chunk adds; None adds nothing. `extra` are the fields that a provider
-    adds to OpenAI's (`annotations`, `audio`, `reasoning_details`), each an attribute too."""
+class ChoiceDelta(JSONShape, Struct, gc=False):
+    """What a chunk adds to its choice; None adds nothing. `extra` are the fields that a provider adds
+    to OpenAI's (`annotations`, `audio`, `reasoning_details`), each an attribute too."""
 
     role: str | None = None
     content: str | None = None
@@ -149,33 +151,31 @@ class ChoiceDelta(Struct, gc=False):
     def __getattr__(self, name: str) -> Any:
         return _extra_field(self, name)
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON."""
+    def _data(self) -> JSON:
         data: JSON = {"role": self.role, "content": self.content, **(self.extra or {})}
         if self.reasoning is not None:
             data["reasoning"] = self.reasoning
         if self.tool_calls:
-            data["tool_calls"] = [call.to_dict() for call in self.tool_calls]
+            data["tool_calls"] = [call._data() for call in self.tool_calls]
         if self.refusal is not None:
             data["refusal"] = self.refusal
         return data
 
 
-class ChunkChoice(Struct, gc=False):
+class ChunkChoice(JSONShape, Struct, gc=False):
     """One choice of a chunk. `finish_reason` is set once, when the choice ends, and
     `native_finish_reason` is the provider's word for it where that is unknown."""
 
     index: int
     delta: ChoiceDelta
     finish_reason: str | None = None
-    logprobs: JSON | None = None
+    logprobs: Fields | None = None
     native_finish_reason: str | None = None
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON."""
+    def _data(self) -> JSON:
         data: JSON = {
             "index": self.index,
-            "delta": self.delta.to_dict(),
+            "delta": self.delta._data(),
             "finish_reason": self.finish_reason,
             "logprobs": self.logprobs,
         }
@@ -184,7 +184,7 @@ class ChunkChoice(Struct, gc=False):
         return data
 
 
-class _Answer(Struct, gc=False):
+class _Answer(JSONShape, Struct, gc=False):
     id: str
     created: int
     model: str
@@ -200,29 +200,28 @@ class _Answer(Struct, gc=False):
         """OpenAI's name for this shape."""
         raise NotImplementedError
 
-    def to_dict(self) -> JSON:
+    def _data(self) -> JSON:
         """OpenAI's JSON, and `provider` and `receipt`."""
         data: JSON = {
             "id": self.id,
             "object": self.object,
             "created": self.created,
             "model": self.model,
-            "choices": [choice.to_dict() for choice in self.choices],
-            "usage": self.usage.to_dict() if self.usage else None,
+            "choices": [choice._data() for choice in self.choices],
+            "usage": self.usage._data() if self.usage else None,
         }
         if self.system_fingerprint is not None:
             data["system_fingerprint"] = self.system_fingerprint
         if self.service_tier is not None:
             data["service_tier"] = self.service_tier
         data["provider"] = self.provider
-        data["receipt"] = self.receipt.to_dict() if self.receipt else None
+        data["receipt"] = self.receipt._data() if self.receipt else None
         return data
 
-    model_dump = to_dict
-
-    def model_dump_json(self, *, indent: int | None = None) -> str:
-        """`to_dict()` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+    @property
+    def _request_id(self) -> str | None:
+        """The provider's id of the request, as openai's client has it; None where it gave none."""
+        return self.receipt.request_id if self.receipt else None
 
 
 class ChatCompletionChunk(_Answer, gc=False):
@@ -236,9 +235,17 @@ class ChatCompletionChunk(_Answer, gc=False):
     def object(self) -> str:
         return "chat.completion.chunk"
 
+    def __getattr__(self, name: str) -> NoReturn:
+        hint = (
+            ": stream() yields chunks here and not the events of openai's helper. The text is in"
+            " chunk.choices[0].delta.content, and the whole answer comes from"
+            " get_final_completion()."
+        )
+        raise AttributeError(f"A chunk has no {name}{hint if name in _OF_EVENTS else '.'}")
 
-class ChatCompletionMessage(Struct):
-    """The answer of the model. `extra` are the fields that a provider adds to OpenAI's (`annotations`,
+
+class ChatCompletionMessage(JSONShape, Struct):
+    """What the model said. `extra` are the fields that a provider adds to OpenAI's (`annotations`,
     `audio`, `reasoning_details`), each an attribute too."""
 
     role: str = "assistant"
@@ -251,32 +258,30 @@ class ChatCompletionMessage(Struct):
     def __getattr__(self, name: str) -> Any:
         return _extra_field(self, name)
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON."""
+    def _data(self) -> JSON:
         data: JSON = {"role": self.role, "content": self.content, "refusal": self.refusal}
         data |= self.extra or {}
         if self.reasoning is not None:
             data["reasoning"] = self.reasoning
         if self.tool_calls is not None:
-            data["tool_calls"] = [call.to_dict() for call in self.tool_calls]
+            data["tool_calls"] = [call._data() for call in self.tool_calls]
         return data
 
 
-class Choice(Struct):
+class Choice(JSONShape, Struct):
     """One whole answer. `finish_reason`: stop, length, tool_calls, content_filter;
     `native_finish_reason` is the provider's word for it where that is unknown."""
 
     index: int
     message: ChatCompletionMessage
     finish_reason: str | None = None
-    logprobs: JSON | None = None
+    logprobs: Fields | None = None
     native_finish_reason: str | None = None
 
-    def to_dict(self) -> JSON:
-        """OpenAI's JSON."""
+    def _data(self) -> JSON:
         data: JSON = {
             "index": self.index,
-            "message": self.message.to_dict(),
+            "message": self.message._data(),
             "finish_reason": self.finish_reason,
             "logprobs": self.logprobs,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import os
 import shutil
 import signal
@@ -20,6 +22,7 @@ import pytest
 import trustme
 from llm.plugins import pm
 
+from llm_g4f import sync
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
 from llm_g4f.local import weights
@@ -27,6 +30,7 @@ from tests.support import tls
 from tests.support.commands import Run
 from tests.support.environment import live_at, without_httptools
 from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
+from tests.support.loops import LOOPS
 from tests.support.prompts import Ask, ask_async, ask_sync
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
@@ -76,6 +80,19 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if kind != "own":
         without_httptools(monkeypatch)
     return kind
+
+
+@pytest.fixture(params=LOOPS)
+def event_loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Every loop that is made here is of this kind, that of `Client` too; those of servers are not."""
+    kind: str = request.param
+    for place in (asyncio, asyncio.events):
+        monkeypatch.setattr(place, "new_event_loop", LOOPS[kind])
+    monkeypatch.setattr(sync, "_loop_thread", None)
+    yield kind
+    if sync._loop_thread is not None:
+        atexit.unregister(sync._loop_thread.close_at_exit)
+        sync._loop_thread.close()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,8 @@ from tests.support.server import (
     whole,
 )
 
+pytestmark = pytest.mark.usefixtures("event_loops")
+
 Endpoints = Callable[..., Path]
 
 HI = [{"role": "user", "content": "hi"}]
@@ -73,7 +75,10 @@ def test_the_package_shows_its_public_names_only() -> None:
     assert sorted(namespace.keys() - {"__builtins__"}) == sorted(llm_g4f.__all__)
     assert dir(llm_g4f) == sorted(llm_g4f.__all__)
     public = {name for name in dir(AsyncClient()) if not name.startswith("_")}
-    assert public == {"aclose", "chat", "models"}
+    assert public == {
+        *("aclose", "base_url", "beta", "chat", "close", "copy", "max_retries", "models"),
+        *("timeout", "with_options"),
+    }
 
 
 def test_the_package_exports_the_clients_and_the_errors() -> None:
@@ -152,12 +157,13 @@ def test_a_stream_is_iterated_directly_or_after_await(streaming: Server) -> None
         assert begun.receipt.provider == "custom"
         assert begun.receipt.seconds is None
         awaited = await collect(begun)
+        assert begun.usage is not None
         assert begun.receipt.seconds is not None
         same = await collect(completions.stream(HI, model="gpt-4o"))
         same_awaited = await collect(await completions.stream("hi", "gpt-4o"))
         for chunks in (direct, awaited, same, same_awaited):
             assert text_of(chunks) == "Hello"
-            assert chunks[-1].usage is not None
+            assert all(chunk.choices for chunk in chunks)
             assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
             assert {chunk.provider for chunk in chunks} == {"custom"}
 

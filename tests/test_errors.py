@@ -67,7 +67,7 @@ def test_the_error_tree_matches_the_docstring() -> None:
         if module.name != "llm_g4f.batch.ray_actors":
             importlib.import_module(module.name)
     assert drawn() == {"G4FError": None} | real(G4FError)
-    assert len(drawn()) == 21
+    assert len(drawn()) == 24
     assert issubclass(G4FError, Exception)
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
 from llm_g4f import sync as sync_module
+from llm_g4f.errors import APIConnectionError
 from llm_g4f.sync import LoopThread, loop_thread
 from tests.support.commands import STRICT, run_python
+from tests.support.environment import no_more_files
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def mine() -> Iterator[LoopThread]:
+def mine(event_loops: str) -> Iterator[LoopThread]:
     """A loop thread for one test."""
     made = LoopThread()
     yield made
@@ -393,3 +398,57 @@ with module._lock:
         *STRICT,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_that_reads_the_parents_stream_is_told_so() -> None:
+    done = run_python(
+        PRELUDE
+        + """
+items = loop_thread().stream(hang)
+next(items)
+child = os.fork()
+if child == 0:
+    signal.alarm(10)
+    try:
+        next(items)
+    except RuntimeError as error:
+        os._exit("make the request in the child" not in str(error))
+    os._exit(2)
+assert os.waitpid(child, 0)[1] == 0, "the child failed"
+items.close()
+""",
+        *STRICT,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleaned\n")
+
+
+@pytest.mark.parametrize("part", ["queue", "select"])
+def test_gevent_that_has_replaced_a_part_is_an_error(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without threading, a call would wait for ever."""
+    patched = {part}
+    monkey = SimpleNamespace(is_module_patched=lambda name: name in patched)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
+    with pytest.raises(RuntimeError, match="without thread=False"):
+        LoopThread()
+    patched.add("threading")
+    LoopThread().close()
+    patched.clear()
+    LoopThread().close()
+
+
+# Of asyncio's loop that was not finished.
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_too_many_open_files_for_the_loop_thread_are_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sync_module, "_loop_thread", None)
+    with no_more_files(), pytest.raises(APIConnectionError, match="ulimit -n") as caught:
+        loop_thread()
+    assert caught.value.reason == "this_machine"
+    del caught
+    gc.collect()

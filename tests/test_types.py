@@ -98,6 +98,60 @@ def test_to_dict_model_dump_and_json_are_equal(name: str) -> None:
         assert "\n" in one.model_dump_json(indent=2)
 
 
+@pytest.mark.parametrize("name", ANSWERS)
+def test_openais_types_and_ours_dump_the_same_without_none(name: str) -> None:
+    _, made = answer(*ANSWERS[name])
+    theirs = OpenAICompletion.model_validate(made.to_dict()).model_dump(exclude_none=True)
+    ours = made.model_dump(exclude_none=True, warnings=False, mode="json", by_alias=True)
+    assert without_ours(ours) == without_ours(theirs)
+
+
+def without_ours(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != "receipt"}
+
+
+def test_every_type_has_the_methods_of_openais() -> None:
+    chunks, made = answer(*ANSWERS["tools"][:-1], chunk(finish="tool_calls", usage=None))
+    _, counted = answer(*ANSWERS["text"])
+    message = made.choices[0].message
+    assert message.tool_calls is not None
+    assert counted.usage is not None
+    delta = chunks[0].choices[0].delta
+    assert delta.tool_calls is not None
+    for value in (
+        *(made, made.choices[0], message, message.tool_calls[0], message.tool_calls[0].function),
+        *(chunks[0], chunks[0].choices[0], delta, delta.tool_calls[0]),
+        *(counted.usage, counted.receipt, counted.receipt.attempts[0]),
+    ):
+        data = value.model_dump()
+        assert data == value.to_dict() == json.loads(value.model_dump_json())
+        assert json.loads(value.to_json()) == data
+        assert "\n" in value.to_json()
+        assert None not in value.to_dict(exclude_none=True).values()
+        [first, *_] = data
+        assert value.model_dump(include={first}) == {first: data[first]}
+        assert first not in value.model_dump(exclude={first})
+        for other in (copy.deepcopy(value), copy.copy(value), pickle.loads(pickle.dumps(value))):
+            assert other == value
+            assert type(other) is type(value)
+
+
+def test_details_and_logprobs_are_objects_and_attributes() -> None:
+    _, made = answer(*ANSWERS["text"])
+    assert made.usage is not None
+    assert made.usage.prompt_tokens_details is not None
+    assert made.usage.prompt_tokens_details["cached_tokens"] == 3
+    assert made.usage.prompt_tokens_details.cached_tokens == 3
+    with pytest.raises(AttributeError, match="no field nothing"):
+        _ = made.usage.prompt_tokens_details.nothing
+    chunks, made = answer(*ANSWERS["logprobs"])
+    for choice in (made.choices[0], chunks[0].choices[0]):
+        assert choice.logprobs is not None
+        assert choice.logprobs == LOGPROBS
+        assert choice.logprobs.content[0].token == "a"
+        assert copy.deepcopy(choice) == pickle.loads(pickle.dumps(choice)) == choice
+
+
 # What servers are known to say besides OpenAI's own words.
 @pytest.mark.parametrize(
     "fields",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ..json_shape import fields
 from ..types import JSON, ChoiceDelta, ChunkChoice
 from .finish import finish_of
 from .text import details_of, joined, text_of, thinking_of, whole
@@ -69,7 +70,7 @@ class ChoiceReader:
             index,
             delta,
             reason,
-            logprobs if isinstance(logprobs, dict) else None,
+            fields(logprobs) if isinstance(logprobs, dict) else None,
             unknown,
         )
 

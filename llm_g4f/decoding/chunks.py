@@ -17,6 +17,7 @@ from msgspec.json import Decoder
 
 from ..accumulator import NO_ID
 from ..errors import InvalidResponseError, StreamError
+from ..json_shape import Fields
 from ..safe_text import clean
 from ..types import JSON, ChatCompletionChunk, ChoiceDelta, ChunkChoice, Usage
 from .choices import ChoiceReader, UnusableAnswer, is_chunk
@@ -164,8 +165,8 @@ class ChunkReader:
                 usage.prompt_tokens,
                 usage.completion_tokens,
                 usage.total_tokens,
-                usage.prompt_tokens_details,
-                usage.completion_tokens_details,
+                usage.prompt_tokens_details and Fields(usage.prompt_tokens_details),
+                usage.completion_tokens_details and Fields(usage.completion_tokens_details),
             ),
             self._fingerprint,
             given.service_tier,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import ssl
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 
 from ..errors import APIConnectionError, APITimeoutError, Reason, TruncatedStreamError
 from ..http.types import (
+    CertificatesUnusable,
     ConnectionBroken,
     ConnectTimeout,
+    NoHandshake,
     NotEncoded,
     NotHTTP,
     ProxyError,
@@ -19,6 +22,9 @@ from ..http.types import (
 )
 from ..safe_text import clean
 from .error_context import ErrorContext
+
+FILE_LIMIT = (errno.EMFILE, errno.ENFILE)
+TOO_MANY_FILES = "too many open files on this machine. Raise the limit (ulimit -n 4096), or ask for less at once."
 
 
 def connection_error(context: ErrorContext, error: Exception) -> APIConnectionError:
@@ -59,27 +65,33 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
     words = clean(context.without_key(str(error))).rstrip(".") or type(error).__name__
     causes = list(_causes(error))
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
+    if any(isinstance(cause, OSError) and cause.errno in FILE_LIMIT for cause in causes):
+        return "this_machine", f"{where} was not asked. {TOO_MANY_FILES}"
+    if isinstance(error, CertificatesUnusable):
+        advice = "It must name certificates of authorities that are trusted."
+        return "this_machine", f"{where} was not asked: {words}. {advice}"
+    if isinstance(error, NoHandshake):
+        advice = "If that port speaks http, base_url must begin with http://."
+        return "timeout", f"{where} accepted the connection and did not answer in TLS. {advice}"
     if isinstance(error, ConnectTimeout):
         advice = "Check the network and the address."
         return "timeout", f"{where} did not accept a connection in time. {advice}"
     if isinstance(error, ProxyUnusable):
-        return "proxy", f"{where}: invalid proxy: {words}. Check HTTPS_PROXY or proxies."
+        return "proxy", f"{where} was not asked: {words}."
     if isinstance(error, ProxyError):
-        return "proxy", _proxy_sentence(context, words)
+        return "proxy", _proxy_sentence(context, words, error.source)
     if tls is not None:
         why = getattr(tls, "verify_message", "") or tls.reason or str(tls)
         why = clean(str(why)).rstrip(".")
         return "tls", f"{where}: no trustworthy TLS connection: {why}. {_tls_advice(tls)}"
     if isinstance(error, ProxyUnreachable):
-        advice = "Check HTTPS_PROXY and NO_PROXY."
+        advice = f"Check {error.source}{_exceptions(error.source)}."
         return "proxy", f"The proxy on the way to {where} cannot be reached. {advice}"
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         advice = "Check the network and the address."
         return "connection", f"{where}: the host name cannot be resolved. {advice}"
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return "connection", f"{where} refuses connections. Is the server running there?"
-    if isinstance(error, OSError) and error.filename:
-        return "this_machine", f"{where}: {error.filename}: {error.strerror}."
     if isinstance(error, NotHTTP) and error.is_http:
         advice = "Ask another provider, or tell the administrator of the server."
         return "connection", f"{where} sent an invalid HTTP response ({words}). {advice}"
@@ -110,15 +122,20 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             pending.extend(cause.exceptions)
 
 
-def _proxy_sentence(context: ErrorContext, words: str) -> str:
+def _proxy_sentence(context: ErrorContext, words: str, source: str = "HTTPS_PROXY") -> str:
     verb = "cannot" if re.search(r"\b50\d\b", words) else "refused to"
-    advice = "Check HTTPS_PROXY and NO_PROXY, or ask the administrator of the proxy."
+    advice = f"Check {source}{_exceptions(source)}, or ask the administrator of the proxy."
     if "407" in words:
         advice = (
-            "It requires a user name and password: put them into HTTPS_PROXY"
+            f"It requires a user name and password: put them into {source}"
             " (http://NAME:PASSWORD@HOST:PORT)."
         )
     return f"The proxy {verb} reach {context.provider} ({context.origin}): {words}. {advice}"
+
+
+def _exceptions(source: str) -> str:
+    """Where exceptions from a proxy stand, as the end of a list; only the environment has any."""
+    return " and NO_PROXY" if source.lower().endswith("_proxy") else ""
 
 
 def _tls_advice(error: ssl.SSLError) -> str:

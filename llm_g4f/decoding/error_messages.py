@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,11 +26,12 @@ from ..errors import (
     Reason,
     UnprocessableEntityError,
 )
+from ..http_head import Headers, ResponseHead
 from ..safe_text import clean
 from .connection_errors import proxy_error
 from .error_bodies import Detail, detail_of
 from .error_context import ErrorContext
-from .reasons import parameter_of, reason_of
+from .reasons import asks_for_https, parameter_of, reason_of
 from .retry_after import retry_after
 from .text import parse_json
 
@@ -48,8 +50,47 @@ def http_error(
     try:
         detail = _detail(parse_json(body))
     except (ValueError, RecursionError):
-        detail = Detail("" if b"<" in body[:256] else body.decode("utf-8", "replace"))
-    return _error(context, status, detail, headers, sent)
+        text = body.decode("utf-8", "replace")
+        detail = Detail("" if "<" in text[:256] and not asks_for_https(text) else text)
+    error = _error(context, status, detail, headers, sent)
+    if isinstance(error, APIStatusError):
+        error.set_response(ResponseHead(status, Headers(headers)), _public_body(context, body))
+    return error
+
+
+def _public_body(context: ErrorContext, body: bytes) -> Any:
+    """What openai's client has as an error's `body`: the object under "error", else all of it, else
+    the text; without the key."""
+    try:
+        data = parse_json(body)
+    except (ValueError, RecursionError):
+        data = body.decode("utf-8", "replace") or None
+    shown = data.get("error", data) if isinstance(data, dict) else data
+    return _redacted(context, shown)
+
+
+def _redacted(context: ErrorContext, data: Any, depth: int = 0) -> Any:
+    """JSON without the key, also where it is text inside text; nothing that is nested deeper than
+    any error is."""
+    if depth > _DEEPEST:
+        return None
+    if isinstance(data, dict):
+        return {
+            context.without_key(name): _redacted(context, item, depth + 1)
+            for name, item in data.items()
+        }
+    if isinstance(data, list):
+        return [_redacted(context, item, depth + 1) for item in data]
+    if not isinstance(data, str):
+        return data
+    if context.key is not None and "\\u" in data:
+        # Escapes of JSON in a text hide a key from a search.
+        data = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), data)
+    return context.without_key(data)
+
+
+_DEEPEST = 20
+"""Levels of an error's `body`."""
 
 
 def error_in_body(context: ErrorContext, data: Any) -> APIError:
@@ -161,6 +202,7 @@ _SENTENCES = {
     429: _LIMITED,
 }
 _SENTENCES_OF_REASONS: dict[Reason, str] = {
+    "tls": "{provider} speaks TLS at {origin}: base_url must begin with https://.",
     "invalid_key": _BAD_KEY,
     "model_gone": _NO_MODEL,
     "rate_limited": _LIMITED,

@@ -180,7 +180,14 @@ _OUT_OF_RANGE = _words(
     r"out of range|in (the )?range",
 )
 
+_HTTPS_WORDS = _words(
+    # nginx; Go; Apache.
+    r"plain HTTP request was sent to HTTPS port|HTTP request to an HTTPS server",
+    r"speaking plain HTTP to an SSL-enabled server port",
+)
+
 _ROWS = (
+    _Row("tls", (400,), words=_HTTPS_WORDS),
     _Row("rate_limited", (402, 403), _PASSING_CODES),
     _Row("rate_limited", (413,), _SIZE_LIMIT_CODES, _words(r"tokens per minute|\bTPM\b")),
     _Row("out_of_credit", (403, 429), words=_CREDIT_WORDS),
@@ -213,6 +220,11 @@ _ROWS = (
     _Row("parameter_unsupported", _INVALID, words=_UNSUPPORTED_WORDS, parameters=PARAMETERS),
 )
 """The first row that fits counts."""
+
+
+def asks_for_https(text: str) -> bool:
+    """Whether a page, which else says nothing of use, is that of a server that expected TLS."""
+    return _found(_HTTPS_WORDS, text)
 
 
 def reason_of(

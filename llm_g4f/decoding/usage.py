@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..json_shape import fields
 from ..types import JSON, Usage
 
 _TOTAL = "total_tokens"
@@ -59,8 +60,8 @@ def usage_of(value: Any) -> Usage | None:
         prompt,
         completion,
         prompt + completion if total is None else total,
-        of_prompt,
-        of_completion,
+        fields(of_prompt),
+        fields(of_completion),
         extra,
     )
 

@@ -8,17 +8,21 @@ still suspended (`loop.shutdown_asyncgens`), and one of those closes the transpo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import ssl
 import sys
-import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from .types import URL, Request, Response, Transport
+from ..event_loops import loop_local
+from .proxies import Proxy, environment_proxy
+from .types import URL, CertificatesUnusable, Request, Response, Transport
 
 if TYPE_CHECKING:
     import httpx
@@ -38,18 +42,49 @@ class Network(Struct, frozen=True):
     https_proxy: str | None = None
 
 
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+").fullmatch
+"""The name that OpenSSL looks a certificate up by in a folder (its manual, "openssl-rehash")."""
+
+
 @lru_cache(maxsize=8)
 def _tls_context(
     ca_file: str | None, cert_file: str | None, cert_dir: str | None
 ) -> ssl.SSLContext:
+    """Raises `CertificatesUnusable`."""
+    if cert_dir:
+        _check_folder(cert_dir)
     if cert_file or cert_dir:
-        context = ssl.create_default_context(cafile=cert_file, capath=cert_dir)
+        with _naming("SSL_CERT_FILE", cert_file):
+            context = ssl.create_default_context(cafile=cert_file, capath=cert_dir)
     else:
         context = _system_tls_context()
     if ca_file:
-        context.load_verify_locations(cafile=ca_file)
+        with _naming("ca_file", ca_file):
+            context.load_verify_locations(cafile=ca_file)
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+@contextlib.contextmanager
+def _naming(source: str, path: str | None) -> Iterator[None]:
+    """Errors of OpenSSL name neither the file nor who named it."""
+    try:
+        yield
+    except ssl.SSLError:
+        raise CertificatesUnusable(f"{source}: {path} has no certificate in PEM form") from None
+    except OSError as error:
+        raise CertificatesUnusable(f"{source}: {path}: {error.strerror}") from error
+
+
+def _check_folder(folders: str) -> None:
+    """OpenSSL passes over a folder that is missing, or has no certificate by the names it looks for."""
+    for folder in folders.split(os.pathsep):
+        with contextlib.suppress(OSError):
+            if any(_HASHED(file.name) for file in Path(folder).iterdir()):
+                return
+    raise CertificatesUnusable(
+        f'SSL_CERT_DIR: {folders} has no certificate ("openssl rehash" names them as OpenSSL does)'
+    )
 
 
 def _system_tls_context() -> ssl.SSLContext:
@@ -70,6 +105,7 @@ class _LoopTransports:
     def __init__(self) -> None:
         self.by_origin: dict[tuple[Network, str], Transport] = {}
         self._closer = self._close_at_end()
+        self.is_started = False
 
     async def _close_at_end(self) -> AsyncGenerator[None, None]:
         try:
@@ -80,12 +116,8 @@ class _LoopTransports:
             self.by_origin.clear()
 
     async def start(self) -> None:
+        self.is_started = True
         await anext(self._closer)
-
-
-_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopTransports] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 async def send(
@@ -95,7 +127,7 @@ async def send(
     origin, or over a caller's `client`; its body is decompressed.
 
     No redirect is followed, no cookie kept. The only time limit is that for connecting.
-    Raises `NetworkError`, and `OSError` for an unusable `ca_file`.
+    Raises `NetworkError`.
     """
     if client is None:
         transport = await _transport(network, request.url)
@@ -103,7 +135,8 @@ async def send(
         from .httpx_transport import over_client
 
         transport = over_client(client)
-    response = await transport.send(request, CONNECT_TIMEOUT if client is None else None)
+    usual = CONNECT_TIMEOUT if client is None else None
+    response = await transport.send(request, request.connect_timeout or usual)
     if response.is_encoded:
         from .httpx_transport import DecodedResponse
 
@@ -112,10 +145,8 @@ async def send(
 
 
 async def _transport(network: Network, url: URL) -> Transport:
-    loop = asyncio.get_running_loop()
-    transports = _loops.get(loop)
-    if transports is None:
-        transports = _loops[loop] = _LoopTransports()
+    transports = loop_local("_llm_g4f_transports", _LoopTransports)
+    if not transports.is_started:
         await transports.start()
     place = network, url.origin
     transport = transports.by_origin.get(place)
@@ -145,7 +176,7 @@ def _pool_class() -> type[ConnectionPool] | None:
 
 
 def _load_transport(
-    network: Network, url: URL, proxy: str | None, pool: type[ConnectionPool] | None
+    network: Network, url: URL, proxy: Proxy | None, pool: type[ConnectionPool] | None
 ) -> Transport:
     context = None
     if proxy is not None or url.scheme == "https":
@@ -159,15 +190,6 @@ def _load_transport(
     return over_transport(context, proxy)
 
 
-def _proxy(network: Network, url: URL) -> str | None:
-    """The proxy on the way to `url`, by the rules of urllib, which include the system's settings."""
-    from urllib.request import getproxies, proxy_bypass
-
+def _proxy(network: Network, url: URL) -> Proxy | None:
     given = network.https_proxy if url.scheme == "https" else network.http_proxy
-    if given is not None:
-        return given
-    proxies = getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.host) or proxy_bypass(url.authority):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    return environment_proxy(url) if given is None else Proxy(given, "proxies=")

@@ -11,7 +11,7 @@ import contextlib
 import select
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from httptools import (
     HttpParserCallbackError,
@@ -63,8 +63,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # By its methods: uvloop's transports have none of asyncio's base classes.
+        self._transport = cast("asyncio.Transport", transport)
         self._readable = _readable(transport.get_extra_info("socket").fileno())
         self._pool.opened(self)
 
@@ -72,6 +72,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the connection is open and nothing has come since the last response, not even bytes
         that the loop has yet to see: they would pass for the next response."""
         return not (self._transport.is_closing() or self._readable())
+
+    def is_closed(self) -> bool:
+        """Whether the connection has ended, or is about to."""
+        return self._transport.is_closing()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -205,6 +209,7 @@ class HTTP11Response:
         self._loop = connection.loop
         self.status = 0
         self.is_encoded = False
+        self.request_id: str | None = None
         self._fields: list[bytes] = []
         self._headers: dict[str, str] | None = None
         self.pieces: list[bytes] = []
@@ -252,7 +257,7 @@ class HTTP11Response:
         # ": " and CRLF besides.
         if len(b"".join(self._fields)) + 2 * len(self._fields) > MAX_OVERHEAD:
             raise HttpParserError("a head of more than 64 KiB")
-        # Only these three are needed of most responses: the others are decoded on demand.
+        # Only these four are needed of most responses: the others are decoded on demand.
         names = b"\n".join(self._fields[::2]).lower().split(b"\n")
         chunked = b"transfer-encoding" in names
         if chunked:
@@ -262,6 +267,8 @@ class HTTP11Response:
             connection.expect_chunks()
         self._until_end = not chunked and b"content-length" not in names
         self.is_encoded = b"content-encoding" in names
+        if b"x-request-id" in names:
+            self.request_id = self._fields[2 * names.index(b"x-request-id") + 1].decode("latin-1")
         self.status = status
         self._keeps_alive = connection.keeps_alive()
 

@@ -1,21 +1,24 @@
-"""httpx, for what `pool` does not do: proxies, a client that a caller brings, compressed bodies, and
-everything where httptools is missing."""
+"""httpx, for what `pool` does not do: proxies, a client that a caller brings (httpx2's too),
+compressed bodies, and everything where httptools is missing."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import ssl
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 
 from ..asyncgen import ManagedAsyncGen
+from .proxies import Proxy
 from .types import (
     ConnectionBroken,
     ConnectTimeout,
     NetworkError,
+    NoHandshake,
     NotEncoded,
     NotHTTP,
     ProxyError,
@@ -29,22 +32,31 @@ from .types import (
 
 _LIMITS = httpx.Limits(max_connections=1_000, max_keepalive_connections=100)
 
-_ERRORS: tuple[tuple[type[Exception], type[NetworkError]], ...] = (
-    (httpx.TimeoutException, ConnectTimeout),
-    (httpx.ProxyError, ProxyError),
-    (httpx.ReadError, ConnectionBroken),
-    (httpx.WriteError, ConnectionBroken),
-    (httpx.LocalProtocolError, Unsendable),
-    (httpx.DecodingError, NotEncoded),
+_ERRORS: tuple[tuple[str, type[NetworkError]], ...] = (
+    ("TimeoutException", ConnectTimeout),
+    ("ProxyError", ProxyError),
+    ("ReadError", ConnectionBroken),
+    ("WriteError", ConnectionBroken),
+    ("LocalProtocolError", Unsendable),
+    ("DecodingError", NotEncoded),
 )
+"""By name, since httpx2 has them too."""
+
 
 _NO_HTTP = ("illegal status line", "illegal request line")
 """How h11's messages about a first line begin that is none of HTTP's (its _readers.py)."""
 
-Send = Callable[[httpx.Request], Any]
+
+def _raised_by(*names: str) -> tuple[type[Exception], ...]:
+    """The exceptions of these names in httpx, and in httpx2 where it is in use."""
+    libraries = [httpx, *([sys.modules["httpx2"]] if "httpx2" in sys.modules else [])]
+    return tuple(getattr(library, name) for library in libraries for name in names)
 
 
-def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transport:
+Send = Callable[[Any], Any]
+
+
+def over_transport(context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
     """Httpx's own transport, with a pool of its own. Raises `ProxyUnusable`."""
     try:
         transport = httpx.AsyncHTTPTransport(
@@ -52,18 +64,28 @@ def over_transport(context: ssl.SSLContext | None, proxy: str | None) -> Transpo
             # safe if TLS were spoken after all.
             verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             limits=_LIMITS,
-            proxy=proxy,
+            proxy=None if proxy is None else proxy.url,
         )
-    except (ValueError, ImportError) as error:
-        # ImportError: a SOCKS proxy, for which httpx wants another package.
-        raise ProxyUnusable(str(error)) from None
-    return _HttpxTransport(httpx.Request, transport.handle_async_request, transport.aclose)
+    except ImportError:
+        assert proxy is not None
+        needs = "is a SOCKS proxy, which needs socksio: pip install 'httpx[socks]'"
+        raise ProxyUnusable(f"{proxy.source} {needs}", proxy.source) from None
+    except (ValueError, httpx.InvalidURL):
+        # The error of httpx may show the password, or a part of it.
+        assert proxy is not None
+        form = "is an invalid proxy URL: write http://HOST:PORT or socks5://HOST:PORT"
+        raise ProxyUnusable(f"{proxy.source} {form}", proxy.source) from None
+    source = proxy.source if proxy else None
+    return _HttpxTransport(
+        httpx.Request, transport.handle_async_request, transport.aclose, proxy=source
+    )
 
 
-def over_client(client: httpx.AsyncClient) -> Transport:
-    """A caller's client, with its owner's settings but for redirects: none is followed."""
+def over_client(client: Any) -> Transport:
+    """A caller's client, of httpx or httpx2, with its owner's settings but for redirects: none is
+    followed."""
 
-    async def send(request: httpx.Request) -> httpx.Response:
+    async def send(request: Any) -> Any:
         return await client.send(request, stream=True, follow_redirects=False)
 
     return _HttpxTransport(client.build_request, send)
@@ -75,24 +97,29 @@ class _HttpxTransport:
 
     def __init__(
         self,
-        build: Callable[..., httpx.Request],
+        build: Callable[..., Any],
         send: Send,
         close: Callable[[], Any] | None = None,
+        proxy: str | None = None,
     ) -> None:
         self._build = build
         self._send = send
         self._close = close
+        self._proxy = proxy
 
     async def send(self, request: Request, connect_timeout: float | None = None) -> Response:
         """The response with its head read. Raises `NetworkError`."""
         url = request.url
-        kept, proxied = True, False
+        kept, phase, proxy = True, "", self._proxy
 
         async def trace(event: str, info: Any) -> None:
-            nonlocal kept, proxied
-            if event == "connection.connect_tcp.started":
+            nonlocal kept, phase, proxy
+            # "connection." or "socks.", the operation, how far it is.
+            phase = event.partition(".")[2]
+            if phase == "connect_tcp.started":
                 kept = False
-                proxied = (info["host"], info["port"]) != (url.host, url.port)
+                if proxy is None and (info["host"], info["port"]) != (url.host, url.port):
+                    proxy = "http_client"
 
         with _our_errors():
             made = self._build(
@@ -107,14 +134,17 @@ class _HttpxTransport:
             try:
                 try:
                     response = await self._send(made)
-                except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                    if not kept:
+                except _raised_by("RemoteProtocolError", "ReadError", "WriteError"):
+                    if not kept or not request.may_resend:
                         raise
                     response = await self._send(made)
-            except httpx.ConnectError as error:
-                if proxied:
-                    raise ProxyUnreachable(str(error)) from error
-                raise
+            except Exception as error:
+                if (ours := _connecting_error(error, phase, proxy)) is None:
+                    raise
+                raise ours from error
+        if response.status_code == 407 and proxy is not None:
+            await response.aclose()
+            raise ProxyError("HTTP 407", proxy)
         return _HttpxResponse(response)
 
     async def aclose(self) -> None:
@@ -122,17 +152,34 @@ class _HttpxTransport:
             await self._close()
 
 
-class _HttpxResponse:
-    """httpx's response as a `Response`. Closing takes turns of the loop and is not cancelled in
-    between."""
+def _connecting_error(error: Exception, phase: str, proxy: str | None) -> NetworkError | None:
+    """The error for a connection that failed in a phase of httpcore's trace, where httpx's own does
+    not tell enough; `proxy` is what names the proxy on the way."""
+    if phase.startswith("start_tls.") and isinstance(error, _raised_by("ConnectTimeout")):
+        return NoHandshake(str(error))
+    if proxy is None:
+        return None
+    if isinstance(error, _raised_by("ConnectError", "ConnectTimeout")):
+        return ProxyUnreachable(str(error), proxy)
+    if isinstance(error, _raised_by("ProxyError")):
+        return ProxyError(str(error), proxy)
+    # What socksio raises for an answer that is not SOCKS, httpx lets through.
+    if type(error).__module__.startswith("socksio"):
+        return ProxyError("its answer is not SOCKS", proxy)
+    return None
 
-    def __init__(self, response: httpx.Response) -> None:
+
+class _HttpxResponse:
+    """A response of httpx or httpx2 as a `Response`. Closing takes turns of the loop and is not
+    cancelled in between."""
+
+    def __init__(self, response: Any) -> None:
         self._response = response
         self._loop = asyncio.get_running_loop()
         self.status = response.status_code
         self.headers = response.headers
         self.is_encoded = "content-encoding" in response.headers
-        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self.request_id: str | None = response.headers.get("x-request-id")
         self._pieces = ManagedAsyncGen(aiter(response.stream))
         self._closed = False
 
@@ -161,6 +208,7 @@ class DecodedResponse:
         self.status = response.status
         self.headers = response.headers
         self.is_encoded = False
+        self.request_id = response.request_id
         packed = httpx.Response(200, headers=response.headers, content=_slices(response))
         self._pieces = ManagedAsyncGen(packed.aiter_bytes())
 
@@ -190,17 +238,15 @@ async def _slices(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 def _our_errors() -> Iterator[None]:
     try:
         yield
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+    except _raised_by("HTTPError", "StreamError", "InvalidURL") as error:
         raise _our_error(error) from error
 
 
 def _our_error(error: Exception) -> NetworkError:
-    words = str(error)
-    if isinstance(error, httpx.RemoteProtocolError):
+    words, names = str(error), {kind.__name__ for kind in type(error).__mro__}
+    if "RemoteProtocolError" in names:
         # h11 has one class for an early end, for what is malformed and for what is no HTTP at all.
         if "closed connection" in words or "disconnected" in words:
             return ConnectionBroken(words)
         return NotHTTP(words, is_http=not words.startswith(_NO_HTTP))
-    return next((ours for theirs, ours in _ERRORS if isinstance(error, theirs)), NetworkError)(
-        words
-    )
+    return next((ours for theirs, ours in _ERRORS if theirs in names), NetworkError)(words)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import re
+import socket
 import ssl
 from collections import deque
 from functools import lru_cache
 
+from ..event_loops import is_done_within
 from .http11 import Connection, HTTP11Response
-from .types import URL, ConnectTimeout, NetworkError, Request, Unsendable
+from .tcp import open_socket
+from .types import (
+    URL,
+    ConnectionBroken,
+    ConnectTimeout,
+    NetworkError,
+    NoHandshake,
+    Request,
+    Unsendable,
+)
 
 READ_SIZE = 64 * 1024
 """Bytes of one read. All connections share the buffer: its bytes are parsed at once."""
@@ -22,9 +32,6 @@ and a request on it would wait for an answer in vain."""
 MAX_IDLE = 100
 
 MAX_IN_USE = 1_000
-
-ADDRESS_DELAY = 0.25
-"""Seconds before the next address of a host is tried beside the first: RFC 8305, section 8."""
 
 _FIRST_LINE = re.compile(r"(?:GET|POST) [!-~]+ HTTP/1\.1").fullmatch
 """GET and POST: their responses are framed by the usual rules."""
@@ -81,7 +88,7 @@ class ConnectionPool:
         head += b"\r\ncontent-length: %d\r\n\r\n" % len(body) if body else b"\r\n\r\n"
         await self._room.acquire()
         try:
-            return await self._exchange(head, body, connect_timeout)
+            return await self._exchange(head, body, connect_timeout, request.may_resend)
         except BaseException:
             self._room.release()
             raise
@@ -93,7 +100,7 @@ class ConnectionPool:
         self._idle.clear()
 
     async def _exchange(
-        self, head: bytes, body: bytes, connect_timeout: float | None
+        self, head: bytes, body: bytes, connect_timeout: float | None, may_resend: bool
     ) -> HTTP11Response:
         kept = self._take_idle()
         if kept is not None:
@@ -101,40 +108,45 @@ class ConnectionPool:
             try:
                 return await response.read_head()
             except NetworkError:
-                if response.begun:
+                if response.begun or not may_resend:
                     raise
         connection = await self._connect(connect_timeout)
+        if connection.is_closed():
+            # uvloop raises an error for writing to it, and asyncio writes to nowhere.
+            raise ConnectionBroken("the server closed the connection without a response")
         return await connection.send(head, body).read_head()
 
     async def _connect(self, seconds: float | None) -> Connection:
-        loop = asyncio.get_running_loop()
+        opened: list[socket.socket] = []
         # Cancelled, asyncio may lose a socket that has just been connected: it is left to end.
-        connecting = loop.create_task(
-            loop.create_connection(
-                lambda: Connection(self),
-                self._url.host,
-                self._url.port,
-                ssl=self._tls,
-                # By default an abandoned handshake stays open for a minute.
-                ssl_handshake_timeout=seconds if self._tls else None,
-                happy_eyeballs_delay=ADDRESS_DELAY,
-            )
-        )
+        connecting = asyncio.get_running_loop().create_task(self._open_connection(opened, seconds))
         try:
-            async with asyncio.timeout(seconds):
-                _, connection = await asyncio.shield(connecting)
+            is_done = await is_done_within(connecting, seconds)
         except asyncio.CancelledError:
             connecting.add_done_callback(_abort_when_done)
             raise
-        except TimeoutError as error:
+        if not is_done:
             connecting.add_done_callback(_abort_when_done)
-            raise ConnectTimeout("no connection in time") from error
+            raise (NoHandshake if opened else ConnectTimeout)("no connection in time")
+        try:
+            return connecting.result()
         except OSError as error:
-            refused = f"[Errno {errno.ECONNREFUSED}]"
-            if error.errno is None and refused in str(error):
-                # asyncio joins the failures of several addresses into one text.
-                error = ConnectionRefusedError(str(error))
             raise NetworkError(str(error)) from error
+
+    async def _open_connection(
+        self, opened: list[socket.socket], seconds: float | None
+    ) -> Connection:
+        """A connection; `opened` gets its socket before TLS begins."""
+        url = self._url
+        opened.append(await open_socket(url.host, url.port))
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self),
+            sock=opened[0],
+            ssl=self._tls,
+            server_hostname=url.host if self._tls else None,
+            # By default an abandoned handshake stays open for a minute.
+            ssl_handshake_timeout=seconds + 1 if self._tls and seconds else None,
+        )
         return connection
 
     def _take_idle(self) -> Connection | None:
@@ -169,7 +181,7 @@ class ConnectionPool:
         self._open.discard(connection)
 
 
-def _abort_when_done(connecting: asyncio.Task[tuple[asyncio.Transport, Connection]]) -> None:
+def _abort_when_done(connecting: asyncio.Task[Connection]) -> None:
     """End a connection that comes when its request has given up."""
     if not connecting.cancelled() and connecting.exception() is None:
-        connecting.result()[1].abort()
+        connecting.result().abort()

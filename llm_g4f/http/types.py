@@ -2,9 +2,12 @@
 
     NetworkError            no response, or an incomplete one
     ├── ConnectTimeout      no connection in time
-    ├── ProxyError          the proxy refused
-    ├── ProxyUnreachable    no connection on the way to a proxy
-    ├── ProxyUnusable       invalid or unsupported proxy URL
+    │   └── NoHandshake     a connection, and no TLS on it in time
+    ├── ProxyFailure
+    │   ├── ProxyError          the proxy refused
+    │   ├── ProxyUnreachable    no connection on the way to a proxy
+    │   └── ProxyUnusable       invalid or unsupported proxy URL
+    ├── CertificatesUnusable    no authorities in the file or folder that is named
     ├── ConnectionBroken    the connection ended before the response did
     ├── NotHTTP             invalid HTTP
     ├── NotEncoded          the body does not match its Content-Encoding
@@ -38,16 +41,32 @@ class ConnectTimeout(NetworkError):
     """No connection in time: name, TCP and TLS together."""
 
 
-class ProxyError(NetworkError):
+class NoHandshake(ConnectTimeout):
+    """The server accepted the connection, and did not answer in TLS in time."""
+
+
+class ProxyFailure(NetworkError):
+    """A proxy is in the way. `source` is what names it: a variable, or `proxies=`."""
+
+    def __init__(self, words: str, source: str = "HTTPS_PROXY") -> None:
+        super().__init__(words)
+        self.source = source
+
+
+class ProxyError(ProxyFailure):
     """The proxy answered, and did not let the request through."""
 
 
-class ProxyUnreachable(NetworkError):
+class ProxyUnreachable(ProxyFailure):
     """The connection failed on the way to a proxy, not to the server."""
 
 
-class ProxyUnusable(NetworkError):
+class ProxyUnusable(ProxyFailure):
     """Invalid or unsupported proxy URL."""
+
+
+class CertificatesUnusable(NetworkError):
+    """A file or folder of certificate authorities is missing or has none."""
 
 
 class ConnectionBroken(NetworkError):
@@ -110,21 +129,24 @@ def parse_url(url: str) -> URL:
 
 class Request(Struct, frozen=True):
     """One HTTP request. Header names are lower case. The transport adds Content-Length, and Host
-    where it is missing."""
+    where it is missing. `connect_timeout` is in seconds; None: the usual one. `may_resend`: once
+    more, where a kept connection was closed without a byte of response."""
 
     method: str
     url: URL
     headers: Mapping[str, str]
     body: bytes = b""
+    connect_timeout: float | None = None
+    may_resend: bool = True
 
 
 class Response(Protocol):
     """The head of a response, and its body as an async iterator of bytes, as they were sent.
 
     Header names are lower case; values of one name are joined by ", ". `is_encoded`: the body has
-    a Content-Encoding. Iterating raises `NetworkError`. `aclose` ends the exchange, and is required.
-    `abandon` is for a finalizer: it may be called from any thread, does not wait, and may be called
-    after the loop is closed.
+    a Content-Encoding. `request_id` is its x-request-id. Iterating raises `NetworkError`. `aclose`
+    ends the exchange, and is required. `abandon` is for a finalizer: it may be called from any
+    thread, does not wait, and may be called after the loop is closed.
     """
 
     @property
@@ -135,6 +157,9 @@ class Response(Protocol):
 
     @property
     def is_encoded(self) -> bool: ...
+
+    @property
+    def request_id(self) -> str | None: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

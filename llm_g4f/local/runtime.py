@@ -15,12 +15,12 @@ import secrets
 import socket
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..event_loops import loop_local
 from ..safe_text import clean
 from .weights import Weights, WeightsError, fetch, find, set_damaged_aside
 
@@ -158,15 +158,10 @@ def try_out(weights: Weights) -> None:
     _runtime.load(weights)
 
 
-_fetching: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
-    weakref.WeakKeyDictionary()
-)
-
-
 async def ready_weights() -> Weights:
     """Valid weights: fetched if missing, set aside and fetched again if damaged. Raises
     `WeightsError`."""
-    async with _fetching.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+    async with loop_local("_llm_g4f_fetching", asyncio.Lock):
         weights = find()
         if weights is None:
             return await fetch()

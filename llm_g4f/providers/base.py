@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from ..http.types import Response
 from ..request import ChatRequest
 from ..types import ChatCompletionChunk, Chunks
 from .capabilities import Capabilities
@@ -142,11 +143,13 @@ class ChunkStream(Protocol):
 
 class OpenStream(Struct, frozen=True):
     """A request on its way: its chunks, and the parameters that were left out of it. `size` is that of
-    its body in bytes, 0 if it is unknown."""
+    its body in bytes, 0 if it is unknown. `request_id` is the provider's name for it."""
 
     chunks: ChunkStream
     omitted: tuple[str, ...] = ()
     size: int = 0
+    response: Response | None = None
+    request_id: str | None = None
 
 
 async def open_stream(provider: Provider, request: ChatRequest, served: ServedModel) -> OpenStream:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from ..decoding.error_messages import http_error
 from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError
+from ..event_loops import within
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
 from ..request import ChatRequest, Need, Secret, is_misdirected
@@ -114,12 +115,18 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         context = ErrorContext(self.name, served.model, self._origin, self.key_hint, self.key)
         body, omitted = self._body(request, served)
         headers = self._headers_for(request)
-        response = await self._send(context, "POST", "/chat/completions", headers, body)
+        path = "/chat/completions"
+        if request.query:
+            path += f"?{urlencode(request.query, doseq=True)}"
+        response = await self._send(context, "POST", path, headers, body, request)
         if not 200 <= response.status < 300:
             raise await self._http_error(context, response, len(body))
         n = request.params.get("n")
         choices = n if isinstance(n, int) and n > 0 else 1
-        return OpenStream(CompletionStream(context, response, choices), omitted, len(body))
+        chunks, request_id = CompletionStream(context, response, choices), response.request_id
+        if request_id is not None and self.key is not None:
+            request_id = context.without_key(request_id)
+        return OpenStream(chunks, omitted, len(body), response, request_id)
 
     async def stream(
         self, request: ChatRequest, serving: ServedModel
@@ -153,8 +160,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         """The model of a local server for `requested`: the model itself, else one of its family, else
         a gpt-oss."""
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                listed = await self._listed()
+            listed = await within(PROBE_TIMEOUT, self._listed())
         except TimeoutError:
             return Ineligible(f"{self._origin} does not answer", "unreachable")
         except APIError as error:
@@ -221,6 +227,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         for name, value in request.headers.items():
             if not isinstance(value, str):
                 raise BadRequestError(f"The header {name} must be text.", provider=self.name)
+            if name.lower() in _OF_OPENAI and self.name != "openai" and len(request.providers) != 1:
+                continue
             extra[name.lower()] = value
         # The key of the provider goes last: no header of a request replaces it.
         if self.key is not None:
@@ -270,10 +278,14 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         path: str,
         headers: dict[str, str],
         body: bytes = b"",
+        chat: ChatRequest | None = None,
     ) -> Response:
         """The response with its head read. Raises `APIConnectionError`."""
         try:
-            request = Request(method, parse_url(self.base_url + path), headers, body)
+            url = parse_url(self.base_url + path)
+            connect = chat.waits.connect if chat is not None else None
+            may_resend = chat is None or chat.max_retries != 0
+            request = Request(method, url, headers, body, connect, may_resend)
             return await send(self.network, request, self.http)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
@@ -285,6 +297,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         finally:
             await response.aclose()
 
+
+_OF_OPENAI = frozenset(("openai-organization", "openai-project"))
+"""Headers for openai, or for the one provider that is named: no other learns of them."""
 
 _MISSING: Mapping[Need, str] = {
     "audio": "does not take audio",

@@ -52,10 +52,10 @@ class Attempt:
         self._receipt = receipt
         self._exact_only = exact_only
         provider = candidate.provider
-        limit = getattr(provider, "timeout", None) or policy.IDLE_TIMEOUT
+        limit = request.waits.read or getattr(provider, "timeout", None) or policy.IDLE_TIMEOUT
         self._watch = Watch(limit, deadline)
         self._stream: ChunkStream | None = None
-        self._omitted: tuple[str, ...] = ()
+        self.opened: OpenStream | None = None
         self._size = 0
         self._failure: APIError | None = None
         self._reading = False
@@ -67,8 +67,8 @@ class Attempt:
 
     async def first(self) -> Chunks:
         """Everything up to the first content, with it."""
-        opened = await self._open()
-        self._stream, self._omitted, self._size = opened.chunks, opened.omitted, opened.size
+        self.opened = opened = await self._open()
+        self._stream, self._size = opened.chunks, opened.size
         held: Chunks = []
         size = 0
         while chunks := await self._read():
@@ -306,8 +306,10 @@ class Attempt:
         receipt.provider = provider.name
         receipt.model = clean(chunk.model, 80)
         receipt.exact = exact
-        receipt.omitted = self._omitted
         receipt.successor = served.successor
+        if self.opened is not None:
+            receipt.omitted = self.opened.omitted
+            receipt.request_id = self.opened.request_id
 
 
 def _is_answer(delta: ChoiceDelta) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from ..config import ProviderConfig, check_base_url, find_key, key_hint
+from ..config import ProviderConfig, check_base_url, find_key, is_loopback, key_hint
 from ..errors import ConfigError, NoProviderError
 from ..providers.base import Ineligible, ServedModel
 from ..providers.capabilities import Capabilities, capabilities_of
@@ -19,6 +21,7 @@ from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, listed, names_of
 from ..providers.quirks import QUIRKS
 from ..request import Secret, is_misdirected
+from .notices import announce
 
 DEFAULT_SUCCESSOR = "gpt-6-luna"
 """The successor at OpenAI of a retired model without a named one."""
@@ -195,9 +198,12 @@ def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Inel
         return settings.base_url
     if spec.base_url_env_var and (given := os.environ.get(spec.base_url_env_var)):
         try:
-            return check_base_url(given)
+            url = check_base_url(given, plain_http=True)
         except ValueError as error:
             raise NoProviderError(f"{spec.base_url_env_var}: {error}") from None
+        if settings is None or not settings.plain_http:
+            _warn_if_unencrypted(spec.base_url_env_var, url)
+        return url
     base_url = spec.base_url
     for name in spec.url_env_vars:
         value = os.environ.get(name, "").strip()
@@ -208,6 +214,18 @@ def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Inel
             )
         base_url = base_url.replace(f"{{{name}}}", value)
     return base_url
+
+
+@lru_cache
+def _warn_if_unencrypted(source: str, url: str) -> None:
+    """Say once that prompts and the key cross the network in the open: setting the variable is the
+    user's word for it, as with OpenAI's own client."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        announce(
+            f"{source} is {url}: prompts and the key go there unencrypted. Use https://, or set"
+            " plain_http: true for the provider in g4f.yaml."
+        )
 
 
 def _served(

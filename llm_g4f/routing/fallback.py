@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from ..errors import APIError, APIStatusError, BadRequestError
+from ..event_loops import NoLoopError, OtherLoopError
 from ..receipt import Attempt as AttemptRecord
 from ..receipt import Receipt
 from ..request import ChatRequest
@@ -99,6 +101,8 @@ class Fallback:
             self._judge(attempt, error)
             await self.aclose()
             raise
+        except OtherLoopError:
+            raise
         except BaseException:
             await self.aclose()
             raise
@@ -110,6 +114,12 @@ class Fallback:
         """The answer as far as it has come."""
         assert self._attempt is not None
         return self._attempt.completion.completion()
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """The headers of the answer's response; None where it has none."""
+        opened = self._attempt.opened if self._attempt is not None else None
+        return opened.response.headers if opened is not None and opened.response else None
 
     async def aclose(self) -> None:
         """End the answer here: its request is given up, and the connection closed."""
@@ -123,12 +133,15 @@ class Fallback:
         request, registry = self._request, self._registry
         if not request.messages:
             raise BadRequestError("The prompt is empty.", status_code=400)
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise NoLoopError from None
         route = await resolve_route(request, registry)
         if not route.candidates:
             raise no_provider_error(request, route.left_out, registry)
         self._needs_consent = route.needs_consent
         self._candidates = self._admission.in_order(route.candidates, registry.cooldowns)
-        self._loop = asyncio.get_running_loop()
         self._start = self._loop.time()
         if request.timeout is not None:
             self._deadline = self._start + request.timeout
@@ -187,7 +200,9 @@ class Fallback:
             late=late,
             may_wait=limited and not late and self._is_patient(),
             alone=len(self._candidates) == 1,
-            may_retry=tries < policy.TRIES_PER_PROVIDER and self._requests < policy.TRIES_PER_CALL,
+            may_retry=self._request.max_retries != 0
+            and tries < policy.TRIES_PER_PROVIDER
+            and self._requests < policy.TRIES_PER_CALL,
             repairable=repaired(candidate.served, error, self._request) is not None,
             sent=is_sent(rejected_by(error), candidate.served, self._request),
             has_successor=candidate.successor is not None,

@@ -87,3 +87,14 @@ def check_has_words(completion: ChatCompletion) -> None:
 def announce(line: str) -> None:
     """Log a line for the person, at WARNING: without logging set up, it goes to stderr."""
     _log.warning("%s", line)
+
+
+def announce_once(receipt: Receipt, notice: str) -> None:
+    """`announce` for a program: once in its life for a provider and model, and what it left out."""
+    subject = (receipt.requested_model, receipt.provider, receipt.model, receipt.omitted)
+    if subject not in _announced:
+        _announced.add(subject)
+        announce(notice)
+
+
+_announced: set[tuple[object, ...]] = set()

@@ -86,7 +86,7 @@ RULES: Mapping[Reason, Rule] = {
     "timeout": Rule("no connection, first token or further token in time", "retry", "growing"),
     "tls": Rule("no trustworthy TLS connection", "stop", "growing"),
     "proxy": Rule("the proxy is invalid, unreachable or refuses", "stop", "growing"),
-    "this_machine": Rule("a file or a setting of this machine", "stop", "growing"),
+    "this_machine": Rule("a file, a limit or a setting of this machine", "stop"),
     "rate_limited": Rule(
         "too many requests (429), or another limit that passes", "next", "growing"
     ),

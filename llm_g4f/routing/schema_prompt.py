@@ -125,7 +125,9 @@ class _CheckedStream:
         if not self._served.schema_in_prompt:
             has = "is not known to enforce schemas"
         why = why or "it is not JSON"
-        raise self._error(f"{has}, and its answer does not fit yours: {why}", text, reason)
+        error = self._error(f"{has}, and its answer does not fit yours: {why}", text, reason)
+        error.completion = self._completion.completion()
+        raise error
 
     def _error(
         self, what: str, text: str = "", reason: Reason = "schema_mismatch"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal
 
+from ..event_loops import EXTENSION, LATE, OtherLoopError
+
 
 class Watch:
     """Cancels waits that bring no content for too long. One timer for an attempt, set anew only when
@@ -22,6 +24,7 @@ class Watch:
         self._silence = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
+        self._extended = float("-inf")
         self.expired: Literal["idle", "total"] | None = None
         self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._due(), self._fire)
 
@@ -34,17 +37,27 @@ class Watch:
         if self._task is None:
             # The caller has the last chunk; meanwhile the provider cannot be late.
             return
-        if self._loop.time() < self._due():
-            self._timer = self._loop.call_at(self._due(), self._fire)
+        due = self._due()
+        late = self._loop.time() - due
+        if late < 0:
+            self._timer = self._loop.call_at(due, self._fire)
             return
-        total = self._deadline is not None and self._due() == self._deadline
+        if late > LATE and due - self._extended > EXTENSION:
+            # What has come meanwhile counts first, but not again and again.
+            self._extended = due
+            self._timer = self._loop.call_later(EXTENSION, self._fire)
+            return
+        total = self._deadline is not None and due == self._deadline
         self.expired = "total" if total else "idle"
         self._cancelling = self._task.cancelling()
         self._task.cancel()
 
     def begin(self, *, anew: bool = True) -> None:
-        """A wait of the current task begins; not `anew`: it continues the one before."""
-        self._task = asyncio.current_task()
+        """A wait of the current task begins; not `anew`: it continues the one before.
+        Raises `OtherLoopError`."""
+        self._task = asyncio.current_task(self._loop)
+        if self._task is None:
+            raise OtherLoopError
         if anew:
             self._since = self._loop.time() - self._silence
             self._silence = 0.0

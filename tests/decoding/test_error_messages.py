@@ -51,6 +51,20 @@ def test_the_message_of_each_status_says_what_to_do(status: int, words: str) -> 
         assert (error.request_id, error.retry_after) == ("req_1", 7.5)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>",
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    ],
+)
+def test_a_server_that_expects_tls_is_said_to(page: str) -> None:
+    error = http_error(CONTEXT, 400, {}, page.encode())
+    assert str(error) == "a speaks TLS at https://a.example: base_url must begin with https://."
+    assert error.reason == "tls"
+
+
 def test_a_429_without_a_delay_says_later() -> None:
     assert str(http_error(CONTEXT, 429, {}, b"")).endswith("Try again later.")
 

@@ -248,9 +248,11 @@ class _Trial:
             assert isinstance(made, ChatCompletion)
             self._made = made
             return
-        async for chunk in pending:
+        chunks = aiter(pending)
+        async for chunk in chunks:
             self._add(chunk)
         self._made = self._whole.completion()
+        self._made.usage = chunks.usage
 
     def _add(self, chunk: ChatCompletionChunk) -> None:
         self._whole.add(chunk)

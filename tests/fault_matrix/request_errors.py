@@ -14,7 +14,7 @@ from unittest.mock import patch
 from llm_g4f import AsyncClient
 from llm_g4f.errors import (
     APIConnectionError,
-    BadRequestError,
+    ArgumentError,
     ConfigError,
     G4FError,
     InternalServerError,
@@ -146,7 +146,7 @@ TWO = "providers:\n  a: {base_url: '{a}'}\n  b: {base_url: '{b}'}\n"
 OPENAI = {"OPENAI_API_KEY": "sk-canary"}
 
 OTHERS = [
-    RequestError("invalid messages", BadRequestError, provider(""), params={"messages": [1]}),
+    RequestError("invalid messages", ArgumentError, provider(""), params={"messages": [1]}),
     RequestError("an invalid proxy URL", APIConnectionError, provider(""), settings={"proxies": "nonsense"}, params={"provider": "a"}),
     RequestError("a SOCKS proxy", APIConnectionError, provider(""), settings={"proxies": "socks5://127.0.0.1:9"}, params={"provider": "a"}),
     RequestError("one provider fails twice", InternalServerError, TWO, params={"provider": "a"}, servers={"a": no(503, "Overloaded."), "b": whole()}),

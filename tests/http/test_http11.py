@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_g4f.http import pool as module
+from llm_g4f.http import tcp
 from llm_g4f.http.pool import ConnectionPool
 from llm_g4f.http.types import (
     ConnectionBroken,
@@ -44,6 +45,8 @@ from tests.support.server import (
     split,
 )
 from tests.support.tls import client_tls, server_tls
+
+pytestmark = pytest.mark.usefixtures("event_loops")
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -802,7 +805,7 @@ def test_the_next_address_is_tried_beside_a_silent_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named(monkeypatch, "127.0.0.1", "127.0.0.2")
-    monkeypatch.setattr(module, "ADDRESS_DELAY", 0.02)
+    monkeypatch.setattr(tcp, "ADDRESS_DELAY", 0.02)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await one_request(reader)

@@ -70,10 +70,10 @@ def test_a_streamed_answer_equals_the_whole_one() -> None:
     whole = ask()
 
     async def main() -> list[ChatCompletionChunk]:
-        return [
-            chunk
-            async for chunk in AsyncClient().chat.completions.stream("Name a colour.", **SHORT)
-        ]
+        stream = AsyncClient().chat.completions.stream(
+            "Name a colour.", stream_options={"include_usage": True}, **SHORT
+        )
+        return [chunk async for chunk in stream]
 
     chunks = asyncio.run(main())
     pieces = [choice.delta.content for chunk in chunks for choice in chunk.choices]

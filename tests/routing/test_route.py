@@ -385,9 +385,51 @@ def test_openai_base_url_and_key_of_the_environment(
     assert sent_key(route) == openai_key
     monkeypatch.setenv("OPENAI_BASE_URL", "")
     assert endpoint(planned()).base_url == "https://api.openai.com/v1"
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://example.com/v1")
-    with pytest.raises(NoProviderError, match=r"OPENAI_BASE_URL: .*unencrypted"):
+    monkeypatch.setenv("OPENAI_BASE_URL", "ftp://example.com/v1")
+    with pytest.raises(NoProviderError, match=r"OPENAI_BASE_URL: .*must start with"):
         planned()
+
+
+@pytest.mark.parametrize("plain_http", [False, True])
+def test_an_unencrypted_openai_base_url_is_used_and_said_once(
+    plain_http: bool,
+    write_config: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    openai_key: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As llm's own gpt-4o uses it; `plain_http: true` says that this is meant."""
+    if plain_http:
+        write_config("providers: {openai: {plain_http: true}}")
+    url = f"http://{'meant' if plain_http else 'gateway'}.example/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    for _ in range(2):
+        route = planned()
+        assert endpoint(route).base_url == url
+        assert sent_key(route) == openai_key
+    said = [f"OPENAI_BASE_URL is {url}: prompts and the key go there unencrypted."]
+    assert [line.message[: len(said[0])] for line in caplog.records] == said[plain_http:]
+
+
+def test_an_openai_base_url_on_this_machine_is_not_said(
+    monkeypatch: pytest.MonkeyPatch, openai_key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for url in ("http://localhost:9/v1", "http://127.0.0.1:9/v1", "https://a.example/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        assert endpoint(planned()).base_url == url
+    assert caplog.records == []
+
+
+def test_plain_http_of_a_built_in_provider(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORK", "sk-work")
+    entry = "providers:\n  openai: {base_url: http://gateway.example/v1, key_env: WORK"
+    write_config(f"{entry}}}\n")
+    with pytest.raises(ConfigError, match="plain_http: true"):
+        planned()
+    write_config(f"{entry}, plain_http: true}}\n")
+    assert endpoint(planned()).base_url == "http://gateway.example/v1"
 
 
 def test_another_base_url_of_openai_needs_its_own_key(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from llm_g4f.providers.catalogue import PROVIDERS
+from llm_g4f.routing import notices
 
 KEY_VARIABLES = {
     "OPENAI_BASE_URL",
@@ -17,7 +22,9 @@ KEY_VARIABLES = {
 
 
 def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `path` the user directory, and forget the keys, proxies and settings of the environment."""
+    """Make `path` the user directory, and forget the keys, proxies and settings of the environment, and
+    what was announced."""
+    notices._announced.clear()
     monkeypatch.setenv("LLM_USER_PATH", str(path))
     for name in list(os.environ):
         if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
@@ -29,3 +36,19 @@ def without_httptools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httptools", None)
     for name in ("llm_g4f.http.http11", "llm_g4f.http.pool"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process cannot open a file within."""
+    # A file that garbage holds must not be closed within.
+    gc.collect()
+    taken = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for one in taken:
+            os.close(one)

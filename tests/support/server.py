@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from tests.support.loops import new_asyncio_loop
 from tests.support.waiting import wait_until
 
 
@@ -81,7 +82,7 @@ class Server:
         self.connections = self.closed = self.hanging = 0
         self.port = port
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread = threading.Thread(target=self._run)
 
     @property
     def origin(self) -> str:
@@ -99,6 +100,10 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=new_asyncio_loop) as runner:
+            runner.run(self._serve())
 
     def wait_requests(self, count: int = 1, seconds: float = 5.0) -> None:
         """Wait until `count` requests have arrived. Raises AssertionError if they do not."""

@@ -33,14 +33,10 @@ def main(tokens: int, rounds: int) -> None:
     completions = Client(provider="embedded").chat.completions
 
     def ours(number: int) -> tuple[float, float, int]:
-        seen: list[float] = []
-        used = 0
         before = perf_counter()
-        for chunk in completions.stream(_question(number), extra_body=endless, **fixed):
-            if chunk.choices and chunk.choices[0].delta.content:
-                seen.append(perf_counter())
-            if chunk.usage:
-                used = chunk.usage.completion_tokens
+        stream = completions.stream(_question(number), extra_body=endless, **fixed)
+        seen = [perf_counter() for chunk in stream if chunk.choices[0].delta.content]
+        used = stream.usage.completion_tokens if stream.usage else 0
         return seen[0] - before, (used - 1) / (seen[-1] - seen[0]), used
 
     def bare(number: int) -> tuple[float, float, int]:

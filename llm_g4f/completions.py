@@ -1,0 +1,217 @@
+"""`client.chat.completions`: `create` and `parse`."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from typing import Any, Literal, TypeVar, overload
+
+from .config.settings import Names
+from .errors import APIError
+from .parsing import ParsedChatCompletion, parse_error, parsed, response_format_of
+from .raw_response import RawResponse
+from .request import ROUTING_OPTIONS
+from .settings import DEFAULT_MODEL, Messages, Settings
+from .stream import Call, PendingCompletion, PendingStream, Stream
+from .sync import loop_thread
+from .types import ChatCompletion
+
+T = TypeVar("T")
+
+
+class _Completions:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def _call(
+        self, messages: Messages, model: str = DEFAULT_MODEL, stream: bool = False, **params: Any
+    ) -> Call:
+        """The call for all that `create` takes."""
+        routing = {name: params.pop(name) for name in ROUTING_OPTIONS if name in params}
+        request = self._settings.request(messages, model, bool(stream), routing, params)
+        return Call(request, self._settings.registry())
+
+
+class AsyncCompletions(_Completions):
+    """`client.chat.completions`."""
+
+    @overload
+    def create(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        stream: Literal[True],
+        provider: Names = ...,
+        exact: bool = ...,
+        timeout: Any = ...,
+        extra_body: Mapping[str, Any] | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        **params: Any,
+    ) -> PendingStream: ...
+    @overload
+    def create(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        stream: Literal[False] = ...,
+        provider: Names = ...,
+        exact: bool = ...,
+        timeout: Any = ...,
+        extra_body: Mapping[str, Any] | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        **params: Any,
+    ) -> Coroutine[Any, Any, ChatCompletion]: ...
+    @overload
+    def create(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        stream: bool,
+        provider: Names = ...,
+        exact: bool = ...,
+        timeout: Any = ...,
+        extra_body: Mapping[str, Any] | None = ...,
+        headers: Mapping[str, str] | None = ...,
+        **params: Any,
+    ) -> PendingStream | Coroutine[Any, Any, ChatCompletion]: ...
+
+    def create(
+        self,
+        messages: Messages,
+        model: str = DEFAULT_MODEL,
+        *,
+        provider: Names = None,
+        stream: bool = False,
+        exact: bool = False,
+        timeout: Any = None,
+        extra_body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> Any:
+        """Ask for a completion: await the result, or with `stream=True` also iterate over it.
+
+        `messages` is a list in OpenAI's form, in which messages of answers may stand, or the text of
+        one user message. `provider` names the providers that may answer, in order. `exact` refuses
+        substitutes. `timeout` is in seconds, for the whole answer, or an `httpx.Timeout`: `connect`,
+        and `read` for the first content and from each to the next. `params` are OpenAI's
+        (temperature, tools, response_format, …), and `extra_headers`, `extra_query` and
+        `max_retries`; `extra_body` is sent besides them. Awaiting returns a `ChatCompletion`, or an
+        `AsyncStream` once the first chunk is there. Raises `llm_g4f.errors.G4FError`; an
+        `ArgumentError`, which is a TypeError too, for arguments of the wrong kind.
+        """
+        routing = {
+            "provider": provider,
+            "exact": exact,
+            "timeout": timeout,
+            "extra_body": extra_body,
+            "headers": headers,
+        }
+        request = self._settings.request(messages, model, bool(stream), routing, params)
+        call = Call(request, self._settings.registry())
+        return PendingStream(call) if stream else PendingCompletion[ChatCompletion](call)
+
+    def stream(
+        self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any
+    ) -> PendingStream:
+        """`create` with `stream=True`: chunks, and not the events of openai's helper."""
+        params["stream"] = True
+        pending: PendingStream = self.create(messages, model, **params)
+        return pending
+
+    async def parse(
+        self,
+        messages: Messages,
+        model: str = DEFAULT_MODEL,
+        *,
+        response_format: type[T],
+        **params: Any,
+    ) -> ParsedChatCompletion[T]:
+        """A completion whose `message.parsed` is an object of a pydantic class.
+
+        It is None for a refusal. Raises `LengthFinishReasonError`, `ContentFilterFinishReasonError`
+        and what `create` raises.
+        """
+        params["response_format"] = response_format_of(response_format)
+        try:
+            answer = await self._call(messages, model, **params).complete()
+        except APIError as error:
+            raise parse_error(error) from error.__cause__
+        return parsed(answer, response_format)
+
+    @property
+    def with_raw_response(self) -> AsyncRawCompletions:
+        """`create` with the headers of the response."""
+        return AsyncRawCompletions(self._settings)
+
+
+class AsyncRawCompletions(_Completions):
+    """`client.chat.completions.with_raw_response`."""
+
+    async def create(self, *args: Any, **params: Any) -> RawResponse[Any]:
+        """What `create` returns is in `parse()`."""
+        call = self._call(*args, **params)
+        value = await (call.begin() if call.request.stream else call.complete())
+        return RawResponse(value, call.headers())
+
+
+class Completions(_Completions):
+    """`client.chat.completions` without `await`."""
+
+    @overload
+    def create(
+        self, messages: Messages, model: str = ..., *, stream: Literal[True], **params: Any
+    ) -> Stream: ...
+    @overload
+    def create(
+        self, messages: Messages, model: str = ..., *, stream: Literal[False] = ..., **params: Any
+    ) -> ChatCompletion: ...
+    @overload
+    def create(
+        self, messages: Messages, model: str = ..., *, stream: bool, **params: Any
+    ) -> ChatCompletion | Stream: ...
+
+    def create(
+        self, messages: Messages, model: str = DEFAULT_MODEL, *, stream: bool = False, **params: Any
+    ) -> ChatCompletion | Stream:
+        """A completion, or with `stream=True` a `Stream` of chunks; see `AsyncCompletions.create`."""
+        call = self._call(messages, model, stream, **params)
+        return _begun(call) if stream else loop_thread().run(call.complete)
+
+    def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Stream:
+        """`create` with `stream=True`: chunks, and not the events of openai's helper."""
+        return _begun(self._call(messages, model, True, **params))
+
+    def parse(
+        self,
+        messages: Messages,
+        model: str = DEFAULT_MODEL,
+        *,
+        response_format: type[T],
+        **params: Any,
+    ) -> ParsedChatCompletion[T]:
+        """See `AsyncCompletions.parse`."""
+        parse = AsyncCompletions(self._settings).parse
+        return loop_thread().run(
+            lambda: parse(messages, model, response_format=response_format, **params)
+        )
+
+    @property
+    def with_raw_response(self) -> RawCompletions:
+        """`create` with the headers of the response."""
+        return RawCompletions(self._settings)
+
+
+class RawCompletions(_Completions):
+    """`client.chat.completions.with_raw_response` without `await`."""
+
+    def create(self, *args: Any, **params: Any) -> RawResponse[Any]:
+        """What `create` returns is in `parse()`."""
+        call = self._call(*args, **params)
+        value = _begun(call) if call.request.stream else loop_thread().run(call.complete)
+        return RawResponse(value, call.headers())
+
+
+def _begun(call: Call) -> Stream:
+    return Stream(call, loop_thread().stream(lambda: call))
