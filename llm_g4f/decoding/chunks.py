@@ -271,8 +271,7 @@ class ChunkReader:
             self.warnings += (warning,)
 
     def _places_of(self, choices: list[JSON], is_whole: bool) -> Iterable[int]:
-        if self._choices == 1:
-            # Some servers count the chunks, or begin at 1.
+        if self._choices == 1:  # Some servers count the chunks, or begin at 1.
             return (0,)
         places = range(len(choices))
         numbers = [index for choice in choices if isinstance(index := choice.get("index"), int)]

@@ -234,7 +234,8 @@ class CompletionStream:
         lines = event.data.split(b"\n")
         if len(lines) == 1:
             said = clean(self._context.without_key(event.data.decode("utf-8", "replace")), 120)
-            raise self._invalid("something", f'that is not JSON: "{said}"')
+            words = "" if said.startswith(("{", "[[")) else f': "{said}"'
+            raise self._invalid("something", f"that is not JSON{words}")
         chunks: Chunks = []
         for line in lines:
             chunks += self._read(Event("message", line))
@@ -250,8 +251,7 @@ class CompletionStream:
 
     def _rest(self) -> Chunks:
         """What was held back, at the end of the answer. Raises `APIError`."""
-        chunk = self._reader.rest()
-        return [] if chunk is None else [chunk]
+        return [] if (chunk := self._reader.rest()) is None else [chunk]
 
     async def _read_rest(self, patience: float) -> bytes:
         """What follows the last finish_reason within `patience` seconds; b"" at the end, which need
