@@ -371,7 +371,8 @@ def test_a_piece_of_text_is_read_as_every_chunk_is(values: list[Any], spoiler: b
         except InvalidResponseError:
             assert fast.decode(data) is None
             continue
-        assert (fast.decode(data) or fast.read(parse_json(data))) == expected
+        # As texts, since NaN equals nothing.
+        assert repr(fast.decode(data) or fast.read(parse_json(data))) == repr(expected)
 
 
 def test_a_plain_piece_of_text_takes_the_short_way() -> None:
