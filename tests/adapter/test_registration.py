@@ -343,7 +343,7 @@ def test_the_hooks_import_little_and_open_no_sockets(
         parts = ("files", "keys", "settings", "urls", "yaml_reader")
         expected |= {
             "llm_g4f.config",
-            "llm_g4f.errors",
+            *("llm_g4f.errors", "llm_g4f.reason"),
             *(f"llm_g4f.config.{one}" for one in parts),
         }
     assert ours == expected
