@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Any
 
-from msgspec import DecodeError, Meta, Struct
-from msgspec.json import Decoder
+from msgspec import DecodeError
 
 from ..accumulator import NO_ID
 from ..errors import InvalidResponseError, StreamError
-from ..json_shape import Fields
 from ..safe_text import clean
-from ..types import JSON, ChatCompletionChunk, ChoiceDelta, ChunkChoice, Usage
+from ..types import JSON, ChatCompletionChunk, ChoiceDelta, ChunkChoice
 from .choices import ChoiceReader, UnusableAnswer, is_chunk
 from .finish import BrokenAnswer
 from .text import whole
+from .text_chunk import TIERS, PlainChoice, decode_text_chunk, usage_in
 from .usage import find_usage, integer, usage_of
 
 AFTER_FINISH = 2.0
@@ -31,58 +30,6 @@ AFTER_FINISH = 2.0
 AFTER_CONTENT = 10.0
 """The same where the finish_reason came with content, since some servers write it on every chunk, or
 where choices that were asked for never came."""
-
-_Tier = Literal["auto", "default", "fast", "flex", "scale", "priority"]
-_TIERS = frozenset(get_args(_Tier))
-_Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
-_TokenName = Annotated[str, Meta(max_length=64, pattern="^[a-z_]+_tokens$")]
-
-
-class _PlainMessage(Struct, forbid_unknown_fields=True, gc=False):
-    content: str | None = None
-    role: Literal["assistant"] | None = None
-    refusal: None = None
-    annotations: Annotated[list[None], Meta(max_length=0)] | None = None
-    reasoning: None = None
-    reasoning_content: None = None
-    tool_calls: None = None
-    function_call: None = None
-
-
-class _PlainChoice(Struct, forbid_unknown_fields=True, gc=False):
-    delta: _PlainMessage | None = None
-    message: _PlainMessage | None = None
-    index: Literal[0] = 0
-    finish_reason: Literal["stop", "length", "tool_calls", "content_filter"] | None = None
-    logprobs: None = None
-    native_finish_reason: str | None = None
-
-
-class _PlainUsage(Struct, forbid_unknown_fields=True, gc=False):
-    prompt_tokens: _Count
-    completion_tokens: _Count
-    total_tokens: _Count
-    prompt_tokens_details: dict[_TokenName, _Count] | None = None
-    completion_tokens_details: dict[_TokenName, _Count] | None = None
-
-
-class TextChunk(Struct, forbid_unknown_fields=True, gc=False):
-    """The form that nearly all chunks and completions have: text, how it ended and usage, in
-    OpenAI's very fields or OpenRouter's. Decoded in one step; every other form is for `read`."""
-
-    choices: Annotated[list[_PlainChoice], Meta(max_length=1)]
-    id: str = ""
-    object: str = ""
-    created: int = 0
-    model: str = ""
-    usage: _PlainUsage | None = None
-    system_fingerprint: str | None = None
-    service_tier: _Tier | None = None
-    obfuscation: str | None = None
-    provider: str | None = None
-
-
-_decode_text_chunk = Decoder(TextChunk).decode
 
 
 class ChunkReader:
@@ -124,54 +71,52 @@ class ChunkReader:
         """The chunk in `data` if it is a `TextChunk`; None for every other form, which `read`
         understands."""
         try:
-            given = _decode_text_chunk(data)
+            given = decode_text_chunk(data)
         except (DecodeError, UnicodeDecodeError):
             return None
         choices = []
-        first = self._first
         for choice in given.choices:
-            message = choice.delta or choice.message
-            content = message.content if message is not None else None
-            if first.pending or (choice.message is not None and (choice.delta or first.text)):
+            if (read := self._read_text(choice)) is None:
                 return None
-            if content:
-                if not first.plain:
-                    # The first words may be the beginning of <think>.
-                    if content.lstrip()[:1] in ("", "<"):
-                        return None
-                    first.plain = True
-                if choice.message is not None:
-                    first.messages = "first"
-                first.text += (content,)
-            role = message.role if message is not None else None
-            reason = choice.finish_reason
-            if reason is not None or first.finished:
-                self._note_finish(0, reason, content or False)
-            choices.append(ChunkChoice(0, ChoiceDelta(role, content), reason))
+            choices.append(read)
         if not self._id:
             self._begin(given.id, given.created)
         if not self._has_model or given.system_fingerprint != self._fingerprint_given:
             self._note_labels(given.model, given.system_fingerprint)
-        if (usage := given.usage) is not None:
+        if given.usage is not None:
             self._counted = True
         return ChatCompletionChunk(
             self._id or (NO_ID if choices else ""),
             self._created,
             self._model,
             choices,
-            None
-            if usage is None
-            else Usage(
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                usage.total_tokens,
-                usage.prompt_tokens_details and Fields(usage.prompt_tokens_details),
-                usage.completion_tokens_details and Fields(usage.completion_tokens_details),
-            ),
+            None if given.usage is None else usage_in(given),
             self._fingerprint,
             given.service_tier,
             self._provider,
         )
+
+    def _read_text(self, choice: PlainChoice) -> ChunkChoice | None:
+        """The choice of a `TextChunk`; None where what came before makes it another form's."""
+        first = self._first
+        message = choice.delta or choice.message
+        content = message.content if message is not None else None
+        if first.pending or (choice.message is not None and (choice.delta or first.text)):
+            return None
+        if content:
+            if not first.plain:
+                # The first words may be the beginning of <think>.
+                if content.lstrip()[:1] in ("", "<"):
+                    return None
+                first.plain = True
+            if choice.message is not None:
+                first.messages = "first"
+            first.text += (content,)
+        reason = choice.finish_reason
+        if reason is not None or first.finished:
+            self._note_finish(0, reason, content or False)
+        role = message.role if message is not None else None
+        return ChunkChoice(0, ChoiceDelta(role, content), reason)
 
     def read(self, data: Any, *, is_whole: bool = False) -> ChatCompletionChunk:
         """One chunk from one parsed JSON value; `is_whole` for a completion that is no stream.
@@ -198,7 +143,7 @@ class ChunkReader:
             choices,
             counted,
             self._fingerprint,
-            tier if isinstance(tier, str) and tier in _TIERS else None,
+            tier if isinstance(tier, str) and tier in TIERS else None,
             self._provider,
         )
         if isinstance(progress := data.get("prompt_progress"), dict):

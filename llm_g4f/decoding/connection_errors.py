@@ -92,19 +92,23 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
         return "connection", f"{where}: the host name cannot be resolved. {advice}"
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return "connection", f"{where} refuses connections. Is the server running there?"
+    if isinstance(error, (NotHTTP, ConnectionBroken)):
+        return "connection", f"{where} {_not_http(context, error, words)}"
+    return "connection", f"{where}: the connection failed: {words}. Try again."
+
+
+def _not_http(context: ErrorContext, error: NotHTTP | ConnectionBroken, words: str) -> str:
     if isinstance(error, NotHTTP) and error.is_http:
         advice = "Ask another provider, or tell the administrator of the server."
-        return "connection", f"{where} sent an invalid HTTP response ({words}). {advice}"
-    if isinstance(error, (NotHTTP, ConnectionBroken)):
-        if isinstance(error, ConnectionBroken):
-            # Its wording depends on the bytes that were read before the end.
-            words = "the server closed the connection without a response"
-        # A server that does not speak HTTP, or ends before its response, may speak TLS.
-        advice = "Is it the address of an API?"
-        if context.origin.startswith("http:"):
-            advice = "If it speaks TLS, base_url must begin with https://."
-        return "connection", f"{where} did not answer in HTTP: {words}. {advice}"
-    return "connection", f"{where}: the connection failed: {words}. Try again."
+        return f"sent an invalid HTTP response ({words}). {advice}"
+    if isinstance(error, ConnectionBroken):
+        # Its wording depends on the bytes that were read before the end.
+        words = "the server closed the connection without a response"
+    # A server that does not speak HTTP, or ends before its response, may speak TLS.
+    advice = "Is it the address of an API?"
+    if context.origin.startswith("http:"):
+        advice = "If it speaks TLS, base_url must begin with https://."
+    return f"did not answer in HTTP: {words}. {advice}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

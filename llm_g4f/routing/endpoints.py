@@ -80,17 +80,15 @@ def known_endpoint(
     """A built-in provider. `key` replaces its usual one; `named`: the user named it for this
     request; `gone`: it said that it no longer has `model`. Raises `ConfigError`."""
     enabled = settings is not None and settings.enabled is True
-    if spec.kind in ("local", "anonymous") and not enabled:
-        return _not_enabled(spec)
-    base_url = _base_url(spec, settings)
+    takes_part = enabled or spec.kind not in ("local", "anonymous")
+    base_url = _base_url(spec, settings) if takes_part else _not_enabled(spec)
     if isinstance(base_url, Ineligible):
         return base_url
     found = key or _key(spec, settings, path, any_variable=enabled or named)
+    if found is None and spec.kind == "keyed":
+        found = _no_key(spec)
     if isinstance(found, Ineligible):
         return found
-    if found is None and spec.kind == "keyed":
-        hint = key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
-        return Ineligible(f"no key: {hint}", "no_key")
     served, no_model_reason = _served(spec, model, day, gone)
     return Endpoint(
         name=spec.name,
@@ -108,6 +106,11 @@ def known_endpoint(
         enforces_schema=spec.enforces_schema,
         image_urls=spec.image_urls,
     )
+
+
+def _no_key(spec: ProviderSpec) -> Ineligible:
+    hint = key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
+    return Ineligible(f"no key: {hint}", "no_key")
 
 
 def _not_enabled(spec: ProviderSpec) -> Ineligible:
