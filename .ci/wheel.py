@@ -26,7 +26,9 @@ TEST |= {
     "pytest-cov",
     "pytest-timeout",
     "pytest-xdist",
+    "socksio",
     "trustme",
+    "uvloop",
 }
 DEV = TEST | {
     "build",
