@@ -62,7 +62,7 @@ class Attempt:
         self._progress = -1
         self._begun = False
         self._answered = False
-        self._finishes: tuple[str, ...] = ()
+        self._finishes: set[str] = set()
         self.began = asyncio.get_running_loop().time()
 
     async def first(self) -> Chunks:
@@ -120,16 +120,14 @@ class Attempt:
     async def _open(self) -> OpenStream:
         self._watch.begin()
         try:
-            provider, served, request = (
-                self.candidate.provider,
-                self.candidate.served,
-                self._request,
-            )
+            candidate, request = self.candidate, self._request
             if "response_format" in request.params:
                 from .schema_prompt import open_with_schema
 
-                return await open_with_schema(provider, request, served, self._listen)
-            return await open_stream(provider, request, served)
+                return await open_with_schema(
+                    candidate.provider, request, candidate.served, self._listen
+                )
+            return await open_stream(candidate.provider, request, candidate.served)
         except asyncio.CancelledError:
             if self._watch.has_cancelled():
                 raise self._timeout_error() from None
@@ -217,7 +215,7 @@ class Attempt:
                 if choice.delta.reasoning:
                     reasoning = chunk
                 if choice.finish_reason:
-                    self._finishes += (choice.finish_reason,)
+                    self._finishes.add(choice.finish_reason)
         if self._may_be_empty():
             return chunks[-1]
         # Reasoning that came with the end of its answer was not handed on yet.
