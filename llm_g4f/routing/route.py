@@ -14,6 +14,7 @@ from ..decoding.text import text_of
 from ..errors import NoProviderError
 from ..providers.base import Ineligible, Provider, ServedModel
 from ..providers.catalogue import PROVIDERS
+from ..providers.endpoint import Endpoint
 from ..providers.model_ids import is_same_model, names_of
 from ..request import ChatRequest
 from .cooldowns import key_of
@@ -144,8 +145,11 @@ async def taking_part(request: ChatRequest, registry: Registry) -> list[Provider
     """The providers of a route, and those that are named and have no offer for its model.
     Raises `NoProviderError` if a named one is ineligible."""
     if not request.providers:
-        route = await resolve_route(request, registry)
-        return [candidate.provider for candidate in route.candidates]
+        candidates = [each.provider for each in (await resolve_route(request, registry)).candidates]
+        lineup = await lineup_of(request, registry)
+        # Of several models none may stand for the requested one: what they are is the question here.
+        undecided = [one.provider for one in lineup.participants.values() if _is_undecided(one)]
+        return candidates + [provider for provider in undecided if provider not in candidates]
     providers = []
     for text in request.providers:
         entry = Entry.parse(text)
@@ -154,6 +158,16 @@ async def taking_part(request: ChatRequest, registry: Registry) -> list[Provider
             raise no_provider_error(request, [(entry.name, provider)], registry)
         providers.append(provider)
     return providers
+
+
+def _is_undecided(participant: Participant) -> bool:
+    provider = participant.provider
+    return (
+        isinstance(provider, Endpoint)
+        and provider.discover_models
+        and not provider.served
+        and provider.no_model_reason.code == "no_model"
+    )
 
 
 def _with_room(

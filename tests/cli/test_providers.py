@@ -145,12 +145,12 @@ def test_providers(run_llm: Run, write_config: Write) -> None:
 
 def test_models(run_llm: Run, endpoints: Callable[..., Path]) -> None:
     listing = http(200, {"object": "list", "data": [{"id": "b"}, {"id": "a"}]})
-    with Server(listing) as server:
+    with Server(models=listing) as server:
         endpoints(box=server)
         assert run_llm("g4f", "models", "box").stdout == "b\na\n"
         assert run_llm("g4f", "models").stdout == "box/b\nbox/a\n"
         assert json.loads(run_llm("g4f", "models", "--json").stdout) == {"box": ["b", "a"]}
-    assert server.requests[0].path == "/v1/models"
+    assert server.looks[0].path == "/v1/models"
     off = run_llm("g4f", "models", "box")
     assert off.returncode == 1
     assert "refuses connections" in off.stderr
