@@ -11,6 +11,7 @@ from .errors import handle_errors
 from .validation import requested_model
 
 if TYPE_CHECKING:
+    from ..routing.registry import Registry
     from ..routing.route import Route
 
 
@@ -28,10 +29,12 @@ def route(model: str, json: bool) -> None:
     from ..routing.registry import Registry
     from ..routing.route import resolve_route
     from ..sync import loop_thread
+    from .ends import as_json
 
     model = requested_model(model)
     request = ChatRequest(model=model, messages=[])
-    resolved = loop_thread().run(lambda: resolve_route(request, Registry(config.load())))
+    registry = Registry(config.load())
+    resolved = loop_thread().run(lambda: resolve_route(request, registry))
     if json:
         data = {
             "model": model,
@@ -40,6 +43,8 @@ def route(model: str, json: bool) -> None:
                     "provider": candidate.provider.name,
                     "model": candidate.served.model,
                     "exact": candidate.served.exact,
+                    **({"successor": True} if candidate.served.successor else {}),
+                    **as_json(candidate, model, registry),
                 }
                 for candidate in resolved.candidates
             ],
@@ -50,14 +55,21 @@ def route(model: str, json: bool) -> None:
         }
         click.echo(json_format.dumps(data, indent=2))
         return
-    echo(resolved, model)
+    echo(resolved, model, registry)
 
 
-def echo(route: Route, model: str) -> None:
+def echo(route: Route, model: str, registry: Registry) -> None:
     """Print the candidates for `model` and the providers that are left out."""
+    from ..receipt import Receipt, kind_of_answer
+    from ..routing.notices import successor_note
+    from .ends import remarks
+
     for number, candidate in enumerate(route.candidates, 1):
-        kind = "exact" if candidate.served.exact else "a substitute"
-        click.echo(f"{number}. {candidate.provider.name}: {candidate.served.model}, {kind}")
+        name, served = candidate.provider.name, candidate.served
+        said = [kind_of_answer(exact=served.exact, successor=served.successor)]
+        said.append(successor_note(Receipt(model, name, served.model, successor=served.successor)))
+        said += remarks(candidate, model, registry)
+        click.echo(f"{number}. {name}: {served.model}, {'; '.join(filter(None, said))}")
     if not route.candidates:
         click.echo(f"No provider available for {model}.")
     for name, ineligible in route.left_out:

@@ -16,6 +16,7 @@ from ..providers.base import Ineligible, Provider, ServedModel
 from ..providers.catalogue import PROVIDERS
 from ..providers.endpoint import Endpoint
 from ..providers.model_ids import is_same_model, names_of
+from ..receipt import kind_of_answer
 from ..request import ChatRequest
 from .cooldowns import key_of
 from .endpoints import successor_of
@@ -100,9 +101,9 @@ async def _candidate(
     if exact_only:
         if served.exact:
             return Candidate(provider, served)
-        kind = "successor" if served.successor else "substitute"
+        kind = kind_of_answer(exact=False, successor=served.successor)
         return Ineligible(
-            f"{served.model} is a {kind}, and only {request.model} is allowed", "not_exact"
+            f"{served.model} is {kind}, and only {request.model} is allowed", "not_exact"
         )
     spec = PROVIDERS.get(participant.entry.name)
     if served.exact and spec is not None and spec.successors:
