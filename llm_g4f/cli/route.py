@@ -11,6 +11,7 @@ from .errors import handle_errors
 from .validation import requested_model
 
 if TYPE_CHECKING:
+    from ..providers.base import Ineligible
     from ..routing.registry import Registry
     from ..routing.route import Route
 
@@ -50,12 +51,33 @@ def route(model: str, json: bool) -> None:
             ],
             "left_out": [
                 {"provider": name, "reason": ineligible.reason}
-                for name, ineligible in resolved.left_out
+                for name, ineligible in (*resolved.left_out, *_unnamed(model, registry))
             ],
         }
         click.echo(json_format.dumps(data, indent=2))
         return
     echo(resolved, model, registry)
+    for name, ineligible in _unnamed(model, registry):
+        click.echo(f"-  {name}: {ineligible.reason}")
+
+
+def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
+    """The configured providers that a route in g4f.yaml leaves out."""
+    from ..providers.base import Ineligible
+    from ..routing.lineup import Entry
+
+    key = registry.route_key(model)
+    if key is None:
+        return []
+    named = {Entry.parse(entry).name for entry in registry.config.routes[key]}
+    reason = Ineligible(
+        f"the route {key} in g4f.yaml (line {registry.config.route_lines[key]}) does not name it"
+    )
+    return [
+        (name, reason)
+        for name, settings in registry.config.providers.items()
+        if name not in named and settings.enabled is not False
+    ]
 
 
 def echo(route: Route, model: str, registry: Registry) -> None:

@@ -17,6 +17,7 @@ from ..providers.base import Ineligible, Provider
 from ..providers.catalogue import PROVIDERS
 from ..providers.endpoint import Endpoint
 from ..request import ChatRequest
+from .endpoints import is_allowed
 from .registry import Registry
 
 MAX_LINEUPS = 256
@@ -270,6 +271,8 @@ class _DefaultRoute:
         if settings is None or settings.enabled is False:
             return False
         spec = PROVIDERS.get(name)
+        if spec is not None and spec.kind in ("local", "anonymous"):
+            return is_allowed(spec, settings)
         return spec is None or spec.key_is_consent or settings.enabled is True
 
     async def _takes_part(self, provider: Provider | Ineligible) -> bool:
