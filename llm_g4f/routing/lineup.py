@@ -144,7 +144,7 @@ async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
 async def _discovered(lineup: Lineup, request: ChatRequest, registry: Registry) -> Lineup:
     """The lineup with what its endpoints list, where g4f.yaml does not say what they have."""
     unknown = {
-        position: participant
+        position: participant.provider
         for position, participant in lineup.participants.items()
         if isinstance(participant.provider, Endpoint)
         and participant.provider.discover_models
@@ -155,9 +155,10 @@ async def _discovered(lineup: Lineup, request: ChatRequest, registry: Registry) 
         from .discovery import discovered
 
         found = await asyncio.gather(
-            *(discovered(one.provider, request.model, registry) for one in unknown.values())
+            *(discovered(endpoint, request.model, registry) for endpoint in unknown.values())
         )
-        for (position, participant), (endpoint, end) in zip(unknown.items(), found, strict=True):
+        for position, (endpoint, end) in zip(unknown, found, strict=True):
+            participant = lineup.participants[position]
             lineup.participants[position] = replace(participant, provider=endpoint)
             until = min(until, end)
     return lineup if until == float("inf") else replace(lineup, until=until)
