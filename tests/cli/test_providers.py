@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from llm_g4f import config
+from llm_g4f.cli import config_editor
+from llm_g4f.cli.config_editor import editing
 from llm_g4f.providers.catalogue import PROVIDERS
+from tests.support.commands import failed, g4f
 from tests.support.server import Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -55,9 +60,49 @@ def test_add_and_remove(run_llm: Run, user_path: Path) -> None:
         1,
         'Error: box is already in g4f.yaml: run "llm g4f remove box" first, or edit the file.\n',
     )
-    assert run_llm("g4f", "remove", "box").returncode == 0
+    removed = run_llm("g4f", "remove", "box").stdout
+    path = user_path / "g4f.yaml"
+    assert removed == f"box is removed from {path}; the file stays, and is empty.\n"
     assert (user_path / "g4f.yaml").read_text() == ""
     assert run_llm("g4f", "remove", "box").stderr == "Error: box is not in g4f.yaml.\n"
+
+
+def test_two_edits_at_once_both_count(user_path: Path) -> None:
+    with ThreadPoolExecutor(1) as other:
+        with editing() as providers:
+            second = other.submit(enable_groq)
+            with pytest.raises(TimeoutError):
+                second.result(0.2)  # It waits for the lock.
+            providers["box"] = {"base_url": "http://127.0.0.1:1/v1"}
+        second.result(20)
+    assert list(config.load().providers) == ["box", "groq"]
+    assert [path.name for path in user_path.iterdir()] == ["g4f.yaml"]
+
+
+def enable_groq() -> None:
+    with editing() as providers:
+        providers["groq"] = {"enabled": True}
+
+
+def test_an_edit_does_not_wait_for_ever(user_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_editor, "LOCK_SECONDS", 0.1)
+    with editing():
+        said = failed(g4f("enable", "groq"))
+    assert said.startswith(f"{user_path / 'g4f.yaml'} is being changed by another command.")
+
+
+def test_remove_says_what_stays(write_config: Write, user_path: Path) -> None:
+    path = write_config(
+        "providers: {box: {base_url: 'http://127.0.0.1:1/v1', key: mine}}\n"
+        "routes: {gpt-4o: [box/llama, openai]}\n"
+    )
+    result = g4f("remove", "box")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"box is removed from {path}; the file stays.",
+        f"Its key stays in {user_path / 'keys.json'}, under the name mine.",
+    ]
+    assert result.stderr.startswith(f"{path} still names it in the route of gpt-4o: ")
 
 
 def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
