@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .files import config_path, environment, environment_is, user_dir, user_file
-from .keys import clean_key, find_key, key_hint, named_key
+from .keys import InvalidKeyError, clean_key, find_key, key_hint, looks_like_key, named_key
 from .settings import Config, ModelEntry, Names, ProviderConfig, provider_names
 from .urls import check_base_url, is_loopback
 from .yaml_reader import load, parse
 
 __all__ = [
     "Config",
+    "InvalidKeyError",
     "ModelEntry",
     "Names",
     "ProviderConfig",
@@ -22,6 +23,7 @@ __all__ = [
     "is_loopback",
     "key_hint",
     "load",
+    "looks_like_key",
     "named_key",
     "parse",
     "provider_names",

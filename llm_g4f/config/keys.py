@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoProviderError
@@ -13,21 +14,43 @@ if TYPE_CHECKING:
 from .files import user_dir
 
 
+class InvalidKeyError(NoProviderError):
+    """A key that is set for a provider, and that HTTP would reject."""
+
+
 def clean_key(value: str, origin: str, hint: str | None = None) -> Secret:
     """The key in `value`, without the white space around it. `hint` is how to set another one.
 
-    Raises `NoProviderError` for one that HTTP would reject. The message names `origin` and never
+    Raises `InvalidKeyError` for one that HTTP would reject. The message names `origin` and never
     the key: an HTTP library would print it.
     """
     stripped = value.strip()
     if not stripped or not stripped.isascii() or not stripped.isprintable() or " " in stripped:
-        raise NoProviderError(
+        raise InvalidKeyError(
             f"The key from {origin} is empty or contains invalid characters"
             " (spaces, line ends, non-ASCII): set it again."
         )
     from ..request import Secret
 
     return Secret(stripped) if hint is None else Secret(stripped, hint)
+
+
+_KEY = re.compile(
+    # OpenAI and those who copy it, Stripe's form; Groq; Hugging Face; Google; xAI; NVIDIA; Cerebras;
+    # Perplexity; JWT.
+    r"(sk|pk|rk|gsk|hf|xai|nvapi|csk|pplx)[-_]|AIza|eyJ|Bearer "
+    # Any other: long, and with digits among letters.
+    r"|(?=.*\d)(?=.*[A-Za-z]).{24,}$"
+)
+
+
+def looks_like_key(name: str) -> bool:
+    """Whether `name`, which should name a key, may be the key itself, and must not be shown.
+
+    >>> looks_like_key("sk-abc"), looks_like_key("my-box-2")
+    (True, False)
+    """
+    return _KEY.match(name.strip()) is not None
 
 
 def key_hint(alias: str | None, env_var: str | None) -> str:
@@ -55,7 +78,8 @@ def _stored_keys() -> dict[str, Any]:
 
 def find_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | None:
     """The first key found: by one of `aliases` in `llm keys`, else in one of the environment
-    variables `env_vars`. Raises `NoProviderError` for an invalid key or an unreadable keys.json."""
+    variables `env_vars`. Raises `InvalidKeyError`, and `NoProviderError` for an unreadable
+    keys.json."""
     if aliases:
         stored = _stored_keys()
         for alias in aliases:

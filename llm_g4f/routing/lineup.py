@@ -234,7 +234,8 @@ class _DefaultRoute:
     async def _takes_part(self, provider: Provider | Ineligible) -> bool:
         """Whether a provider has an offer for the model, whatever this request needs besides."""
         if isinstance(provider, Ineligible):
-            return False
+            # A key that was pasted badly is a key: what it was set for is not asked elsewhere.
+            return provider.code == "invalid_key"
         exact_only = self._request.exact or not self._registry.config.substitutes
         if isinstance(provider, Endpoint):
             served = provider.served

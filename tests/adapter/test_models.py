@@ -547,7 +547,7 @@ HTML = http(200, "<html>login</html>", kind="text/html")
 FAILURES: dict[str, tuple[Script, str]] = {
     "refused key": (
         http(401, {"error": {"message": "Incorrect API key"}}),
-        r"mybox rejected the key \(HTTP 401\): \"Incorrect API key\"",
+        r"mybox wants a key: llm keys set mybox, then key: mybox in g4f.yaml \(HTTP 401\)",
     ),
     "HTML": (HTML, "an HTML page in place of a completion"),
     "empty answer": (events("[DONE]"), "empty answer"),

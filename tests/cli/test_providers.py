@@ -210,7 +210,7 @@ def test_check(run_llm: Run, endpoints: Callable[..., Path]) -> None:
         lines = checked.stdout.splitlines()
         assert lines[1].split()[0] == "good"
         assert lines[1].split()[-1] == "gpt-4o-2024-11-20"
-        assert "bad rejected the key (HTTP 401)" in lines[2]
+        assert "bad wants a key: llm keys set bad" in lines[2]
         assert sorted(checked.stderr.splitlines()) == ["bad: failed", "good: answered"]
         found = json.loads(run_llm("g4f", "check", "good", "--json").stdout)
         assert found[0]["exact"] is True
