@@ -118,7 +118,7 @@ class BatchPermit:
 
     def _note(self, error: APIError, now: float) -> None:
         self._limit.noted = now
-        self._cooldowns.failed(self._limit.key, error)
+        self._cooldowns.failed(self._limit.key, error, self.candidate.longest_cooldown)
 
     def _end(self) -> None:
         self._open = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -13,13 +12,13 @@ from urllib.parse import urlencode, urlsplit
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from ..config import is_loopback
 from ..decoding.connection_errors import connection_error
 from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import http_error, no_api_at
 from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError
-from ..event_loops import within
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
 from ..request import ChatRequest, Need, Secret, is_misdirected
@@ -29,18 +28,9 @@ from ..version import __version__
 from . import quirks
 from .base import Ineligible, Kind, OpenStream, Scope, ServedModel
 from .capabilities import Capabilities
-from .model_ids import is_same_model, names_of
 
 if TYPE_CHECKING:
     import httpx
-
-PROBE_TIMEOUT = 1.0
-"""Seconds for a local server to list its models."""
-
-LISTING_AGE = 15.0
-"""Seconds for which a process remembers the models of a local server."""
-
-_listings: dict[str, tuple[float, list[str]]] = {}
 
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -48,11 +38,12 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     """A provider that speaks chat/completions at `base_url`.
 
-    `served` are the models it would answer with; the first that can take the request does. With
-    `discover_models` they are looked up at its /models (local servers). `no_model_reason` is why
-    there is none. `key_header` carries the key instead of Authorization, and `key_hint` is what to
-    do about a rejected key, `no_key_hint` about a missing one. `extra_content`: tool calls go back with theirs. `enforces_schema`: answers
-    fit the schema of a request. `image_urls`: it fetches images from the web. `timeout` is in
+    `served` are the models it would answer with; the first that can take the request does.
+    `discover_models`: where there is none, the router looks at its /models (`routing.discovery`).
+    `no_model_reason` is why there is none. `key_header` carries the key instead of Authorization.
+    `key_hint` is what to do about a rejected key, and `no_key_hint` about a missing one.
+    `extra_content`: tool calls go back with theirs. `enforces_schema`: answers fit the schema of a
+    request. `image_urls`: it fetches images from the web. `timeout` is in
     seconds without content. `http` replaces the pooled connections.
     """
 
@@ -80,11 +71,6 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
         """The first model that can take `request`, or the reason why there is none."""
         served = self.served
-        if not served and self.discover_models:
-            found = await self._discover(request.model)
-            if isinstance(found, Ineligible):
-                return found
-            served = (found,)
         if not served:
             return self.no_model_reason
         needs = request.needs
@@ -158,39 +144,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         finally:
             await response.aclose()
 
-    async def _discover(self, requested: str) -> ServedModel | Ineligible:
-        """The model of a local server for `requested`: the model itself, else one of its family, else
-        a gpt-oss."""
-        try:
-            listed = await within(PROBE_TIMEOUT, self._listed())
-        except TimeoutError:
-            return Ineligible(f"{self._origin} does not answer", "unreachable")
-        except APIError as error:
-            return Ineligible(error.message.rstrip("."), "unreachable")
-        for model in listed:
-            if is_same_model(model, requested):
-                # g4f's server lists its substitutes under the requested names.
-                return ServedModel(model, exact=self.name != "g4f", verify=True)
-        family = names_of(requested)[-1]
-        for model in listed:
-            if is_same_model(model, family):
-                return ServedModel(model, exact=False)
-        for model in listed:
-            if "gpt-oss" in model.lower():
-                return ServedModel(model, exact=False)
-        shown = ", ".join(clean(model, 60) for model in listed[:8]) or "no model"
-        return Ineligible(
-            f"it has {shown}; say which one stands for {requested} with models: in g4f.yaml",
-            "no_model",
-        )
-
-    async def _listed(self) -> list[str]:
-        """`models()`, looked up once in `LISTING_AGE`."""
-        now = asyncio.get_running_loop().time()
-        known = _listings.get(self.base_url)
-        if known is None or now - known[0] > LISTING_AGE:
-            known = _listings[self.base_url] = (now, await self.models())
-        return known[1]
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine."""
+        return self.kind == "local" or is_loopback(urlsplit(self.base_url).hostname or "")
 
     def _context(self, model: str) -> ErrorContext:
         no_key_hint = self.no_key_hint if self.key is None else ""

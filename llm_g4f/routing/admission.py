@@ -69,7 +69,8 @@ class CooldownPermit:
         self._cooldowns.recovered(self.candidate.cooldown_key)
 
     def failed(self, error: APIError) -> bool:
-        self._cooldowns.failed(self.candidate.cooldown_key, error)
+        candidate = self.candidate
+        self._cooldowns.failed(candidate.cooldown_key, error, candidate.longest_cooldown)
         return False
 
     def release(self) -> None:

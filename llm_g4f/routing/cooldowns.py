@@ -1,22 +1,27 @@
-"""Cooldowns and gone models, kept beyond the process: a command-line run lives for one prompt.
+"""What is remembered of providers beyond the process: a command-line run lives for one prompt.
 
 The state is a small JSON file in llm's user directory:
 
     {"cooldowns": {"groq/openai/gpt-oss-120b": {"until": 1795000000.0, "failures": 2}},
-     "gone": {"openai/gpt-4o": 1795000000.0}}
+     "gone_models": {"openai https://api.openai.com/v1 5f1c… gpt-4o": 1795000000.0},
+     "listings": {"http://127.0.0.1:8080/v1 -": {"models": ["qwen3"], "until": 1795000000.0}},
+     "salt": "…"}
 
-Times are Unix times. It is read before a route is chosen and written when a provider fails or
-recovers; while all is well the file is missing. An unreadable or unwritable file never stops an
-answer.
+Times are Unix times. A key is only there as a hash under the file's own salt; "-" stands for no
+key. It is read before a route is chosen and written when a provider fails, recovers or lists its
+models. An unreadable or unwritable file never stops or delays an answer.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +29,30 @@ from msgspec import Struct, field
 
 from ..config.files import atomic_write, set_aside, user_file
 from ..errors import APIError
-from .policy import cooldown_of
+from ..request import Secret
+from .policy import LONGEST_COOLDOWN, cooldown_of
+
+GONE_FOR = 86_400.0
+"""Seconds for which a model that its provider no longer has is not asked for by the same key."""
+
+LISTED_FOR = 300.0
+"""Seconds for which the models of an endpoint are remembered."""
 
 _YEAR = 366 * 86_400
 """Seconds: a cooldown beyond that is ignored."""
 
-_LOCK_WAIT = 2.0
-"""Seconds to wait for another process that writes; then the change of this one is dropped."""
+_LOCK_WAIT = 1.0
+"""Seconds to wait, in a thread, for another process that writes; then the change is dropped."""
+
+_MAX_SIZE = 4 * 1024 * 1024
+"""Bytes of the file: a larger one is not ours."""
+
+_MAX_ENTRIES = 512
+"""Cooldowns, and models that are gone, that are kept: the last to end."""
+
+_MAX_LISTINGS = 16
+_MAX_MODELS = 1_000
+"""Listings that are kept, and models of each: gateways have some hundreds."""
 
 
 def key_of(provider: str, model: str, scope: str) -> str:
@@ -38,9 +60,41 @@ def key_of(provider: str, model: str, scope: str) -> str:
     return f"{provider}/{model}" if scope == "model" else provider
 
 
+class Listing(Struct, frozen=True):
+    """The ids at an endpoint's /models, None if it has no list, and the Unix time until which that
+    holds. `failed` says why it did not answer; the models are those of before."""
+
+    models: tuple[str, ...] | None
+    until: float
+    failed: str = ""
+
+
+class Gone(Struct, frozen=True):
+    """A model that a provider no longer has for one key, until a Unix time."""
+
+    provider: str
+    model: str
+    until: float
+
+
 class _State(Struct):
     cooldowns: dict[str, tuple[float, int]] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
+    listings: dict[str, Listing] = field(default_factory=dict)
+    salt: str = ""
+    facts: str = ""
+
+    def place(self, base_url: str, key: Secret | None) -> str:
+        """An endpoint as one key sees it."""
+        if key is None:
+            return f"{base_url} -"
+        secret, salt = (text.encode("utf-8", "replace") for text in (key.reveal(), self.salt))
+        return f"{base_url} {hashlib.blake2b(secret, digest_size=8, key=salt[:64]).hexdigest()}"
+
+
+_NOTHING = _State()
+
+Change = Callable[[_State], None]
 
 
 class Cooldowns:
@@ -48,50 +102,120 @@ class Cooldowns:
 
     def __init__(self, path: Path | None = None, now: Callable[[], float] = time.time) -> None:
         self._file = str(path) if path else user_file("g4f-health.json")
-        self._now = now
+        self.now = now
         self._seen: tuple[int, int, int] | None = None
         self._state = _State()
+        self._waiting: list[Change] = []
+        self._guard = threading.Lock()
 
     def cooldown(self, key: str) -> float:
         """Seconds until `key` may be asked again as usual; 0 if it may now."""
         until, _ = self._read().cooldowns.get(key, (0.0, 0))
-        return max(0.0, until - self._now())
+        return max(0.0, until - self.now())
 
     def cooldowns(self) -> dict[str, float]:
         """The keys in cooldown, with the seconds left."""
-        now = self._now()
+        now = self.now()
         return {
             key: until - now for key, (until, _) in self._read().cooldowns.items() if until > now
         }
 
-    def is_gone(self, provider: str, model: str) -> bool:
-        """Whether `provider` has said that it has `model` no more."""
-        return f"{provider}/{model}" in self._read().gone
-
-    def failed(self, key: str, error: APIError) -> None:
-        """Note a failure, if it calls for a cooldown."""
+    def failed(self, key: str, error: APIError, longest: float = LONGEST_COOLDOWN) -> None:
+        """Note a failure, if it calls for a cooldown; one that grows ends at `longest` seconds."""
         if cooldown_of(error, 1) <= 0:
             return
-        with self._change() as state:
+
+        def change(state: _State) -> None:
             until, failures = state.cooldowns.get(key, (0.0, 0))
             failures += 1
-            until = max(until, self._now() + cooldown_of(error, failures))
+            until = max(until, self.now() + cooldown_of(error, failures, longest))
             state.cooldowns[key] = (until, failures)
+
+        self._change(change)
+
+    def rest(self, key: str, seconds: float) -> None:
+        """Let `key` go last for some seconds."""
+        until = self.now() + seconds
+
+        def change(state: _State) -> None:
+            before, failures = state.cooldowns.get(key, (0.0, 0))
+            state.cooldowns[key] = (max(before, until), failures)
+
+        self._change(change)
 
     def recovered(self, key: str) -> None:
         """Note that `key` has answered. Writes nothing if it had not failed."""
         if key in self._read().cooldowns:
-            with self._change() as state:
-                state.cooldowns.pop(key, None)
+            self._change(lambda state: _drop(state.cooldowns, key))
 
-    def gone(self) -> frozenset[str]:
-        """The models that their providers no longer have, as provider/model."""
-        return frozenset(self._read().gone)
+    def gone(self) -> list[Gone]:
+        """The models that their providers no longer have."""
+        now, found = self.now(), []
+        for entry, until in self._read().gone.items():
+            provider, _, _, model = entry.split(" ", 3)
+            if until > now:
+                found.append(Gone(provider, model, until))
+        return found
 
-    def note_gone(self, provider: str, model: str) -> None:
-        """Note that `provider` has said that it has `model` no more."""
-        with self._change() as state:
-            state.gone[f"{provider}/{model}"] = self._now()
+    def gone_until(self, provider: str, base_url: str, key: Secret | None, model: str) -> float:
+        """The Unix time until which `provider` does not have `model` for this key; 0 if it may."""
+        state = self._read()
+        if not state.gone:
+            return 0.0
+        until = state.gone.get(f"{provider} {state.place(base_url, key)} {model}", 0.0)
+        return until if until > self.now() else 0.0
+
+    def note_gone(self, provider: str, base_url: str, key: Secret | None, model: str) -> None:
+        """Note that `provider` has said to this key that it has `model` no more."""
+        until = self.now() + GONE_FOR
+
+        def change(state: _State) -> None:
+            state.gone[f"{provider} {state.place(base_url, key)} {model}"] = until
+
+        self._change(change)
+
+    def listing(self, base_url: str, key: Secret | None) -> Listing | None:
+        """The models that an endpoint listed, perhaps some time ago."""
+        state = self._read()
+        return state.listings.get(state.place(base_url, key)) if state.listings else None
+
+    def note_listing(self, base_url: str, key: Secret | None, listing: Listing) -> None:
+        """Note the models that an endpoint has listed."""
+
+        def change(state: _State) -> None:
+            state.listings[state.place(base_url, key)] = listing
+
+        self._change(change)
+
+    def facts(self) -> str:
+        """What is remembered of models, to compare: a lineup depends on it."""
+        return self._read().facts
+
+    def next_end(self) -> float:
+        """The Unix time at which the next model that was gone may be back; infinite if none is."""
+        return min(self._read().gone.values(), default=float("inf"))
+
+    def reset(self, provider: str | None = None) -> list[str]:
+        """Forget the cooldowns and gone models of a provider, or of all; returns what was forgotten.
+        Listings are forgotten as well: what is wrong in one is not known by the provider's name."""
+        forgotten: list[str] = []
+
+        def change(state: _State) -> None:
+            now = self.now()
+            for key, (until, _) in list(state.cooldowns.items()):
+                if provider in (None, key, key.split("/", 1)[0]):
+                    del state.cooldowns[key]
+                    forgotten.extend([f"the cooldown of {key}"] if until > now else [])
+            for entry, until in list(state.gone.items()):
+                name, _, _, model = entry.split(" ", 3)
+                if provider in (None, name):
+                    del state.gone[entry]
+                    forgotten.extend([f"that {name} has no {model}"] if until > now else [])
+            state.listings.clear()
+
+        if Path(self._file).exists() and not self._try(change, _LOCK_WAIT):
+            raise OSError(f"{self._file} is locked by another process.")
+        return forgotten
 
     @property
     def _path(self) -> Path:
@@ -102,7 +226,7 @@ class Cooldowns:
         try:
             found = os.stat(self._file)  # noqa: PTH116 (a Path takes longer than the question)
         except OSError:
-            return _State()
+            return _NOTHING
         seen = (found.st_mtime_ns, found.st_size, found.st_ino)
         if seen != self._seen:
             self._state = self._load()
@@ -112,11 +236,15 @@ class Cooldowns:
     def _load(self) -> _State:
         try:
             # To read a pipe would wait for ever.
-            text = self._path.read_text(encoding="utf-8") if self._path.is_file() else "{}"
+            found = self._path.is_file()
+            large = found and self._path.stat().st_size > _MAX_SIZE
+            text = self._path.read_text(encoding="utf-8") if found and not large else "{}"
         except (OSError, UnicodeDecodeError):
             return _State()
+        if large:
+            return self._set_aside("too large")
         try:
-            return _parse(json.loads(text), self._now())
+            return _parse(json.loads(text), self.now())
         except (
             ValueError,
             TypeError,
@@ -125,51 +253,112 @@ class Cooldowns:
             ArithmeticError,
             RecursionError,
         ):
-            with suppress(OSError):
-                set_aside(self._path, "invalid content")
-            return _State()
+            return self._set_aside("invalid content")
 
-    @contextmanager
-    def _change(self) -> Iterator[_State]:
-        """The state, to be changed; written back in one step while other processes wait."""
+    def _set_aside(self, reason: str) -> _State:
+        with suppress(OSError):
+            set_aside(self._path, reason)
+        return _State()
+
+    def _change(self, change: Change) -> None:
+        """Change the state in the file. Where another process writes to it, a thread waits for that:
+        the event loop never does."""
+        with self._guard:
+            if self._waiting:
+                self._waiting.append(change)
+                return
+            if self._try(change, 0.0):
+                return
+            self._waiting.append(change)
+        # Not a daemon: the end of the process waits until it is written.
+        threading.Thread(target=self._write_waiting, name="g4f-health").start()
+
+    def _write_waiting(self) -> None:
+        def changes(state: _State) -> None:
+            with self._guard:
+                for change in self._waiting:
+                    change(state)
+                self._waiting.clear()
+
+        if not self._try(changes, _LOCK_WAIT):
+            with self._guard:
+                self._waiting.clear()
+
+    def _try(self, change: Change, seconds: float) -> bool:
+        """Read the state, change it and write it back in one step; False while it is locked."""
         import filelock
 
-        lock = filelock.FileLock(f"{self._path}.lock", timeout=_LOCK_WAIT, mode=0o600)
+        lock = filelock.FileLock(
+            f"{self._path}.lock", timeout=seconds, poll_interval=0.01, mode=0o600
+        )
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock.acquire()
-        except (filelock.Timeout, OSError, NotImplementedError):
-            yield _State()
-            return
+        except filelock.Timeout:
+            return False
+        except (OSError, NotImplementedError):
+            return True
         try:
             state = self._load() if self._path.exists() else _State()
-            yield state
-            self._write(state)
+            state.salt = state.salt or secrets.token_hex(16)
+            change(state)
+            with suppress(OSError):
+                atomic_write(self._path, _as_json(state, self.now()))
         finally:
             lock.release()
+        return True
 
-    def _write(self, state: _State) -> None:
-        now = self._now()
-        data = {
-            "cooldowns": {
-                key: {"until": until, "failures": failures}
-                for key, (until, failures) in state.cooldowns.items()
-                # A day after its end a failure is history.
-                if until > now - 86_400
-            },
-            "gone": state.gone,
-        }
-        with suppress(OSError):
-            atomic_write(self._path, json.dumps(data, indent=1).encode())
+
+def _drop(entries: dict[str, Any], key: str) -> None:
+    entries.pop(key, None)
+
+
+def _last(entries: dict[str, Any], end: Callable[[Any], float], now: float, most: int) -> Any:
+    """The entries that end last. A day after its end, each is history."""
+    kept = [(key, value) for key, value in entries.items() if end(value) > now - 86_400]
+    kept.sort(key=lambda item: end(item[1]))
+    return dict(kept[-most:])
+
+
+def _as_json(state: _State, now: float) -> bytes:
+    cooldowns = _last(state.cooldowns, lambda entry: float(entry[0]), now, _MAX_ENTRIES)
+    listings = _last(state.listings, lambda listing: float(listing.until), now, _MAX_LISTINGS)
+    data: dict[str, Any] = {
+        "cooldowns": {
+            key: {"until": until, "failures": failures}
+            for key, (until, failures) in cooldowns.items()
+        },
+        "gone_models": _last(state.gone, float, now + 86_400, _MAX_ENTRIES),
+        "listings": {
+            place: {
+                "models": None if listing.models is None else listing.models[:_MAX_MODELS],
+                "until": listing.until,
+                "failed": listing.failed,
+            }
+            for place, listing in listings.items()
+        },
+        "salt": state.salt,
+    }
+    return json.dumps(data, indent=1).encode()
 
 
 def _parse(data: Any, now: float) -> _State:
-    state = _State()
+    """The state in the file's JSON. "gone", which older versions wrote for every key and address, is
+    dropped."""
+    state = _State(salt=str(data.get("salt", ""))[:64])
     for key, entry in data.get("cooldowns", {}).items():
         until, failures = float(entry["until"]), int(entry["failures"])
         # A clock that was set back, or a typing error: no cooldown lasts for years.
         if 0 <= until <= now + _YEAR:
             state.cooldowns[str(key)] = (until, min(failures, 1_000))
-    for key, at in data.get("gone", {}).items():
-        state.gone[str(key)] = float(at)
+    for key, end in data.get("gone_models", {}).items():
+        if key.count(" ") >= 3 and now < float(end) <= now + GONE_FOR:
+            state.gone[key] = float(end)
+    for place, entry in data.get("listings", {}).items():
+        models, until = entry["models"], float(entry["until"])
+        if 0 <= until <= now + LISTED_FOR:
+            known = None if models is None else tuple(map(str, models))
+            state.listings[place] = Listing(known, until, str(entry.get("failed", ""))[:300])
+    listed = {place: listing.models for place, listing in state.listings.items()}
+    state.facts = json.dumps([state.gone, listed]) if state.gone or listed else ""
     return state

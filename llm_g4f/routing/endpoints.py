@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,12 @@ def today() -> dt.date:
 
 
 def served_as(id: str, model: str, exact: bool | None = None) -> ServedModel:
-    """`id` at a server of unknown capabilities: nothing is held against it."""
-    return ServedModel(id, is_same_model(id, model) if exact is None else exact)
+    """`id` at a server of unknown capabilities: nothing is held against it. `exact` is the user's
+    word; without it, a claim that follows from the id is checked against the answer."""
+    if exact is not None:
+        return ServedModel(id, exact)
+    exact = is_same_model(id, model)
+    return ServedModel(id, exact, verify=exact)
 
 
 def successor_of(spec: ProviderSpec, model: str) -> ServedModel:
@@ -68,7 +73,7 @@ def own_endpoint(
         key=key,
         key_hint=key.hint if key else "",
         no_key_hint=f"llm keys set {settings.name}, then key: {settings.name} in g4f.yaml",
-        served=() if settings.models else (served_as(model, model),),
+        discover_models=not settings.models,
         no_model_reason=Ineligible(
             f"g4f.yaml does not say which of its models stands for {model}", "no_model"
         ),
@@ -83,11 +88,12 @@ def known_endpoint(
     *,
     named: bool,
     day: dt.date,
-    gone: bool,
+    is_gone: Callable[[str, Secret | None], bool],
     path: Path,
 ) -> Endpoint | Ineligible:
     """A built-in provider. `key` replaces its usual one; `named`: the user named it for this
-    request; `gone`: it said that it no longer has `model`. Raises `ConfigError`."""
+    request; `is_gone`: whether it said, at a base URL and for a key, that it no longer has `model`.
+    Raises `ConfigError`."""
     enabled = settings is not None and settings.enabled is True
     takes_part = enabled or spec.kind not in ("local", "anonymous")
     if not takes_part:
@@ -101,6 +107,7 @@ def known_endpoint(
     if isinstance(found, Ineligible):
         return found
     base_url = _base_url(spec, settings)
+    gone = bool(spec.successors) and is_gone(base_url, found)
     served, no_model_reason = _served(spec, model, day, gone)
     return Endpoint(
         name=spec.name,

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ..errors import APIError, APIStatusError, BadRequestError
 from ..event_loops import NoLoopError, OtherLoopError
+from ..providers.endpoint import Endpoint
 from ..receipt import Attempt as AttemptRecord
 from ..receipt import Receipt
 from ..request import ChatRequest
@@ -23,6 +24,7 @@ from ..types import ChatCompletion, Chunks
 from . import policy
 from .admission import Admission, CooldownOrder, Permit
 from .attempt import Attempt
+from .lineup import is_exact_only
 from .policy import State, Step, next_step
 from .registry import Registry
 from .repairs import is_sent, rejected_by, repaired
@@ -43,7 +45,7 @@ class Fallback:
         self._request = request
         self._registry = registry
         self._admission = admission or CooldownOrder()
-        self._exact_only = request.exact or not registry.config.substitutes
+        self._exact_only = is_exact_only(request, registry)
         self._candidates: list[Candidate] = []
         self._needs_consent: tuple[str, ...] = ()
         self._start = 0.0
@@ -230,12 +232,20 @@ class Fallback:
                 return
         self._candidates = [other for other in self._candidates if other is not candidate]
         if step == "successor" and candidate.successor is not None:
-            self._registry.cooldowns.note_gone(name, self._request.model)
+            self._note_gone(candidate)
             # Behind the exact candidates.
             place = sum(1 for other in self._candidates if other.served.exact)
             self._candidates.insert(place, Candidate(candidate.provider, candidate.successor))
         if step == "larger_window":
             self._candidates = larger_than(candidate, self._candidates)
+
+    def _note_gone(self, candidate: Candidate) -> None:
+        """Remember, for the key that was told so, that the model is gone at its maker."""
+        endpoint = candidate.provider
+        if isinstance(endpoint, Endpoint):
+            self._registry.cooldowns.note_gone(
+                endpoint.name, endpoint.base_url, endpoint.key, self._request.model
+            )
 
     def _repair(self, candidate: Candidate, error: APIError) -> None:
         """Put the candidate with a changed request in its own place."""

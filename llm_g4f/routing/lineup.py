@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import NoProviderError
 from ..providers.base import Ineligible, Provider
@@ -54,7 +55,8 @@ class Lineup(Struct, frozen=True):
     """The providers that take part and those left out, each by the position in the order.
 
     `named`: the user named them for this request, so their order stands. `last_resort` answers
-    only if no other candidate takes part. `needs_consent` have a key and lack only consent.
+    only if no other candidate takes part. `needs_consent` have a key and lack only consent. `until`
+    is the Unix time at which it has to be worked out anew.
     """
 
     participants: dict[int, Participant]
@@ -62,6 +64,7 @@ class Lineup(Struct, frozen=True):
     named: bool = False
     last_resort: Participant | None = None
     needs_consent: tuple[str, ...] = ()
+    until: float | None = None
 
     @classmethod
     def of(
@@ -109,6 +112,11 @@ def named_entries(request: ChatRequest, registry: Registry) -> tuple[str, ...]:
     return routes[key] if key else ()
 
 
+def is_exact_only(request: ChatRequest, registry: Registry) -> bool:
+    """Whether only the requested model itself may answer."""
+    return request.exact or not registry.config.substitutes
+
+
 async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
     """The lineup for a request, worked out anew only if what it depends on has changed. Raises
     `ConfigError` and `NoProviderError`."""
@@ -119,17 +127,39 @@ async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
         request.key,
         request.exact,
         registry.today(),
-        registry.cooldowns.gone(),
     )
-    lineup: Lineup | None = registry.lineups.get(inputs)
-    if lineup is None:
-        lineup = await _new_lineup(request, registry, named)
+    cooldowns = registry.cooldowns
+    lineup: Lineup | None = registry.lineups.get((*inputs, cooldowns.facts()))
+    if lineup is None or (lineup.until is not None and lineup.until <= cooldowns.now()):
+        lineup = await _discovered(await _new_lineup(request, registry, named), request, registry)
         if lineup.is_constant():
             # Models and providers may be a caller's input, of any number.
             if len(registry.lineups) >= MAX_LINEUPS:
                 registry.lineups.clear()
-            registry.lineups[inputs] = lineup
+            registry.lineups[*inputs, cooldowns.facts()] = lineup
     return lineup
+
+
+async def _discovered(lineup: Lineup, request: ChatRequest, registry: Registry) -> Lineup:
+    """The lineup with what its endpoints list, where g4f.yaml does not say what they have."""
+    unknown = {
+        position: participant
+        for position, participant in lineup.participants.items()
+        if isinstance(participant.provider, Endpoint)
+        and participant.provider.discover_models
+        and not participant.provider.served
+    }
+    until = registry.cooldowns.next_end()
+    if unknown:
+        from .discovery import discovered
+
+        found = await asyncio.gather(
+            *(discovered(one.provider, request.model, registry) for one in unknown.values())
+        )
+        for (position, participant), (endpoint, end) in zip(unknown.items(), found, strict=True):
+            lineup.participants[position] = replace(participant, provider=endpoint)
+            until = min(until, end)
+    return lineup if until == float("inf") else replace(lineup, until=until)
 
 
 async def _new_lineup(request: ChatRequest, registry: Registry, named: tuple[str, ...]) -> Lineup:
@@ -139,6 +169,7 @@ async def _new_lineup(request: ChatRequest, registry: Registry, named: tuple[str
             registry.provider(name, request.model)  # raises the error for a missing base_url
     if not named:
         return await _DefaultRoute(request, registry).lineup()
+    exact = is_exact_only(request, registry)
     entries = [Entry.parse(text) for text in named]
     for name in {entry.name for entry in entries} - set(known):
         # Looking it up may load llm's plugins: a second, in which the loop has other things to do.
@@ -146,7 +177,12 @@ async def _new_lineup(request: ChatRequest, registry: Registry, named: tuple[str
     order = []
     for entry in entries:
         provider = registry.provider(
-            entry.name, request.model, key=request.key, upstream=entry.upstream, named=True
+            entry.name,
+            request.model,
+            key=request.key,
+            upstream=entry.upstream,
+            named=True,
+            exact=exact,
         )
         order.append((entry, provider, False))
     return Lineup.of(order, named=True)
@@ -158,10 +194,13 @@ class _DefaultRoute:
     def __init__(self, request: ChatRequest, registry: Registry) -> None:
         self._request = request
         self._registry = registry
+        self._exact_only = is_exact_only(request, registry)
         self._order: list[tuple[Entry, Provider | Ineligible, bool]] = []
         self._waiting: list[Entry] = []
         self._needs_consent: list[str] = []
         self._taking_part = False
+        # Who takes part does not depend on what a single request needs besides.
+        self._plain = ChatRequest(model=request.model, messages=[], key=request.key)
 
     async def lineup(self) -> Lineup:
         registry = self._registry
@@ -176,15 +215,17 @@ class _DefaultRoute:
             self._taking_part |= await self._takes_part(provider)
         return self._with_embedded()
 
+    def _provider(self, name: str) -> Provider | Ineligible:
+        return self._registry.provider(name, self._request.model, exact=self._exact_only)
+
     async def _consider(self, name: str, own: bool) -> None:
-        registry, spec = self._registry, PROVIDERS.get(name)
-        entry = Entry(name)
+        spec, entry = PROVIDERS.get(name), Entry(name)
         configured = self._is_configured(name)
         self._taking_part |= configured
         if spec and spec.kind == "keyed" and not spec.key_is_consent and not configured:
             self._waiting.append(entry)
             return
-        provider = registry.provider(name, self._request.model)
+        provider = self._provider(name)
         from_plugin = spec is None and not own
         if from_plugin and not configured and await self._is_plugin_substitute(provider):
             # Being installed is no consent for a substitute of another package either.
@@ -197,7 +238,7 @@ class _DefaultRoute:
         settings = self._registry.settings("embedded")
         entry, last_resort = Entry("embedded"), None
         if not self._taking_part:
-            provider = self._registry.provider("embedded", self._request.model)
+            provider = self._provider("embedded")
             if isinstance(provider, Ineligible):
                 self._order.append((entry, provider, False))
             else:
@@ -215,7 +256,7 @@ class _DefaultRoute:
         registry = self._registry
         settings = registry.settings(entry.name)
         if not taking_part or (settings and settings.enabled is False):
-            return registry.provider(entry.name, self._request.model)
+            return self._provider(entry.name)
         reason = f'asked only if enabled: "llm g4f enable {entry.name}"'
         if registry.has_key(entry.name):
             reason = f"has a key, and is {reason}"
@@ -236,14 +277,12 @@ class _DefaultRoute:
         if isinstance(provider, Ineligible):
             # A key that was pasted badly is a key: what it was set for is not asked elsewhere.
             return provider.code == "invalid_key"
-        exact_only = self._request.exact or not self._registry.config.substitutes
         if isinstance(provider, Endpoint):
-            served = provider.served
-            return any(model.exact or not exact_only for model in served)
-        return not isinstance(await provider.serves(self._request), Ineligible)
+            return any(model.exact or not self._exact_only for model in provider.served)
+        return not isinstance(await provider.serves(self._plain), Ineligible)
 
     async def _is_plugin_substitute(self, provider: Provider | Ineligible) -> bool:
         if isinstance(provider, Ineligible) or provider.kind != "keyed":
             return False
-        served = await provider.serves(self._request)
+        served = await provider.serves(self._plain)
         return not isinstance(served, Ineligible) and not (served.exact or served.successor)

@@ -33,6 +33,10 @@ COOLDOWN_STEP = 5.0
 LONGEST_COOLDOWN = 120.0
 """Seconds of cooldown at most, unless the provider names a later time."""
 
+LOCAL_COOLDOWN = 15.0
+"""Seconds of cooldown at most for a server on this machine, unless it names a later time: to ask it
+costs next to nothing, and it is started within seconds."""
+
 CREDIT_COOLDOWN = 3_600.0
 """Seconds of cooldown when a quota or the credit is used up."""
 
@@ -154,15 +158,16 @@ def next_step(error: APIError, state: State) -> Step:
     return step
 
 
-def cooldown_of(error: APIError, failures: int) -> float:
-    """Seconds for which a provider goes last after `failures` failures in a row; 0: not at all."""
+def cooldown_of(error: APIError, failures: int, longest: float = LONGEST_COOLDOWN) -> float:
+    """Seconds for which a provider goes last after `failures` failures in a row; 0: not at all. One
+    that grows ends at `longest`."""
     rule = rule_of(error)
     wait = error.retry_after if isinstance(error, APIStatusError) else None
     if rule.cooldown == "hour":
         return max(CREDIT_COOLDOWN, wait or 0.0)
     if wait is not None:
         return wait
-    return min(LONGEST_COOLDOWN, COOLDOWN_STEP * failures) if rule.cooldown == "growing" else 0.0
+    return min(longest, COOLDOWN_STEP * failures) if rule.cooldown == "growing" else 0.0
 
 
 def pause_before_retry(error: APIError, tries: int, seconds_left: float | None) -> float | None:

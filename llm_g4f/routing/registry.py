@@ -101,11 +101,13 @@ class Registry(Struct, frozen=True):
         key: Secret | None = None,
         upstream: str | None = None,
         named: bool = False,
+        exact: bool = False,
     ) -> Provider | Ineligible:
         """The provider called `name` for a request of `model`, or why it is ineligible.
 
         `key` replaces its own, `upstream` is the id to ask for, `named` says that the user named
-        it for this request. Raises `ConfigError`, and `NoProviderError` for an unknown name.
+        it for this request. `exact`: only the model itself will do, so it is asked for even where it
+        was gone. Raises `ConfigError`, and `NoProviderError` for an unknown name.
         """
         ad_hoc = name == "custom" and self.custom is not None
         settings = None if ad_hoc else self.settings(name)
@@ -115,7 +117,7 @@ class Registry(Struct, frozen=True):
             from ..providers.embedded import Embedded
 
             return Embedded()
-        made = self._endpoint(name, model, key, named)
+        made = self._endpoint(name, model, key, named, exact)
         if made is None:
             return self._plugin_provider(name, model)
         if isinstance(made, Ineligible):
@@ -130,7 +132,7 @@ class Registry(Struct, frozen=True):
         return endpoint
 
     def _endpoint(
-        self, name: str, model: str, key: Secret | None, named: bool
+        self, name: str, model: str, key: Secret | None, named: bool, exact: bool
     ) -> Endpoint | Ineligible | None:
         """The endpoint of the caller, the catalogue or g4f.yaml; None for a name of neither."""
         settings = self.settings(name)
@@ -153,7 +155,9 @@ class Registry(Struct, frozen=True):
                 key,
                 named=named,
                 day=self.today(),
-                gone=self.cooldowns.is_gone(name, model),
+                is_gone=lambda base_url, key: (
+                    not exact and self.cooldowns.gone_until(name, base_url, key, model) > 0
+                ),
                 path=self.config.path,
             )
         if settings is not None and settings.base_url is not None:

@@ -18,7 +18,8 @@ from ..providers.model_ids import is_same_model, names_of
 from ..request import ChatRequest
 from .cooldowns import key_of
 from .endpoints import successor_of
-from .lineup import Entry, LeftOut, Participant, lineup_of, named_entries
+from .lineup import Entry, LeftOut, Participant, is_exact_only, lineup_of, named_entries
+from .policy import LOCAL_COOLDOWN, LONGEST_COOLDOWN
 from .registry import Registry
 
 WAYS_OUT = (
@@ -40,6 +41,12 @@ class Candidate(Struct, frozen=True):
         """The scope of the provider's rate limits."""
         return key_of(self.provider.name, self.served.model, self.provider.scope)
 
+    @property
+    def longest_cooldown(self) -> float:
+        """Seconds of a cooldown that grows, at most."""
+        local = getattr(self.provider, "is_local", False)
+        return LOCAL_COOLDOWN if local else LONGEST_COOLDOWN
+
 
 class Route(Struct, frozen=True):
     """The candidates in their order, and each provider left out with its reason. `needs_consent`
@@ -53,7 +60,7 @@ class Route(Struct, frozen=True):
 async def resolve_route(request: ChatRequest, registry: Registry) -> Route:
     """The route of `request`. Raises `ConfigError`, and `NoProviderError` for unknown names."""
     lineup = await lineup_of(request, registry)
-    exact_only = request.exact or not registry.config.substitutes
+    exact_only = is_exact_only(request, registry)
     ranked: list[tuple[int, Candidate]] = []
     unfit: LeftOut = {}
     for position, participant in lineup.participants.items():

@@ -161,7 +161,7 @@ def test_general_tokens_count_only_for_enabled_providers(
 
 def test_a_local_server_is_found_when_enabled(write_config: Write) -> None:
     listing = http(200, {"data": [{"id": "qwen3"}, {"id": "gpt-oss:20b"}]})
-    with Server(listing, whole("local", model="gpt-oss:20b")) as server:
+    with Server(listing, whole("local", model="gpt-oss:20b"), models=None) as server:
         write_config(f"providers: {{ollama: {{enabled: true, base_url: '{server.url}'}}}}")
         answer = Client().chat.completions.create("hi")
     assert answer.receipt is not None
@@ -170,7 +170,7 @@ def test_a_local_server_is_found_when_enabled(write_config: Write) -> None:
 
 
 def test_a_local_server_without_a_known_model_lists_its_models(write_config: Write) -> None:
-    with Server(http(200, {"data": [{"id": "qwen3"}, {"id": "phi"}]})) as server:
+    with Server(models=http(200, {"data": [{"id": "qwen3"}, {"id": "phi"}]})) as server:
         write_config(f"providers: {{ollama: {{enabled: true, base_url: '{server.url}'}}}}")
         with pytest.raises(NoProviderError, match="ollama: it has qwen3, phi; say which one"):
             Client().chat.completions.create("hi")

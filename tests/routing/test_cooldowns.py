@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from llm_g4f import Client
@@ -23,9 +25,11 @@ from llm_g4f.errors import (
     NotFoundError,
     RateLimitError,
 )
-from llm_g4f.routing.cooldowns import Cooldowns, key_of
+from llm_g4f.request import Secret
+from llm_g4f.routing.cooldowns import Cooldowns, Listing, key_of
 from llm_g4f.routing.policy import cooldown_of
 from tests.support.server import Server, http, stream, whole
+from tests.support.waiting import wait_until
 
 FILE = "g4f-health.json"
 
@@ -107,11 +111,81 @@ def test_the_key_of_a_cooldown() -> None:
     assert key_of("openrouter", "openai/gpt-4o", "key") == "openrouter"
 
 
-def test_a_retired_model(health: Cooldowns) -> None:
-    assert not health.is_gone("openai", "gpt-4o")
-    health.note_gone("openai", "gpt-4o")
-    assert health.is_gone("openai", "gpt-4o")
-    assert not health.is_gone("openai", "gpt-4o-mini")
+def test_a_gone_model_belongs_to_provider_origin_key_and_model_for_a_day(
+    health: Cooldowns, clock: Clock, tmp_path: Path
+) -> None:
+    url, key = "https://api.openai.com/v1", Secret("sk-1234567890")
+    assert not health.gone_until("openai", url, key, "gpt-4o")
+    health.note_gone("openai", url, key, "gpt-4o")
+    assert health.gone_until("openai", url, key, "gpt-4o") == clock.now + 86_400
+    for other in (
+        ("azure", url, key, "gpt-4o"),
+        ("openai", "https://proxy.example/v1", key, "gpt-4o"),
+        ("openai", url, Secret("sk-0987654321"), "gpt-4o"),
+        ("openai", url, None, "gpt-4o"),
+        ("openai", url, key, "gpt-4o-mini"),
+    ):
+        assert not health.gone_until(*other)
+    assert [(gone.provider, gone.model) for gone in health.gone()] == [("openai", "gpt-4o")]
+    text = (tmp_path / FILE).read_text()
+    assert "sk-1234567890" not in text
+    assert hashlib.sha256(b"sk-1234567890").hexdigest()[:16] not in text
+    clock.now += 86_400
+    assert not health.gone_until("openai", url, key, "gpt-4o")
+    assert health.gone() == []
+
+
+def test_the_hash_of_a_key_is_another_on_another_machine(tmp_path: Path, clock: Clock) -> None:
+    entries = []
+    for name in ("one", "two"):
+        health = Cooldowns(tmp_path / name, clock)
+        health.note_gone("openai", "https://api.openai.com/v1", Secret("sk-1234567890"), "gpt-4o")
+        entries += json.loads((tmp_path / name).read_text())["gone_models"]
+    assert len(set(entries)) == 2
+
+
+def test_what_an_older_version_noted_as_gone_is_dropped(health: Cooldowns, tmp_path: Path) -> None:
+    old = {
+        "cooldowns": {"a": {"until": 1_790_000_009.0, "failures": 1}},
+        "gone": {"openai/gpt-4o": 1.79e9},
+    }
+    (tmp_path / FILE).write_text(json.dumps(old))
+    assert health.cooldown("a") == 9
+    assert health.gone() == []
+    health.rest("b", 5)
+    assert "openai/gpt-4o" not in (tmp_path / FILE).read_text()
+
+
+def test_a_locked_file_delays_nothing_and_is_written_as_soon_as_it_is_free(
+    health: Cooldowns, tmp_path: Path
+) -> None:
+    error = InternalServerError("no", status_code=500)
+    with filelock.FileLock(tmp_path / f"{FILE}.lock"):
+        began = time.perf_counter()
+        for name in "abc":
+            health.failed(name, error)
+        assert time.perf_counter() - began < 0.2
+    wait_until(lambda: set(health.cooldowns()) == {"a", "b", "c"})
+
+
+def test_the_file_stays_small(health: Cooldowns, tmp_path: Path, clock: Clock) -> None:
+    def change(state: Any) -> None:
+        for number in range(3_000):
+            state.cooldowns[f"p{number}"] = (clock.now + number, 1)
+            state.gone[f"openai https://x - model-{number}"] = clock.now + number + 1
+            state.listings[f"https://{number} -"] = Listing(("m" * 100,) * 3_000, clock.now + 9)
+
+    health._change(change)
+    assert (tmp_path / FILE).stat().st_size < 2_500_000
+    assert health.cooldown("p2999") == 2_999
+    assert health.gone()[-1].model == "model-2999"
+
+
+def test_a_file_of_gigabytes_is_set_aside_unread(health: Cooldowns, tmp_path: Path) -> None:
+    with (tmp_path / FILE).open("wb") as file:
+        file.truncate(3_000_000_000)
+    assert health.cooldown("a") == 0
+    assert not (tmp_path / FILE).exists()
 
 
 @pytest.mark.parametrize(

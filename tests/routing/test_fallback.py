@@ -151,7 +151,8 @@ def test_chunks_of_a_failed_candidate_are_not_passed_on(endpoints: Endpoints) ->
 
 
 def test_the_first_error_is_raised_and_lists_all_attempts(endpoints: Endpoints) -> None:
-    with Server(no(429, "A.")) as a, Server(no(404, "B.")) as b, Server([CLOSE]) as c:
+    shut = Server([CLOSE], models=[CLOSE])
+    with Server(no(429, "A.")) as a, Server(no(404, "B.")) as b, shut as c:
         endpoints(a=a, b=b, c=c)
         with pytest.raises(RateLimitError) as caught:
             ask("a,b,c")

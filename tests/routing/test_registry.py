@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from llm_g4f import config
+from llm_g4f.providers.endpoint import Endpoint
 from llm_g4f.request import ChatRequest
 from llm_g4f.routing import lineup
 from llm_g4f.routing.registry import Registry, RegistryCache
@@ -92,8 +93,13 @@ def test_a_model_that_is_gone_counts_at_the_next_request(monkeypatch: pytest.Mon
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1234567890")
     registry = Registry(config.load(), today=lambda: dt.date(2026, 11, 25))
     assert answering(registry) == ["openai gpt-4o"]
-    registry.cooldowns.note_gone("openai", "gpt-4o")
+    endpoint = route(registry).candidates[0].provider
+    assert isinstance(endpoint, Endpoint)
+    registry.cooldowns.note_gone("openai", endpoint.base_url, endpoint.key, "gpt-4o")
     assert answering(registry) == ["openai gpt-6-luna"]
+    end = registry.cooldowns.gone()[0].until
+    registry.cooldowns.now = lambda: end
+    assert answering(registry) == ["openai gpt-4o"]
 
 
 def test_the_number_of_lineups_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ def test_own_endpoints_come_first_in_the_files_order(write_config: Write, openai
     route = planned()
     assert order(route) == ["zeta gpt-4o=", "alpha llama-3.3-70b", "openai gpt-4o="]
     assert list(left_out(route)) == ["embedded"]
-    assert not route.candidates[0].served.verify
+    assert route.candidates[0].served.verify
 
 
 def test_an_own_endpoint_without_models_serves_any_model(write_config: Write) -> None:

@@ -14,8 +14,8 @@ import pytest
 from llm_g4f import config
 from llm_g4f.client import AsyncClient
 from llm_g4f.errors import ConfigError
-from llm_g4f.providers import endpoint as endpoint_module
 from llm_g4f.request import ChatRequest
+from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Route, resolve_route
 from tests.support.batch import batch, read, write
@@ -106,13 +106,14 @@ def test_a_local_servers_other_snapshot_is_a_substitute(endpoints: Callable[...,
     def listing(*ids: str) -> Any:
         return http(200, {"data": [{"id": id} for id in ids]})
 
-    with Server(listing("llama", "gpt-4o-2024-11-20"), listing("llama", SNAPSHOT)) as server:
+    listings = listing("llama", "gpt-4o-2024-11-20"), listing("llama", SNAPSHOT)
+    with Server(*listings, models=None) as server:
         endpoints(vllm=server).write_text(
             f"providers: {{vllm: {{enabled: true, base_url: '{server.url}'}}}}", encoding="utf-8"
         )
         for expected in ("vllm gpt-4o-2024-11-20", f"vllm {SNAPSHOT}="):
-            endpoint_module._listings.clear()
             assert order(planned(SNAPSHOT)) == [expected]
+            Cooldowns().reset()
 
 
 @pytest.mark.parametrize(

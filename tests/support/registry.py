@@ -25,5 +25,6 @@ class GivenProviders(Registry, frozen=True):
         key: Secret | None = None,
         upstream: str | None = None,
         named: bool = False,
+        exact: bool = False,
     ) -> Provider | Ineligible:
         return self.given[name]

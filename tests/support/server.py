@@ -8,6 +8,10 @@ seconds, `Endless` bytes are sent until the client goes away, `RESET` aborts the
 closes it, `HALF` closes the server's half and waits as `HANG` does: until the client goes away.
 Behind the last step the connection is kept for the next request. The scripts are used one a
 request, the last one again and again.
+
+The router looks at the /models of an own endpoint. `models` is the script for that, by default a 404,
+and such a request goes to `looks`, not to `requests`; with `models=None` it takes its turn with the
+others.
 """
 
 from __future__ import annotations
@@ -70,15 +74,24 @@ class Server:
     scripts: tuple[Script, ...]
     tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
+    looks: list[Request] = field(default_factory=list)
     connections: int = 0
     closed: int = 0
     hanging: int = 0
     port: int = 0
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        *scripts: Script,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+        models: Script | None = (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",),
+    ) -> None:
         self.scripts = scripts
+        self.models = models
         self.tls = tls
         self.requests = []
+        self.looks = []
         self.connections = self.closed = self.hanging = 0
         self.port = port
         self._ready = threading.Event()
@@ -174,8 +187,13 @@ class Server:
         fields = [(name.strip().lower(), value.strip()) for name, value in pairs]
         headers = dict(fields)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
-        self.requests.append(Request(method, path, headers, body, number, fields))
+        request = Request(method, path, headers, body, number, fields)
+        if self.models is not None and (method, path.partition("?")[0][-7:]) == ("GET", "/models"):
+            script = self.models
+            self.looks.append(request)
+        else:
+            script = self.scripts[min(len(self.requests), len(self.scripts) - 1)]
+            self.requests.append(request)
         for step in script:
             if isinstance(step, bytes):
                 writer.write(step)

@@ -1,0 +1,134 @@
+"""The models of an endpoint that nobody has mapped: asked for once at its /models, and remembered.
+
+An own endpoint, or a local server, answers under whatever name it is asked for. What it lists says
+which model that would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from ..errors import APIConnectionError, APIError, APIStatusError
+from ..event_loops import loop_local, within
+from ..providers.base import Ineligible, ServedModel
+from ..providers.endpoint import Endpoint
+from ..providers.model_ids import bare_id, is_same_model, names_of
+from ..safe_text import clean
+from .cooldowns import LISTED_FOR, Cooldowns, Listing, key_of
+from .endpoints import served_as, with_capabilities
+from .registry import Registry
+
+LOOK = 1.0
+"""Seconds for an endpoint to list its models."""
+
+LOOK_AGAIN = 0.3
+"""Seconds for that after it had not answered."""
+
+FAILED_FOR = 15.0
+"""Seconds for which an endpoint that did not answer is not asked again."""
+
+_PASSES = (408, 429, *range(500, 600))
+"""The statuses of an endpoint that may list its models later; any other has no list."""
+
+_NOT_CHAT = ("embed", "rerank", "whisper")
+"""Words in ids of models that do not chat. LM Studio comes with text-embedding-nomic-embed-text."""
+
+
+async def discovered(endpoint: Endpoint, model: str, registry: Registry) -> tuple[Endpoint, float]:
+    """The endpoint with what it would answer with for `model`, and the Unix time until which that
+    holds. Sends no prompt."""
+    listing = await _listing(endpoint, registry.cooldowns)
+    found = _choice(endpoint, listing, model)
+    if isinstance(found, Ineligible):
+        return replace(endpoint, no_model_reason=found), listing.until
+    endpoint = replace(endpoint, served=(found,))
+    if (settings := registry.settings(endpoint.name)) is not None:
+        endpoint = with_capabilities(endpoint, settings)
+    return endpoint, listing.until
+
+
+async def look(endpoint: Endpoint, seconds: float = LOOK) -> Sequence[str] | APIError | None:
+    """The ids that an endpoint lists; None if it has no list; the error if it does not answer.
+    Raises `TimeoutError`."""
+    try:
+        return await within(seconds, endpoint.models())
+    except APIStatusError as error:
+        return error if error.status_code in _PASSES else None
+    except APIConnectionError as error:
+        return error
+    except APIError:
+        return None
+
+
+def choose(listed: Sequence[str], model: str, *, exact: bool = True) -> ServedModel | None:
+    """The one of the listed ids that answers for `model`: that model, its family, the only one there
+    is, else a gpt-oss."""
+    same = [id for id in listed if is_same_model(id, model)]
+    if same:
+        best = min(same, key=lambda name: (name != model, bare_id(name) != bare_id(model)))
+        return ServedModel(best, exact, verify=exact)
+    family = [id for id in listed if is_same_model(id, names_of(model)[-1])]
+    chats = [id for id in listed if not any(word in id.lower() for word in _NOT_CHAT)]
+    alone = chats if len(chats) == 1 else []
+    gpt_oss = [id for id in chats if "gpt-oss" in id.lower()]
+    return next((ServedModel(id, exact=False) for id in (*family, *alone, *gpt_oss)), None)
+
+
+def _choice(endpoint: Endpoint, listing: Listing, model: str) -> ServedModel | Ineligible:
+    own = endpoint.kind != "local"
+    if listing.models is None or (listing.failed and not own):
+        if own:
+            return served_as(model, model)
+        reason = listing.failed or f"{endpoint.base_url} has no list of models"
+        return Ineligible(reason, "unreachable")
+    # g4f's server lists its substitutes under the requested names.
+    chosen = choose(listing.models, model, exact=endpoint.name != "g4f")
+    if chosen is not None:
+        return chosen
+    shown = ", ".join(clean(id, 60) for id in listing.models[:8]) or "no model"
+    advice = (
+        "" if not listing.models else f"; say which one stands for {model} with models: in g4f.yaml"
+    )
+    return Ineligible(f"it has {shown}{advice}", "no_model")
+
+
+async def _listing(endpoint: Endpoint, cooldowns: Cooldowns) -> Listing:
+    """What an endpoint lists: as remembered, else asked for once by all requests that wait for it."""
+    known = cooldowns.listing(endpoint.base_url, endpoint.key)
+    if known is not None and known.until > cooldowns.now():
+        return known
+    looks: dict[object, asyncio.Task[Listing]] = loop_local("_llm_g4f_looks", dict)
+    place = (endpoint.base_url, endpoint.key)
+    task = looks.get(place)
+    if task is None:
+        task = asyncio.get_running_loop().create_task(_ask(endpoint, known, cooldowns))
+        looks[place] = task
+        task.add_done_callback(lambda _: looks.pop(place, None))
+    # A request that is given up leaves the answer to the others.
+    return await asyncio.shield(task)
+
+
+async def _ask(endpoint: Endpoint, known: Listing | None, cooldowns: Cooldowns) -> Listing:
+    again = known is not None and known.failed
+    failed = ""
+    found: Sequence[str] | APIError | None = None
+    try:
+        found = await look(endpoint, LOOK_AGAIN if again else LOOK)
+    except TimeoutError:
+        failed = f"{endpoint.base_url} does not answer"
+        if endpoint.is_local:
+            # It would keep a prompt waiting as well.
+            cooldowns.rest(key_of(endpoint.name, "", "key"), FAILED_FOR)
+    if isinstance(found, APIError):
+        failed = clean(found.message, 300).rstrip(".")
+    if failed:
+        before = known.models if known else None
+        listing = Listing(before, cooldowns.now() + FAILED_FOR, failed)
+    else:
+        models = None if isinstance(found, APIError) or found is None else tuple(found)
+        listing = Listing(models, cooldowns.now() + LISTED_FOR)
+    cooldowns.note_listing(endpoint.base_url, endpoint.key, listing)
+    return listing
