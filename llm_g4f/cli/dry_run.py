@@ -127,7 +127,9 @@ def _print_route(group: _Group, prompts: int, characters: int, settings: Setting
     )
     registry = settings.registry()
     route = asyncio.run(resolve_route(request, registry))
-    echo(route, model)
+    echo(route, request, registry)
+    if not route.candidates:
+        click.echo(f"No provider available for {model}.")
     tokens = characters // _CHARS_PER_TOKEN
     estimate = f"Input: about {tokens:,} tokens ({_CHARS_PER_TOKEN} characters each)"
     if route.candidates:

@@ -14,27 +14,39 @@ from .errors import handle_errors
 @click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def models(name: str | None, json: bool) -> None:
-    """List the model ids of provider NAME, or of all providers on the route of gpt-4o."""
+    """List the model ids of provider NAME, or of all providers that take part or were enabled.
+
+    Exits with 1 if a provider does not list its models.
+    """
     from .. import config
     from ..errors import G4FError
-    from ..request import ChatRequest
     from ..routing.registry import Registry
-    from ..routing.route import taking_part
     from ..sync import loop_thread
+    from .in_use import in_use
 
     registry = Registry(config.load())
-    request = ChatRequest(model="gpt-4o", messages=[], providers=(name,) if name else ())
     listed: dict[str, list[str]] = {}
-    for provider in loop_thread().run(lambda: taking_part(request, registry)):
-        try:
-            listed[provider.name] = loop_thread().run(provider.models)
-        except G4FError as error:
-            if name:
-                raise
-            click.echo(f"{provider.name}: {error}", err=True)
+    is_complete = True
+    for provider_name, _, provider in loop_thread().run(
+        lambda: in_use((name,) if name else (), registry)
+    ):
+        problem = provider if isinstance(provider, str) else ""
+        if not isinstance(provider, str):
+            try:
+                listed[provider_name] = loop_thread().run(provider.models)
+            except G4FError as error:
+                if name:
+                    raise
+                problem = error.message
+        if problem:
+            is_complete = False
+            begins_with_name = problem.startswith(f"{provider_name} ")
+            click.echo(problem if begins_with_name else f"{provider_name}: {problem}", err=True)
     if json:
         click.echo(json_format.dumps(listed, indent=2))
-        return
-    for provider_name, ids in listed.items():
-        for id in ids:
-            click.echo(id if name else f"{provider_name}/{id}")
+    else:
+        for provider_name, ids in listed.items():
+            for id in ids:
+                click.echo(id if name else f"{provider_name}/{id}")
+    if not is_complete:
+        raise click.exceptions.Exit(1)

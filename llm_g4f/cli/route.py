@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import handle_errors
-from .validation import requested_model
+from .validation import known_model
 
 if TYPE_CHECKING:
+    from ..providers.base import ServedModel
+    from ..request import ChatRequest
+    from ..routing.registry import Registry
     from ..routing.route import Route
 
 
 @click.command()
 @click.argument("model")
+@click.option("--all", "everything", is_flag=True, help="Show the providers that are not set up too.")
 @click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
-def route(model: str, json: bool) -> None:
+def route(model: str, everything: bool, json: bool) -> None:
     """Show who would answer for MODEL, in order, and why other providers are left out.
 
     Sends no prompt.
@@ -29,9 +33,10 @@ def route(model: str, json: bool) -> None:
     from ..routing.route import resolve_route
     from ..sync import loop_thread
 
-    model = requested_model(model)
+    registry = Registry(config.load())
+    model = known_model(model, registry)
     request = ChatRequest(model=model, messages=[])
-    resolved = loop_thread().run(lambda: resolve_route(request, Registry(config.load())))
+    resolved = loop_thread().run(lambda: resolve_route(request, registry))
     if json:
         data = {
             "model": model,
@@ -50,15 +55,47 @@ def route(model: str, json: bool) -> None:
         }
         click.echo(json_format.dumps(data, indent=2))
         return
-    echo(resolved, model)
+    others = echo(resolved, request, registry, everything=everything)
+    echo_answer(resolved, request, registry, others)
 
 
-def echo(route: Route, model: str) -> None:
-    """Print the candidates for `model` and the providers that are left out."""
+def echo(
+    route: Route, request: ChatRequest, registry: Registry, *, everything: bool = False
+) -> int:
+    """Print the candidates for a request, and the providers that are left out. Returns the number of
+    those that are not set up and not shown, unless `everything` is."""
+    from ..routing.no_provider import of_interest
+    from .table import echo_line
+
     for number, candidate in enumerate(route.candidates, 1):
-        kind = "exact" if candidate.served.exact else "a substitute"
-        click.echo(f"{number}. {candidate.provider.name}: {candidate.served.model}, {kind}")
+        kind = kind_of(candidate.served)
+        echo_line(f"{number}. {candidate.provider.name}: {candidate.served.model}, {kind}")
+    shown, others = of_interest(request, route.left_out, registry, route.needs_consent)
+    for name, ineligible in route.left_out if everything else shown:
+        echo_line(f"-  {name}: {ineligible.reason}")
+    return 0 if everything else others
+
+
+def echo_answer(route: Route, request: ChatRequest, registry: Registry, others: int) -> None:
+    """Print the number of providers that are not shown, and who answers, or the ways to an answer."""
+    from ..routing.admission import CooldownOrder
+    from ..routing.no_provider import ways_out
+    from .table import echo_line
+
+    if others:
+        click.echo(f"{others} {'other' if others == 1 else 'others'}: --all")
     if not route.candidates:
-        click.echo(f"No provider available for {model}.")
-    for name, ineligible in route.left_out:
-        click.echo(f"-  {name}: {ineligible.reason}")
+        echo_line(f"No provider available for {request.model}.", 0)
+        for line in ways_out(request, route.left_out, registry):
+            echo_line(line, 0)
+        return
+    first = CooldownOrder().in_order(route.candidates, registry.cooldowns)[0]
+    kind = "the model itself" if first.served.exact else kind_of(first.served)
+    echo_line(
+        f"{request.model} is answered by {first.served.model} ({first.provider.name}): {kind}.", 0
+    )
+
+
+def kind_of(served: ServedModel) -> str:
+    """What a model is to the one that was asked for, in the words of the notice."""
+    return "exact" if served.exact else "its successor" if served.successor else "a substitute"

@@ -14,6 +14,8 @@ from llm_g4f.providers.catalogue import PROVIDERS
 from tests.support.commands import Run, failed, g4f, ok
 from tests.support.server import Server, stream
 
+ANSWERED = "gpt-4o is answered by"
+
 OPENAI_LEFT_OUT = (
     '-  openai: no key: set it with "llm keys set openai" or the environment variable'
     " OPENAI_API_KEY"
