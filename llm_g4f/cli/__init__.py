@@ -39,7 +39,9 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, invoke_without_command=True)
-@click.option("--all", "everything", is_flag=True, help="Show the providers that are not set up too.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Show the providers that are not set up too."
+)
 @click.pass_context
 def g4f(ctx: click.Context, everything: bool) -> None:
     """Show and change who answers for gpt-4o.

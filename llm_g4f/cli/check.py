@@ -23,6 +23,7 @@ def check(names: tuple[str, ...], json: bool) -> None:
 
     All are asked at the same time. Exits with 1 if a provider fails, or cannot be asked.
     """
+    from ..safe_text import without_name
     from ..sync import loop_thread
     from . import table
 
@@ -37,7 +38,7 @@ def check(names: tuple[str, ...], json: bool) -> None:
                     row["provider"],
                     f"{row['ttft']:.2f} s" if row["ttft"] is not None else "-",
                     f"{row['seconds']:.2f} s",
-                    row["model"] or row["error"] or "",
+                    row["model"] or without_name(row["error"] or "", row["provider"]),
                 )
                 for row in rows
             ],

@@ -21,6 +21,7 @@ def models(name: str | None, json: bool) -> None:
     from .. import config
     from ..errors import G4FError
     from ..routing.registry import Registry
+    from ..safe_text import without_name
     from ..sync import loop_thread
     from .in_use import in_use
 
@@ -40,8 +41,7 @@ def models(name: str | None, json: bool) -> None:
                 problem = error.message
         if problem:
             is_complete = False
-            begins_with_name = problem.startswith(f"{provider_name} ")
-            click.echo(problem if begins_with_name else f"{provider_name}: {problem}", err=True)
+            click.echo(f"{provider_name}: {without_name(problem, provider_name)}", err=True)
     if json:
         click.echo(json_format.dumps(listed, indent=2))
     else:

@@ -79,7 +79,7 @@ def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
     from ..providers.catalogue import PROVIDERS
 
     candidates = {candidate.provider.name: candidate for candidate in route.candidates}
-    reasons = {name: ineligible for name, ineligible in route.left_out}
+    reasons = dict(route.left_out)
     cooldowns = registry.cooldowns.cooldowns()
     rows = []
     for name in registry.names():

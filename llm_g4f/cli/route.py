@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
-@click.option("--all", "everything", is_flag=True, help="Show the providers that are not set up too.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Show the providers that are not set up too."
+)
 @click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def route(model: str, everything: bool, json: bool) -> None:

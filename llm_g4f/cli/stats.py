@@ -115,6 +115,7 @@ def stats(
 
 
 def _print(stats: Stats) -> None:
+    from ..reason import summary_of_class
     from ..safe_text import clean
     from . import table
 
@@ -169,7 +170,8 @@ def _print(stats: Stats) -> None:
             [
                 (
                     clean(f"{failure.provider}/{failure.model}"),
-                    clean(failure.error) + (f", HTTP {failure.status}" if failure.status else ""),
+                    summary_of_class(failure.error)
+                    + (f", HTTP {failure.status}" if failure.status else ""),
                     f"{failure.count:,}",
                     _seconds(failure.seconds),
                 )

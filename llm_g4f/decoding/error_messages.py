@@ -78,6 +78,7 @@ def page_error(context: ErrorContext) -> InvalidResponseError:
         f"{no_api_at(context)} {context.provider} sent an HTML page in place of a completion.",
         provider=context.provider,
         model=context.model,
+        summary="an HTML page",
     )
 
 

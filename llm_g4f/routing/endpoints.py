@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from ..config import (
-    InvalidKeyError,
     ProviderConfig,
     check_base_url,
-    find_key,
     is_loopback,
     key_hint,
+    key_or_problem,
     looks_like_key,
 )
 from ..errors import ConfigError, NoProviderError
@@ -214,10 +213,8 @@ def _missing_key(settings: ProviderConfig) -> Ineligible:
 
 def found_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | Ineligible | None:
     """The first key found, or why it cannot be used: that is no matter of other providers."""
-    try:
-        return find_key(aliases, env_vars)
-    except InvalidKeyError as error:
-        return Ineligible(error.message.rstrip("."), "invalid_key")
+    found = key_or_problem(aliases, env_vars)
+    return Ineligible(found, "invalid_key") if isinstance(found, str) else found
 
 
 def _key(

@@ -21,8 +21,7 @@ def notice_of(receipt: Receipt) -> str | None:
     if not receipt.exact:
         parts.append("its successor" if receipt.successor else "a substitute")
     failed = dict.fromkeys(
-        f"{attempt.provider} failed ({attempt.outcome}"
-        + (f", HTTP {attempt.status})" if attempt.status else ")")
+        f"{attempt.provider} failed ({attempt.words})"
         for attempt in receipt.attempts
         if attempt.outcome != "ok" and not _was_repaired(attempt, receipt)
     )

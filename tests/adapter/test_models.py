@@ -579,8 +579,9 @@ def test_the_error_lists_every_attempt(ask: Ask, endpoints: Callable[..., Path])
     lines = str(caught.value).splitlines()
     assert "HTML page" in lines[0]
     assert lines[1] == "Tried:"
-    assert lines[2].startswith("  a gpt-4o: InvalidResponseError")
-    assert lines[3].startswith("  b gpt-4o: NotFoundError")
+    assert lines[2].startswith("  a gpt-4o (")
+    assert lines[2].endswith(" s): an HTML page")
+    assert " s): has no gpt-4o at http" in lines[3]
 
 
 @pytest.mark.parametrize("end", [RESET, CLOSE])
