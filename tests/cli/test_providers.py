@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,8 @@ from llm_g4f import config
 from llm_g4f.cli import config_editor
 from llm_g4f.cli.config_editor import editing
 from llm_g4f.providers.catalogue import PROVIDERS
-from tests.support.commands import failed, g4f
-from tests.support.server import Server, http, stream
+from tests.support.commands import failed, g4f, ok
+from tests.support.server import RESET, Received, Script, Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[[str], Path]
@@ -116,10 +117,12 @@ def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("openai", "https://x.example"), "openai is a built-in provider"),
+        (("openai", "https://x.example"), "openai is a built-in name"),
+        (("any", "https://x.example"), "any is a built-in name"),
         (("box", "x.example"), "must start with https:// or http://"),
         (("box", "http://x.example/v1"), "would send prompts unencrypted"),
-        (("box", "https://x.example", "--key", "sk-1234"), "Unknown key 'sk-1234'"),
+        (("box", "https://x.example", "--key", "mine"), '"llm keys set mine" first, then use --key'),
+        (("box", "https://x.example", "--key", "sk-1234"), '"llm keys set box" first, then use --key'),
         (("box", "https://x.example", "--model", "gpt-4o"), "use REQUESTED=UPSTREAM"),
         (("Box!", "https://x.example"), "invalid provider name 'Box!'"),
     ],
@@ -131,7 +134,63 @@ def test_add_rejects_invalid_arguments(
     assert refused.returncode == 1
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert "sk-1234" not in refused.stderr
     assert not (user_path / "g4f.yaml").exists()
+
+
+PAGE = http(404, "<h1>Not Found</h1>", kind="text/html")
+
+
+def at_v1(*ids: str) -> Callable[[Received], Script]:
+    """An API whose base URL ends in /v1; a page elsewhere."""
+    models = {"data": [{"id": id} for id in ids]}
+    return lambda asked: http(200, models) if asked.path == "/v1/models" else PAGE
+
+
+@pytest.mark.parametrize("end", ["", "/v1", "/v1/chat/completions", "/chat/completions"])
+def test_add_finds_the_api_of_a_server(end: str, user_path: Path) -> None:
+    with Server(at_v1("gpt-4o")) as server:
+        lines = ok(g4f("add", "box", server.origin + end))
+    found = [f"The API is at {server.origin}/v1: base_url is {server.origin}/v1."]
+    assert lines == [
+        *(found if end != "/v1" else []),
+        "It has gpt-4o.",
+        "gpt-4o answers for gpt-4o: the model itself.",
+        'box is added. Test it with "llm g4f check box".',
+    ]
+    assert config.load().providers["box"].base_url == f"{server.origin}/v1"
+
+
+@pytest.mark.parametrize(
+    ("ids", "line"),
+    [
+        (("qwen3:8b",), "qwen3:8b answers for gpt-4o: a substitute."),
+        (
+            ("a", "b"),
+            'Say which one stands for gpt-4o under models: in g4f.yaml, such as "gpt-4o: a".',
+        ),
+    ],
+)
+def test_add_says_what_answers_for_gpt_4o(ids: tuple[str, ...], line: str) -> None:
+    with Server(at_v1(*ids)) as server:
+        assert line in ok(g4f("add", "box", server.url))
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (PAGE, r"box is added unseen: Nothing at http.* speaks the API; base_url usually ends in /v1"),
+        (http(401, {"error": {"message": "No."}}), r"box wants a key: llm keys set box, then key: box"),
+        ([RESET], r"box is added unseen: http://127.0.0.1:\d+ did not answer in HTTP"),
+    ],
+    ids=["a page", "401", "reset"],
+)
+def test_add_of_an_endpoint_that_does_not_list_models(script: Script, words: str) -> None:
+    with Server(script) as server:
+        added = g4f("add", "box", server.origin)
+    assert (added.exit_code, added.stdout.splitlines()[-1][:12]) == (0, "box is added")
+    assert re.match(words, added.stderr)
+    assert config.load().providers["box"].base_url == server.origin
 
 
 def test_add_with_plain_http(run_llm: Run, user_path: Path) -> None:
