@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from .types import JSON
 
 
+def kind_of_answer(*, exact: bool, successor: bool) -> str:
+    """The words for what a model is to the requested one, the same wherever it is shown."""
+    return "exact" if exact else "its successor" if successor else "a substitute"
+
+
 class Attempt(JSONShape, Struct, frozen=True):
     """One request to one provider. `outcome` is "ok" or the class name of the error, `message` the
     error's; `summary` says in few words what it was. `seconds` is the duration of the attempt;

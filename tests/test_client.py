@@ -558,19 +558,21 @@ def test_a_given_http_client_is_used_and_left_open(answering: Server) -> None:
 
 def test_models_list_has_the_models_of_every_candidate(endpoints: Endpoints) -> None:
     listed = {"data": [{"id": "gpt-4o"}, {"id": "llama"}]}
-    with Server(http(200, listed)) as a, Server(http(200, {"data": [{"id": "x/y"}]})) as b:
+    other = {"data": [{"id": "x/y"}, {"id": "z"}]}
+    with Server(models=http(200, listed)) as a, Server(models=http(200, other)) as b:
         endpoints(a=a, b=b)
-        assert list(Client().models.list()) == ["a/gpt-4o", "a/llama", "b/x/y"]
+        assert list(Client().models.list()) == ["a/gpt-4o", "a/llama", "b/x/y", "b/z"]
 
         async def main() -> None:
-            assert await AsyncClient("b").models.list() == ["b/x/y"]
+            assert await AsyncClient("b").models.list() == ["b/x/y", "b/z"]
             assert await AsyncClient(base_url=a.url).models.list() == [
                 "custom/gpt-4o",
                 "custom/llama",
             ]
 
         asyncio.run(main())
-        assert {(request.method, request.path) for request in a.requests} == {("GET", "/v1/models")}
+        assert {(request.method, request.path) for request in a.looks} == {("GET", "/v1/models")}
+        assert a.requests == []
 
 
 # Loops, threads, processes.

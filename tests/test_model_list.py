@@ -18,7 +18,7 @@ LISTED = http(200, {"data": [{"id": "gpt-4o"}, {"id": "meta/llama"}]})
 
 
 def test_a_listed_model_is_a_text_and_has_an_id(endpoints: Callable[..., Path]) -> None:
-    with Server(LISTED) as a:
+    with Server(models=LISTED) as a:
         endpoints(a=a)
         models = Client().models.list()
     assert models == ["a/gpt-4o", "a/meta/llama"]
@@ -37,7 +37,7 @@ def test_the_async_list_is_awaited_or_iterated() -> None:
         assert [model async for model in await models.list()] == await models.list()
         assert (await models.retrieve("gpt-4o")) == "custom/gpt-4o"
 
-    with Server(LISTED) as server:
+    with Server(models=LISTED) as server:
         asyncio.run(main(server.url))
         models = asyncio.run(AsyncClient(base_url=server.url).models.list())
         assert models == ["custom/gpt-4o", "custom/meta/llama"]
@@ -45,11 +45,11 @@ def test_the_async_list_is_awaited_or_iterated() -> None:
 
 @pytest.mark.parametrize("name", ["meta/llama", "custom/meta/llama"])
 def test_a_model_is_retrieved_by_its_id_or_its_text(name: str) -> None:
-    with Server(LISTED) as server:
+    with Server(models=LISTED) as server:
         assert Client(base_url=server.url).models.retrieve(name).id == "meta/llama"
 
 
 def test_a_model_that_nobody_lists_is_not_found() -> None:
-    with Server(LISTED) as server:
+    with Server(models=LISTED) as server:
         with pytest.raises(NotFoundError, match=r"lists gpt-9\. models\.list\(\) shows"):
             Client(base_url=server.url).models.retrieve("gpt-9")

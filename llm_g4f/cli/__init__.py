@@ -20,6 +20,7 @@ _COMMANDS = (
     "path",
     "providers",
     "remove",
+    "reset",
     "route",
     "stats",
 )

@@ -67,20 +67,32 @@ def _echo(rows: Iterable[dict[str, Any]]) -> None:
                 row["kind"],
                 "yes" if row["enabled"] else "no",
                 {True: "yes", False: "no", None: "-"}[row["key"]],
-                f"{row['cooldown']:.0f} s" if row["cooldown"] else "-",
-                row["model"] or row["reason"] or "",
+                _cooldown(row),
+                _served(row),
             )
             for row in rows
         ],
     )
 
 
+def _cooldown(row: dict[str, Any]) -> str:
+    if not row["cooldown"]:
+        return "-"
+    return f"{row['cooldown']:.0f} s, until {row['cooldown_until'][11:16]} UTC"
+
+
+def _served(row: dict[str, Any]) -> str:
+    gone = f" (gpt-4o is gone there until {row['gone_until']})" if row["gone_until"] else ""
+    return (row["model"] or row["reason"] or "") + gone
+
+
 def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
     from ..providers.catalogue import PROVIDERS
+    from .ends import gone_until, iso
 
     candidates = {candidate.provider.name: candidate for candidate in route.candidates}
     reasons = dict(route.left_out)
-    cooldowns = registry.cooldowns.cooldowns()
+    cooldowns, now = registry.cooldowns.cooldowns(), registry.cooldowns.now()
     rows = []
     for name in registry.names():
         candidate = candidates.get(name)
@@ -90,18 +102,21 @@ def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
         reason = ineligible.reason if ineligible else None
         if settings and settings.enabled and ineligible and ineligible.code == "no_key":
             reason = f"enabled, {reason}"
+        cooldown = max(
+            (left for key, left in cooldowns.items() if key.split("/")[0] == name), default=0.0
+        )
+        gone = gone_until(candidate.provider, "gpt-4o", registry) if candidate else 0.0
         rows.append(
             {
                 "provider": name,
                 "kind": kind,
                 "enabled": candidate is not None,
                 "key": registry.has_key(name),
-                "cooldown": max(
-                    (left for key, left in cooldowns.items() if key.split("/")[0] == name),
-                    default=0.0,
-                ),
+                "cooldown": cooldown,
+                "cooldown_until": iso(now + cooldown) if cooldown else None,
                 "model": candidate.served.model if candidate else None,
                 "exact": candidate.served.exact if candidate else None,
+                "gone_until": iso(gone) if gone else None,
                 "reason": reason,
             }
         )

@@ -11,7 +11,6 @@ from .errors import handle_errors
 from .validation import known_model
 
 if TYPE_CHECKING:
-    from ..providers.base import ServedModel
     from ..request import ChatRequest
     from ..routing.registry import Registry
     from ..routing.route import Route
@@ -34,6 +33,7 @@ def route(model: str, everything: bool, json: bool) -> None:
     from ..routing.registry import Registry
     from ..routing.route import resolve_route
     from ..sync import loop_thread
+    from .ends import as_json
 
     registry = Registry(config.load())
     model = known_model(model, registry)
@@ -47,6 +47,8 @@ def route(model: str, everything: bool, json: bool) -> None:
                     "provider": candidate.provider.name,
                     "model": candidate.served.model,
                     "exact": candidate.served.exact,
+                    **({"successor": True} if candidate.served.successor else {}),
+                    **as_json(candidate, model, registry),
                 }
                 for candidate in resolved.candidates
             ],
@@ -66,12 +68,19 @@ def echo(
 ) -> int:
     """Print the candidates for a request, and the providers that are left out. Returns the number of
     those that are not set up and not shown, unless `everything` is."""
+    from ..receipt import Receipt, kind_of_answer
     from ..routing.no_provider import of_interest
+    from ..routing.notices import successor_note
+    from .ends import remarks
     from .table import echo_line
 
+    model = request.model
     for number, candidate in enumerate(route.candidates, 1):
-        kind = kind_of(candidate.served)
-        echo_line(f"{number}. {candidate.provider.name}: {candidate.served.model}, {kind}")
+        name, served = candidate.provider.name, candidate.served
+        said = [kind_of_answer(exact=served.exact, successor=served.successor)]
+        said.append(successor_note(Receipt(model, name, served.model, successor=served.successor)))
+        said += remarks(candidate, model, registry)
+        echo_line(f"{number}. {name}: {served.model}, {'; '.join(filter(None, said))}")
     shown, others = of_interest(request, route.left_out, registry, route.needs_consent)
     for name, ineligible in route.left_out if everything else shown:
         echo_line(f"-  {name}: {ineligible.reason}")
@@ -80,6 +89,7 @@ def echo(
 
 def echo_answer(route: Route, request: ChatRequest, registry: Registry, others: int) -> None:
     """Print the number of providers that are not shown, and who answers, or the ways to an answer."""
+    from ..receipt import kind_of_answer
     from ..routing.admission import CooldownOrder
     from ..routing.no_provider import ways_out
     from .table import echo_line
@@ -92,12 +102,9 @@ def echo_answer(route: Route, request: ChatRequest, registry: Registry, others: 
             echo_line(line, 0)
         return
     first = CooldownOrder().in_order(route.candidates, registry.cooldowns)[0]
-    kind = "the model itself" if first.served.exact else kind_of(first.served)
+    served = first.served
+    kind = kind_of_answer(exact=served.exact, successor=served.successor)
+    kind = "the model itself" if served.exact else kind
     echo_line(
-        f"{request.model} is answered by {first.served.model} ({first.provider.name}): {kind}.", 0
+        f"{request.model} is answered by {served.model} ({first.provider.name}): {kind}.", 0
     )
-
-
-def kind_of(served: ServedModel) -> str:
-    """What a model is to the one that was asked for, in the words of the notice."""
-    return "exact" if served.exact else "its successor" if served.successor else "a substitute"

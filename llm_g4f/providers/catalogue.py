@@ -27,9 +27,11 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     `models`: the ids here for a requested model ("*": any other), of which the first that can take
     the request answers. `has_snapshots`: it has a model's snapshots too, by their own names.
     `has_variants`: it takes OpenRouter's variants. `retires`: the day (UTC) from which a requested
-    model is gone here, and `successors` the model that takes its place; both hold for the snapshots
-    that are not listed themselves. `aliases`, besides `name`, and `env_vars` name the key in
-    `llm keys` and in the environment; with `dedicated_env_var` False, the variables also serve other programs
+    model is gone here, and `successors` the model that its maker names for its place; both hold for
+    the snapshots that are not listed themselves. `prices` are those of both, in US dollars for a
+    million tokens of input and of output (`providers.successors`). `aliases`, besides `name`, and
+    `env_vars` name the key in `llm keys` and in the environment; with `dedicated_env_var` False, the
+    variables also serve other programs
     and count only if the provider is enabled or named. `base_url_env_var` replaces `base_url`, and
     `url_env_vars` are the variables in braces in it. `key_header` carries the key instead of
     Authorization. `key_is_consent`: a key is consent. `extra_content`: it needs the extra_content of
@@ -48,6 +50,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     has_variants: bool = False
     retires: Mapping[str, dt.date] = field(default_factory=dict)
     successors: Mapping[str, str] = field(default_factory=dict)
+    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     env_vars: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     dedicated_env_var: bool = True
@@ -113,7 +116,29 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
                 ),
                 "gpt-3.5-turbo-1106": D(2026, 9, 28),
             },
-            successors=dict.fromkeys((*_CHAT, *_OLD), "gpt-6-luna"),
+            # OpenAI's deprecations page, 2026-11-22: those of 2026-10-23, then those of 2027-01-14. No
+            # request has confirmed them yet.
+            successors={
+                **dict.fromkeys(("gpt-4", "gpt-4-turbo"), "gpt-5.6-sol"),
+                "gpt-3.5-turbo": "gpt-5.6-terra",
+                "gpt-4.1-nano": "gpt-5.6-luna",
+                **dict.fromkeys(_CHAT[:4], "gpt-6-luna"),
+            },
+            # OpenAI's pricing page as in genai-prices 0.2.3, 2026-11-22: standard tier, short context.
+            prices={
+                "gpt-4o": (2.50, 10.00),
+                "gpt-4o-mini": (0.15, 0.60),
+                "gpt-4.1": (2.00, 8.00),
+                "gpt-4.1-mini": (0.40, 1.60),
+                "gpt-4.1-nano": (0.10, 0.40),
+                "gpt-4": (30.00, 60.00),
+                "gpt-4-turbo": (10.00, 30.00),
+                "gpt-3.5-turbo": (0.50, 1.50),
+                "gpt-5.6-sol": (4.00, 20.00),
+                "gpt-5.6-terra": (2.00, 12.00),
+                "gpt-5.6-luna": (0.20, 1.20),
+                "gpt-6-luna": (0.10, 0.50),
+            },
             quirks=("strict_schema", "forty_tool_ids"),
             price_table="openai",
             trains_on_prompts=False,
@@ -170,6 +195,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             enforces_schema=True,
             # docs.ollama.com/api/openai-compatibility: base64 only ("invalid image input", issue 6753).
             image_urls=False,
+            # The same page: none of these is among the fields that it supports; it ignores them.
+            quirks=("no_tool_choice", "no_logit_bias", "one_choice", "no_user"),
             evidence="Ollama, OpenAI compatibility",
         ),
         ProviderSpec(
@@ -182,7 +209,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             enforces_schema=True,
             # "'url' field must be a base64 encoded image": lmstudio-bug-tracker, issue 1120.
             image_urls=False,
-            evidence="LM Studio, OpenAI compatibility endpoints",
+            evidence="LM Studio 0.4, OpenAI compatibility endpoints",
         ),
         ProviderSpec(
             name="llamacpp",
@@ -192,7 +219,8 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             trains_on_prompts=False,
             # tools/server/README.md, response_format: "schema-constrained JSON", by a grammar.
             enforces_schema=True,
-            evidence="llama.cpp, tools/server/README.md",
+            evidence="llama.cpp, tools/server/README.md: in router mode it has several models; its desktop"
+            " app listens on port 9931",
         ),
         ProviderSpec(
             name="vllm",
@@ -243,7 +271,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             scope="model",
             env_vars=("GEMINI_API_KEY", "LLM_GEMINI_KEY"),
             models={
-                "*": ("gemini-3.5-flash",),
+                "*": ("gemini-3.8-flash",),
                 **dict.fromkeys(
                     ("gpt-4o-mini", "gpt-4.1-mini", "gpt-4.1-nano"), ("gemini-3.5-flash-lite",)
                 ),

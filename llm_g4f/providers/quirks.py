@@ -62,6 +62,19 @@ def no_logprobs(body: JSON) -> tuple[str, ...]:
     return _remove(body, "logprobs", "top_logprobs")
 
 
+def no_user(body: JSON) -> tuple[str, ...]:
+    """Remove `user`."""
+    return _remove(body, "user")
+
+
+def no_tool_choice(body: JSON) -> tuple[str, ...]:
+    """Remove `tool_choice`: the model decides. With `none`, remove the tools as well."""
+    choice = body.pop("tool_choice", None)
+    if choice == "none":
+        body.pop("tools", None)
+    return () if choice in (None, "none", "auto") else ("tool_choice",)
+
+
 def no_logit_bias(body: JSON) -> tuple[str, ...]:
     """Remove `logit_bias`."""
     return _remove(body, "logit_bias")
@@ -232,11 +245,13 @@ QUIRKS: Mapping[str, Quirk] = {
         no_store,
         no_logprobs,
         no_logit_bias,
+        no_user,
         no_temperature,
         no_reasoning_effort,
         no_names,
         one_choice,
         no_parallel_tools,
+        no_tool_choice,
         tool_choice_text,
         no_stream_options,
         random_seed,

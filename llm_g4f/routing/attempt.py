@@ -304,7 +304,8 @@ class Attempt:
         receipt.provider = provider.name
         receipt.model = clean(chunk.model, 80)
         receipt.exact = exact
-        receipt.successor = served.successor
+        # A successor is a claim of the catalogue as well.
+        receipt.successor = served.successor and is_same_model(chunk.model, served.model)
         if self.opened is not None:
             receipt.omitted = self.opened.omitted
             receipt.request_id = self.opened.request_id

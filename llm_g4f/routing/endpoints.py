@@ -22,6 +22,7 @@ from ..config import (
     looks_like_key,
 )
 from ..errors import ConfigError, NoProviderError
+from ..providers import successors
 from ..providers.base import Ineligible, ServedModel
 from ..providers.capabilities import Capabilities, capabilities_of
 from ..providers.catalogue import ProviderSpec
@@ -30,9 +31,6 @@ from ..providers.model_ids import bare_id, is_same_model, listed, names_of
 from ..providers.quirks import QUIRKS
 from ..request import Secret, is_misdirected
 from .notices import announce
-
-DEFAULT_SUCCESSOR = "gpt-6-luna"
-"""The successor at OpenAI of a retired model without a named one."""
 
 _EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
 
@@ -53,7 +51,7 @@ def served_as(id: str, model: str, exact: bool | None = None) -> ServedModel:
 
 def successor_of(spec: ProviderSpec, model: str) -> ServedModel:
     """The successor of a retired `model` at its maker, with the settings to answer as that model did."""
-    id = spec.successors.get(model) or listed(spec.successors, model) or DEFAULT_SUCCESSOR
+    id = successors.successor_of(spec, model).id
     return _known_model(id, exact=False, successor=True, quirks=("stand_in",))
 
 
@@ -321,5 +319,5 @@ def _own_id(spec: ProviderSpec, id: str, model: str) -> str:
 
 def _known_model(id: str, **given: Any) -> ServedModel:
     capabilities = capabilities_of(id)
-    context = capabilities.context if capabilities else None
+    context = (capabilities.prompt or capabilities.context) if capabilities else None
     return ServedModel(id, capabilities=capabilities, context=context, **given)

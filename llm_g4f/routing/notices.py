@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 
 from ..errors import InvalidResponseError
-from ..receipt import Attempt, Receipt
+from ..providers.catalogue import PROVIDERS
+from ..providers.model_ids import is_same_model
+from ..providers.successors import successor_of
+from ..receipt import Attempt, Receipt, kind_of_answer
 from ..types import ChatCompletion
 
 _log = logging.getLogger("llm_g4f")
@@ -19,7 +22,8 @@ def notice_of(receipt: Receipt) -> str | None:
     """
     parts = []
     if not receipt.exact:
-        parts.append("its successor" if receipt.successor else "a substitute")
+        parts.append(kind_of_answer(exact=False, successor=receipt.successor))
+        parts += filter(None, [successor_note(receipt)])
     failed = dict.fromkeys(
         f"{attempt.provider} failed ({attempt.words})"
         for attempt in receipt.attempts
@@ -37,6 +41,15 @@ def notice_of(receipt: Receipt) -> str | None:
     if not receipt.exact:
         line += f' "llm g4f route {receipt.requested_model}" shows why.'
     return line
+
+
+def successor_note(receipt: Receipt) -> str:
+    """What a person should know of the successor that answers; "" if there is nothing."""
+    spec = PROVIDERS.get(receipt.provider or "")
+    if spec is None or not receipt.successor:
+        return ""
+    found = successor_of(spec, receipt.requested_model)
+    return found.note if is_same_model(receipt.model or "", found.id) else ""
 
 
 def _was_repaired(attempt: Attempt, receipt: Receipt) -> bool:

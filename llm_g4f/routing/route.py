@@ -13,7 +13,9 @@ from msgspec import Struct
 from ..decoding.text import text_of
 from ..providers.base import Ineligible, Provider, ServedModel
 from ..providers.catalogue import PROVIDERS
+from ..providers.endpoint import Endpoint
 from ..providers.model_ids import is_same_model, names_of
+from ..receipt import kind_of_answer
 from ..request import ChatRequest
 from .cooldowns import key_of
 from .endpoints import successor_of
@@ -94,9 +96,9 @@ async def _candidate(
     if exact_only:
         if served.exact:
             return Candidate(provider, served)
-        kind = "successor" if served.successor else "substitute"
+        kind = kind_of_answer(exact=False, successor=served.successor)
         return Ineligible(
-            f"{served.model} is a {kind}, and only {request.model} is allowed", "not_exact"
+            f"{served.model} is {kind}, and only {request.model} is allowed", "not_exact"
         )
     spec = PROVIDERS.get(participant.entry.name)
     if served.exact and spec is not None and spec.successors:
@@ -139,8 +141,11 @@ async def taking_part(request: ChatRequest, registry: Registry) -> list[Provider
     """The providers of a route, and those that are named and have no offer for its model.
     Raises `NoProviderError` if a named one is ineligible."""
     if not request.providers:
-        route = await resolve_route(request, registry)
-        return [candidate.provider for candidate in route.candidates]
+        candidates = [each.provider for each in (await resolve_route(request, registry)).candidates]
+        lineup = await lineup_of(request, registry)
+        # Of several models none may stand for the requested one: what they are is the question here.
+        undecided = [one.provider for one in lineup.participants.values() if _is_undecided(one)]
+        return candidates + [provider for provider in undecided if provider not in candidates]
     providers = []
     for text in request.providers:
         entry = Entry.parse(text)
@@ -149,6 +154,16 @@ async def taking_part(request: ChatRequest, registry: Registry) -> list[Provider
             raise no_provider_error(request, [(entry.name, provider)], registry)
         providers.append(provider)
     return providers
+
+
+def _is_undecided(participant: Participant) -> bool:
+    provider = participant.provider
+    return (
+        isinstance(provider, Endpoint)
+        and provider.discover_models
+        and not provider.served
+        and provider.no_model_reason.code == "no_model"
+    )
 
 
 def _with_room(

@@ -16,7 +16,7 @@ from llm_g4f.cli import config_editor
 from llm_g4f.cli.config_editor import editing
 from llm_g4f.providers.catalogue import PROVIDERS
 from tests.support.commands import failed, g4f, ok
-from tests.support.server import RESET, Received, Script, Server, http, stream
+from tests.support.server import RESET, Script, Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[[str], Path]
@@ -141,24 +141,24 @@ def test_add_rejects_invalid_arguments(
 PAGE = http(404, "<h1>Not Found</h1>", kind="text/html")
 
 
-def at_v1(*ids: str) -> Callable[[Received], Script]:
-    """An API whose base URL ends in /v1; a page elsewhere."""
-    models = {"data": [{"id": id} for id in ids]}
-    return lambda asked: http(200, models) if asked.path == "/v1/models" else PAGE
+def listing(*ids: str) -> Script:
+    return http(200, {"data": [{"id": id} for id in ids]})
 
 
 @pytest.mark.parametrize("end", ["", "/v1", "/v1/chat/completions", "/chat/completions"])
-def test_add_finds_the_api_of_a_server(end: str, user_path: Path) -> None:
-    with Server(at_v1("gpt-4o")) as server:
+def test_add_finds_the_api_of_a_server(end: str) -> None:
+    scripts = [listing("gpt-4o")] if "v1" in end else [PAGE, listing("gpt-4o")]
+    with Server(*scripts, models=None) as server:
         lines = ok(g4f("add", "box", server.origin + end))
-    found = [f"The API is at {server.origin}/v1: base_url is {server.origin}/v1."]
+    assert server.requests[-1].path == "/v1/models"
+    found = [f"The API is at {server.url}: base_url is {server.url}."]
     assert lines == [
         *(found if end != "/v1" else []),
         "It has gpt-4o.",
         "gpt-4o answers for gpt-4o: the model itself.",
         'box is added. Test it with "llm g4f check box".',
     ]
-    assert config.load().providers["box"].base_url == f"{server.origin}/v1"
+    assert config.load().providers["box"].base_url == server.url
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_add_finds_the_api_of_a_server(end: str, user_path: Path) -> None:
     ],
 )
 def test_add_says_what_answers_for_gpt_4o(ids: tuple[str, ...], line: str) -> None:
-    with Server(at_v1(*ids)) as server:
+    with Server(models=listing(*ids)) as server:
         assert line in ok(g4f("add", "box", server.url))
 
 
@@ -186,7 +186,7 @@ def test_add_says_what_answers_for_gpt_4o(ids: tuple[str, ...], line: str) -> No
     ids=["a page", "401", "reset"],
 )
 def test_add_of_an_endpoint_that_does_not_list_models(script: Script, words: str) -> None:
-    with Server(script) as server:
+    with Server(models=script) as server:
         added = g4f("add", "box", server.origin)
     assert (added.exit_code, added.stdout.splitlines()[-1][:12]) == (0, "box is added")
     assert re.match(words, added.stderr)
@@ -249,12 +249,12 @@ def test_providers(run_llm: Run, write_config: Write) -> None:
 
 def test_models(run_llm: Run, endpoints: Callable[..., Path]) -> None:
     listing = http(200, {"object": "list", "data": [{"id": "b"}, {"id": "a"}]})
-    with Server(listing) as server:
+    with Server(models=listing) as server:
         endpoints(box=server)
         assert run_llm("g4f", "models", "box").stdout == "b\na\n"
         assert run_llm("g4f", "models").stdout == "box/b\nbox/a\n"
         assert json.loads(run_llm("g4f", "models", "--json").stdout) == {"box": ["b", "a"]}
-    assert server.requests[0].path == "/v1/models"
+    assert server.looks[0].path == "/v1/models"
     off = run_llm("g4f", "models", "box")
     assert off.returncode == 1
     assert "refuses connections" in off.stderr

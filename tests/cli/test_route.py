@@ -149,7 +149,7 @@ ROUTES: dict[str, tuple[dict[str, str], list[str]]] = {
         {"GROQ_API_KEY": "x", "GEMINI_API_KEY": "x"},
         [
             "1. groq: openai/gpt-oss-120b, a substitute",
-            "2. gemini: gemini-3.5-flash, a substitute",
+            "2. gemini: gemini-3.8-flash, a substitute",
         ],
     ),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import openai.types.shared.chat_model as oracle
 import pytest
+from genai_prices import Usage, calc_price
 
 from llm_g4f.config.settings import Config
 from llm_g4f.config.urls import check_base_url
@@ -16,6 +17,7 @@ from llm_g4f.providers.capabilities import CAPABILITIES, capabilities_of
 from llm_g4f.providers.catalogue import CHECKED, PROVIDERS
 from llm_g4f.providers.model_ids import listed, names_of
 from llm_g4f.providers.quirks import QUIRKS
+from llm_g4f.providers.successors import successor_of
 from llm_g4f.request import ChatRequest
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Route, resolve_route
@@ -84,7 +86,48 @@ def test_the_successor_answers_from_the_day_of_retirement(
     after = route(model, day).candidates[0]
     assert after.served.successor
     assert not after.served.exact
-    assert after.served.model == "gpt-6-luna"
+    assert after.served.model == SUCCESSORS.get(model, "gpt-6-luna")
+
+
+SUCCESSORS = {"gpt-4": "gpt-5.6-sol", "gpt-4-turbo": "gpt-5.6-sol"}
+"""The successors that OpenAI names and that cost no more, where they are not gpt-6-luna."""
+
+
+@pytest.mark.parametrize(
+    ("model", "successor", "note"),
+    [
+        ("gpt-4", "gpt-5.6-sol", ""),
+        ("gpt-4-0613", "gpt-5.6-sol", ""),
+        ("gpt-4-turbo", "gpt-5.6-sol", ""),
+        ("gpt-4o", "gpt-6-luna", ""),
+        ("gpt-4o-2024-05-13", "gpt-6-luna", ""),
+        ("gpt-4o-mini", "gpt-6-luna", ""),
+        ("gpt-4.1", "gpt-6-luna", ""),
+        ("gpt-4.1-mini", "gpt-6-luna", ""),
+        ("gpt-3.5-turbo", "gpt-6-luna", "gpt-5.6-terra, which its maker names, costs more"),
+        ("gpt-4.1-nano", "gpt-6-luna", "it costs more than gpt-4.1-nano"),
+    ],
+)
+def test_the_successor_is_the_one_openai_names_unless_it_costs_more(
+    model: str, successor: str, note: str
+) -> None:
+    assert successor_of(PROVIDERS["openai"], model) == (successor, note)
+
+
+def test_successors_have_a_price_and_capabilities() -> None:
+    row = PROVIDERS["openai"]
+    for model in {*row.models, *row.successors.values()}:
+        assert listed(row.prices, model) is not None, model
+        assert capabilities_of(model) is not None, model
+    luna = CAPABILITIES["gpt-6-luna"]
+    assert (luna.context, luna.prompt, luna.output) == (1_050_000, 922_000, 128_000)
+
+
+def test_the_prices_equal_those_of_the_price_table() -> None:
+    for model, price in PROVIDERS["openai"].prices.items():
+        for field, expected in zip(("input_tokens", "output_tokens"), price, strict=True):
+            found = calc_price(Usage(**{field: 1_000}), model, provider_id="openai").total_price
+            assert float(found) == pytest.approx(expected / 1_000), model
 
 
 def test_the_exact_model_elsewhere_comes_before_the_successor(

@@ -396,22 +396,22 @@ def test_several_choices_are_read_if_requested() -> None:
 
 def test_models_are_listed() -> None:
     for body in ({"data": [{"id": "x"}, {"id": "y"}]}, [{"id": "x"}, {"id": "y"}]):
-        with Server(http(200, body)) as server:
+        with Server(models=http(200, body)) as server:
             assert asyncio.run(endpoint(server).models()) == ["x", "y"]
-            (one,) = server.requests
+            (one,) = server.looks
         assert (one.method, one.path, one.body) == ("GET", "/v1/models", b"")
         assert one.headers["authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize("body", ["", "{", "null", "7", {}, {"data": 7}, [7], [{}], {"data": None}])
 def test_an_invalid_list_of_models_is_an_invalid_response(body: Any) -> None:
-    with Server(http(200, body)) as server:
+    with Server(models=http(200, body)) as server:
         with pytest.raises(InvalidResponseError, match="does not list models"):
             asyncio.run(endpoint(server).models())
 
 
 def test_a_failed_list_of_models_is_an_api_error_without_the_key() -> None:
-    with Server(http(401, {"error": f"bad {KEY}"})) as server:
+    with Server(models=http(401, {"error": f"bad {KEY}"})) as server:
         with pytest.raises(AuthenticationError) as caught:
             asyncio.run(endpoint(server).models())
     assert KEY not in str(caught.value)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +24,13 @@ from llm_g4f.errors import (
     InternalServerError,
     InvalidResponseError,
     NotFoundError,
+    PermissionDeniedError,
     RateLimitError,
 )
 from llm_g4f.request import Secret
 from llm_g4f.routing.cooldowns import Cooldowns, Listing, key_of
 from llm_g4f.routing.policy import cooldown_of
+from tests.support.commands import failed, g4f, ok
 from tests.support.server import Server, http, stream, whole
 from tests.support.waiting import wait_until
 
@@ -305,6 +308,142 @@ def test_a_retired_model_is_not_requested_again(
         "gpt-6-luna",
     ]
     assert server.requests[1].json["reasoning_effort"] == "none"
+
+
+NO_ACCESS = "The model `gpt-4o` does not exist or you do not have access to it."
+
+
+def test_what_one_key_is_told_says_nothing_of_another_key_or_address(
+    write_config: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = http(404, {"error": {"message": NO_ACCESS, "code": "model_not_found"}})
+    successor = whole("I stand in", model="gpt-6-luna")
+    with (
+        Server(gone, successor, whole("mine"), successor) as server,
+        Server(whole("elsewhere")) as other,
+    ):
+        answers = []
+        for key, place in (("one", server), ("two", server), ("one", server), ("one", other)):
+            monkeypatch.setenv("KEY", f"sk-1234567890-{key}")
+            write_config(f"providers: {{openai: {{base_url: '{place.url}', key_env: KEY}}}}")
+            answers.append(Client().chat.completions.create("hi").choices[0].message.content)
+    assert answers == ["I stand in", "mine", "I stand in", "elsewhere"]
+    models = [request.json["model"] for request in server.requests]
+    assert models == ["gpt-4o", "gpt-6-luna", "gpt-4o", "gpt-6-luna"]
+
+
+@pytest.mark.parametrize("by", ["exact", "substitutes"])
+def test_what_was_gone_never_vetoes_an_exact_request(
+    by: str, write_config: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "sk-1234567890")
+    gone = http(404, {"error": {"message": NO_ACCESS, "code": "model_not_found"}})
+    with Server(gone, whole("I stand in", model="gpt-6-luna"), whole("I am back")) as server:
+        row = f"providers: {{openai: {{base_url: '{server.url}', key_env: KEY}}}}"
+        write_config(row)
+        Client().chat.completions.create("hi")
+        if by == "substitutes":
+            write_config(f"substitutes: false\n{row}")
+        answer = Client().chat.completions.create("hi", exact=by == "exact")
+    assert answer.choices[0].message.content == "I am back"
+    assert answer.receipt is not None
+    assert answer.receipt.exact
+
+
+def test_no_access_alone_is_neither_gone_nor_remembered(
+    write_config: Run, monkeypatch: pytest.MonkeyPatch, user_path: Path
+) -> None:
+    monkeypatch.setenv("KEY", "sk-1234567890")
+    message = "Project `proj_x` does not have access to model `gpt-4o`"
+    refused = http(403, {"error": {"message": message, "code": "model_not_found"}})
+    with Server(refused, whole("allowed now")) as server:
+        write_config(f"providers: {{openai: {{base_url: '{server.url}', key_env: KEY}}}}")
+        with pytest.raises(PermissionDeniedError):
+            Client().chat.completions.create("hi")
+        assert Client().chat.completions.create("hi").choices[0].message.content == "allowed now"
+    assert [request.json["model"] for request in server.requests] == ["gpt-4o", "gpt-4o"]
+    assert not (user_path / FILE).exists()
+
+
+def test_another_model_in_the_successors_place_is_a_substitute(
+    write_config: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "sk-1234567890")
+    gone = http(404, {"error": {"message": NO_ACCESS, "code": "model_not_found"}})
+    with Server(gone, whole("hm", model="qwen3")) as server:
+        write_config(f"providers: {{openai: {{base_url: '{server.url}', key_env: KEY}}}}")
+        receipt = Client().chat.completions.create("hi").receipt
+    assert receipt is not None
+    assert (receipt.model, receipt.exact, receipt.successor) == ("qwen3", False, False)
+
+
+def test_reset_forgets_what_providers_and_route_show_with_its_end(
+    write_config: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "sk-1234567890")
+    gone = http(404, {"error": {"message": NO_ACCESS, "code": "model_not_found"}})
+    busy = http(429, {"error": {"message": "slow down"}}, [("Retry-After", "3600")])
+    with (
+        Server(gone, whole("I stand in", model="gpt-6-luna")) as server,
+        Server(busy) as box,
+    ):
+        write_config(
+            f"providers:\n  box: {{base_url: '{box.url}', models: {{gpt-4o: gpt-4o}}}}\n"
+            f"  openai: {{base_url: '{server.url}', key_env: KEY}}\n"
+        )
+        Client().chat.completions.create("hi")
+        lines = ok(g4f("route", "gpt-4o"))
+        assert re.fullmatch(
+            r"1\. box: gpt-4o, exact; in cooldown for 3\d{3} s, until \S+ \d\d:\d\d UTC;"
+            r' "llm g4f reset box" forgets that',
+            lines[0],
+        )
+        assert re.fullmatch(
+            r"2\. openai: gpt-6-luna, its successor; gpt-4o is gone there for this key until"
+            r' \S+ \d\d:\d\d UTC; "llm g4f reset openai" forgets that',
+            lines[1],
+        )
+        found = json.loads(g4f("route", "gpt-4o", "--json").stdout)["candidates"]
+        assert {"cooldown_until"} < set(found[0])
+        assert {"gone_until", "successor"} < set(found[1])
+        rows = {row["provider"]: row for row in json.loads(g4f("providers", "--json").stdout)}
+        assert rows["box"]["cooldown_until"] == found[0]["cooldown_until"]
+        assert rows["openai"]["gone_until"] == found[1]["gone_until"]
+        table = g4f("providers").stdout
+        assert f"gpt-6-luna (gpt-4o is gone there until {found[1]['gone_until']})" in table
+        assert ok(g4f("reset", "box")) == ["Forgotten: the cooldown of box."]
+        assert ok(g4f("route", "gpt-4o"))[0] == "1. box: gpt-4o, exact"
+        assert ok(g4f("reset")) == ["Forgotten: that openai has no gpt-4o."]
+        assert ok(g4f("route", "gpt-4o"))[1] == "2. openai: gpt-4o, exact"
+        assert ok(g4f("reset")) == ["No cooldown and no gone model to forget."]
+        assert "Unknown provider 'opnai'. Did you mean openai?" in failed(g4f("reset", "opnai"))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("gpt-4", ("gpt-5.6-sol", "its successor")),
+        ("gpt-3.5-turbo", ("gpt-6-luna", "its successor; gpt-5.6-terra, which its maker names, costs more")),
+        ("gpt-4.1-nano", ("gpt-6-luna", "its successor; it costs more than gpt-4.1-nano")),
+    ],
+)  # fmt: skip
+def test_route_and_notice_say_the_same_of_a_successor(
+    model: str,
+    says: tuple[str, str],
+    write_config: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("KEY", "sk-1234567890")
+    served, words = says
+    with Server(whole(model=served)) as server:
+        write_config(f"providers: {{openai: {{base_url: '{server.url}', key_env: KEY}}}}")
+        assert ok(g4f("route", model))[0] == f"1. openai: {served}, {words}"
+        Client().chat.completions.create("hi", model=model)
+    assert caplog.messages == [
+        f'{model} answered by {served} (openai): {words}. "llm g4f route {model}" shows why.'
+    ]
+    assert server.requests[0].json["reasoning_effort"] == "none"
 
 
 def test_a_wrong_address_does_not_retire_a_model(

@@ -67,7 +67,7 @@ def test_another_model_never_passes_for_the_exact_one(qwen: Server, run_llm: Run
 def test_the_model_is_the_requested_one_else_a_lone_one_else_a_gpt_oss(
     ids: list[str], served: tuple[str, bool], write_config: Write
 ) -> None:
-    model, exact = served
+    model = served[0]
     with Server(whole(model=model), models=listing(*ids)) as server:
         write_config(f"providers: {{box: {{base_url: '{server.url}'}}}}")
         answer = asked()
