@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -42,6 +42,7 @@ def add(
     plain_http: bool,
 ) -> None:
     """Add your own endpoint NAME at BASE_URL (up to /v1). It is asked before all other providers."""
+    from .. import config
     from ..config.urls import check_base_url
     from ..providers.catalogue import PROVIDERS
 
@@ -51,6 +52,7 @@ def add(
         base_url = check_base_url(base_url, plain_http=plain_http)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    _check_is_new(name, config.load().providers)
     secret = _stored_key(name, key)
     served = dict(_pair(pair, exact) for pair in models)
     base_url, listed = _looked_at(name, base_url, secret)
@@ -60,7 +62,12 @@ def add(
 
 
 def write(
-    name: str, base_url: str, key: str | None, models: dict[str, object], *, plain_http: bool = False
+    name: str,
+    base_url: str,
+    key: str | None,
+    models: dict[str, object],
+    *,
+    plain_http: bool = False,
 ) -> None:
     """Write an endpoint to g4f.yaml. Raises a click error if the name is there already."""
     from .config_editor import editing
@@ -73,11 +80,15 @@ def write(
     if models:
         entry["models"] = models
     with editing() as providers:
-        if name in providers:
-            raise click.ClickException(
-                f'{name} is already in g4f.yaml: run "llm g4f remove {name}" first, or edit the file.'
-            )
+        _check_is_new(name, providers)
         providers[name] = entry
+
+
+def _check_is_new(name: str, providers: Container[str]) -> None:
+    if name in providers:
+        raise click.ClickException(
+            f'{name} is already in g4f.yaml: run "llm g4f remove {name}" first, or edit the file.'
+        )
 
 
 def _stored_key(name: str, key: str | None) -> Secret | None:
@@ -104,9 +115,7 @@ def _pair(pair: str, exact: bool) -> tuple[str, object]:
     return requested, {"id": upstream, "exact": True} if exact else upstream
 
 
-def _looked_at(
-    name: str, base_url: str, key: Secret | None
-) -> tuple[str, Sequence[str] | None]:
+def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Sequence[str] | None]:
     """The base URL at which the endpoint lists its models, and their ids; the given URL and None if
     it does not answer or has no list. Says what it found."""
     from ..errors import APIConnectionError, APIError, AuthenticationError

@@ -66,10 +66,10 @@ async def _check_all(names: tuple[str, ...]) -> list[dict[str, Any]]:
     return list(
         await asyncio.gather(
             *(
-                _failed(name, provider)
-                if isinstance(provider, str)
-                else _check(name, model, registry)
-                for name, model, provider in found
+                _failed(one.name, one.problem)
+                if one.problem
+                else _check(one.name, one.model, registry)
+                for one in found
             )
         )
     )

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-from ..providers.base import Provider
+from typing import NamedTuple
+
+from ..providers.base import Ineligible, Provider
 from ..request import ChatRequest
 from ..routing.registry import Registry
 from ..routing.route import resolve_route, taking_part
 
 
-async def in_use(
-    names: tuple[str, ...], registry: Registry
-) -> list[tuple[str, str, Provider | str]]:
-    """Each provider's name, the model to ask it for, and itself or what is wrong with it.
+class InUse(NamedTuple):
+    """A provider, the model to ask it for, and why it cannot be asked for that; "" if it can.
+    `provider` is None where it cannot be asked for anything."""
 
-    `names` are those to look at; without any, those that take part for gpt-4o and those that were
-    enabled or named in g4f.yaml. Raises `NoProviderError` for an unknown or ineligible one of `names`.
-    """
-    found: list[tuple[str, str, Provider | str]] = []
-    for name in names:
-        model = _model_of(name, registry)
-        request = ChatRequest(model=model, messages=[], providers=(name,))
-        found += [(name, model, one) for one in await taking_part(request, registry)]
+    name: str
+    model: str
+    provider: Provider | None
+    problem: str = ""
+
+
+async def in_use(names: tuple[str, ...], registry: Registry) -> list[InUse]:
+    """The providers `names`; without any, those that take part for gpt-4o and those that were enabled
+    or named in g4f.yaml. Raises `NoProviderError` for an unknown or ineligible one of `names`."""
     if names:
-        return found
+        return [one for name in names for one in await _named(name, registry)]
     route = await resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
-    found += [(one.provider.name, "gpt-4o", one.provider) for one in route.candidates]
+    found = [InUse(one.provider.name, "gpt-4o", one.provider) for one in route.candidates]
     for entry, ineligible in route.left_out:
         name = entry.split("/")[0]
         if ineligible.code != "invalid_key" and not _was_set_up(name, registry):
             continue
-        if ineligible.code == "no_model" and (model := _model_of(name, registry)) != "gpt-4o":
+        if ineligible.code == "no_model" and _model_of(name, registry) != "gpt-4o":
             # It serves other models, as g4f.yaml says.
-            request = ChatRequest(model=model, messages=[], providers=(name,))
-            found += [(name, model, one) for one in await taking_part(request, registry)]
+            found += await _named(name, registry)
         elif ineligible.code != "not_needed":
-            found.append((name, "gpt-4o", ineligible.reason))
+            provider = registry.provider(name, "gpt-4o", named=True)
+            usable = None if isinstance(provider, Ineligible) else provider
+            found.append(InUse(name, "gpt-4o", usable, ineligible.reason))
     return found
+
+
+async def _named(name: str, registry: Registry) -> list[InUse]:
+    model = _model_of(name, registry)
+    request = ChatRequest(model=model, messages=[], providers=(name,))
+    return [InUse(name, model, one) for one in await taking_part(request, registry)]
 
 
 def _was_set_up(name: str, registry: Registry) -> bool:

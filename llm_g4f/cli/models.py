@@ -28,20 +28,18 @@ def models(name: str | None, json: bool) -> None:
     registry = Registry(config.load())
     listed: dict[str, list[str]] = {}
     is_complete = True
-    for provider_name, _, provider in loop_thread().run(
-        lambda: in_use((name,) if name else (), registry)
-    ):
-        problem = provider if isinstance(provider, str) else ""
-        if not isinstance(provider, str):
+    for one in loop_thread().run(lambda: in_use((name,) if name else (), registry)):
+        problem = one.problem
+        if one.provider is not None:
             try:
-                listed[provider_name] = loop_thread().run(provider.models)
+                listed[one.name] = loop_thread().run(one.provider.models)
+                continue
             except G4FError as error:
                 if name:
                     raise
                 problem = error.message
-        if problem:
-            is_complete = False
-            click.echo(f"{provider_name}: {without_name(problem, provider_name)}", err=True)
+        is_complete = False
+        click.echo(f"{one.name}: {without_name(problem, one.name)}", err=True)
     if json:
         click.echo(json_format.dumps(listed, indent=2))
     else:

@@ -105,6 +105,4 @@ def echo_answer(route: Route, request: ChatRequest, registry: Registry, others: 
     served = first.served
     kind = kind_of_answer(exact=served.exact, successor=served.successor)
     kind = "the model itself" if served.exact else kind
-    echo_line(
-        f"{request.model} is answered by {served.model} ({first.provider.name}): {kind}.", 0
-    )
+    echo_line(f"{request.model} is answered by {served.model} ({first.provider.name}): {kind}.", 0)
