@@ -259,6 +259,55 @@ def test_providers(run_llm: Run, write_config: Write) -> None:
     assert rows[1]["key"] is False
 
 
+def test_alone_it_shows_what_takes_part_and_the_answer(write_config: Write) -> None:
+    write_config(
+        "providers:\n  box: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: llama}}\n"
+        "  groq: {enabled: true}\n"
+    )
+    lines = ok(g4f())
+    assert [line.split()[0] for line in lines[1:4]] == ["box", "openai", "groq"]
+    assert "  enabled, no key: set it with " in lines[3]
+    assert lines[4:] == [
+        "24 others: --all",
+        "gpt-4o is answered by llama (box): a substitute.",
+    ]
+    assert len(ok(g4f("--all"))) == len(PROVIDERS) + 4
+
+
+def test_enable_without_its_key_says_how_to_set_it() -> None:
+    enabled = g4f("enable", "groq")
+    assert (enabled.exit_code, enabled.stdout) == (0, "groq is enabled.\n")
+    assert enabled.stderr == (
+        'groq cannot answer yet: no key: set it with "llm keys set groq" or the environment'
+        " variable GROQ_API_KEY.\n"
+    )
+
+
+def test_check_and_models_report_what_was_enabled_and_cannot_answer(write_config: Write) -> None:
+    with Server(stream("hello"), models=listing("gpt-4o")) as server:
+        write_config(
+            f"providers:\n  box: {{base_url: '{server.url}'}}\n  groq: {{enabled: true}}\n"
+            f"  other: {{base_url: '{server.url}', models: {{gpt-4o-mini: small}}}}\n"
+        )
+        checked = g4f("check")
+        rows = [line.split() for line in checked.stdout.splitlines()]
+        listed = g4f("models")
+    assert (checked.exit_code, listed.exit_code) == (1, 1)
+    assert [row[0] for row in rows] == ["provider", "box", "other", "groq"]
+    assert "no key: set it with" in checked.stdout
+    assert {asked.json["model"] for asked in server.requests} == {"gpt-4o", "small"}
+    assert listed.stdout.splitlines() == ["box/gpt-4o", "other/gpt-4o"]
+    assert listed.stderr.startswith('groq: no key: set it with "llm keys set groq"')
+
+
+def test_a_failure_is_said_once_without_the_name_twice(endpoints: Callable[..., Path]) -> None:
+    with Server([RESET], models=listing("gpt-4o")) as server:
+        endpoints(box=server)
+        checked = g4f("check", "--json")
+    assert json.loads(checked.stdout)[0]["error"].startswith("box (http")
+    assert "box" not in g4f("models", "box").stderr.removeprefix("Error: box")
+
+
 def test_models(run_llm: Run, endpoints: Callable[..., Path]) -> None:
     listing = http(200, {"object": "list", "data": [{"id": "b"}, {"id": "a"}]})
     with Server(models=listing) as server:
