@@ -49,6 +49,9 @@ def g4f(ctx: click.Context, everything: bool) -> None:
 
     Without a command: show the providers that take part, and who answers.
     """
+    from ..adapter.terminal import show_notices
+
+    show_notices()
     if ctx.invoked_subcommand is None:
         from .providers import overview
 

@@ -96,9 +96,10 @@ def check_has_words(completion: ChatCompletion) -> None:
     )
 
 
-def announce(line: str) -> None:
-    """Log a line for the person, at WARNING: without logging set up, it goes to stderr."""
-    _log.warning("%s", line)
+def announce(line: str, *, in_answer: bool = False) -> None:
+    """Log a line for the person, at WARNING: without logging set up, it goes to stderr. `in_answer`:
+    the last line of the answer is still open there."""
+    _log.warning("%s", line, extra={"in_answer": in_answer})
 
 
 def announce_once(receipt: Receipt, notice: str) -> None:
