@@ -110,6 +110,8 @@ def _print_counts(dry_run: _DryRun, selection: Selection) -> None:
         click.echo(f"{progress.failed:,} invalid rows")
     if progress.left_out:
         click.echo(f"{progress.left_out:,} missing, not asked with --retry-failed")
+    if progress.changed:
+        click.echo(f"{progress.changed:,} have changed since their answer, and are asked again")
     if (duplicate := selection.duplicate) is not None:
         click.echo(
             f"The id {duplicate.id!r} occurs twice, in lines {duplicate.lines[0]:,} and"
@@ -138,6 +140,11 @@ def _print_route(group: _Group, prompts: int, characters: int, settings: Setting
     click.echo(f"{estimate}. The tokens of the answers are extra.")
 
 
+def _to_ask(state: RowState) -> RowState:
+    """The state under which a row to ask is counted: one that has changed is a new one."""
+    return RowState.FAILED if state in (RowState.FAILED, RowState.INVALID) else RowState.MISSING
+
+
 async def _count(
     dry_run: _DryRun,
     selection: Selection,
@@ -152,7 +159,7 @@ async def _count(
             dry_run.progress.failed += 1
             continue
         state = index.state(row["id"])
-        dry_run.states[RowState.MISSING if state is RowState.MISSING else RowState.FAILED] += 1
+        dry_run.states[_to_ask(state)] += 1
         group = (request.model, request.providers, request.exact)
         dry_run.prompts[group] += 1
         dry_run.characters[group] += sum(
