@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .reason import Reason
+from .reason import SUMMARIES, Reason
 
 if TYPE_CHECKING:
     from .http_head import ResponseHead
@@ -97,8 +97,7 @@ class G4FError(Exception):
         attempts = self.receipt.attempts if self.receipt else ()
         if len(attempts) > 1:
             lines.append("Tried:")
-            # The message stands above already.
-            lines += [f"  {attempt}".replace(f" ({self.message})", "") for attempt in attempts]
+            lines += [f"  {attempt.line(self.message)}" for attempt in attempts]
         if self.hint:
             lines.append(self.hint)
         return "\n".join(lines)
@@ -131,7 +130,8 @@ class ClusterError(G4FError):
 class APIError(G4FError):
     """A provider was asked and did not answer.
 
-    `partial` is the text that had arrived. `reason` is that of the class unless given. `body`, the
+    `partial` is the text that had arrived. `reason` is that of the class unless given, and `summary`,
+    a few words, that of the reason. `body`, the
     JSON object of the error, and its `type`, `code` and `param` are what the provider sent, or None.
     """
 
@@ -151,9 +151,11 @@ class APIError(G4FError):
         hint: str = "",
         reason: Reason | None = None,
         partial: str = "",
+        summary: str = "",
     ) -> None:
         super().__init__(message, provider=provider, model=model, receipt=receipt, hint=hint)
         self.reason: Reason = reason or self.default_reason
+        self.summary = summary or SUMMARIES.get(self.reason, SUMMARIES["unknown"])
         self.partial = partial
 
 

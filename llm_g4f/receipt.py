@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from .json_shape import JSONShape
-from .safe_text import clean
+from .reason import summary_of_class
+from .safe_text import clean, without_name
 
 if TYPE_CHECKING:
     from .types import JSON
@@ -20,7 +21,8 @@ def kind_of_answer(*, exact: bool, successor: bool) -> str:
 
 class Attempt(JSONShape, Struct, frozen=True):
     """One request to one provider. `outcome` is "ok" or the class name of the error, `message` the
-    error's. `seconds` is the duration of the attempt; `retry_after`, in seconds, is the provider's."""
+    error's; `summary` says in few words what it was. `seconds` is the duration of the attempt;
+    `retry_after`, in seconds, is the provider's."""
 
     provider: str
     model: str
@@ -29,13 +31,29 @@ class Attempt(JSONShape, Struct, frozen=True):
     message: str | None = None
     seconds: float = 0.0
     retry_after: float | None = None
+    summary: str | None = None
 
     def _data(self) -> JSON:
-        return {name: getattr(self, name) for name in self.__struct_fields__}
+        data = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.summary is None:
+            del data["summary"]
+        return data
+
+    @property
+    def words(self) -> str:
+        """What went wrong, in few words, and the HTTP status."""
+        words = self.summary or summary_of_class(self.outcome)
+        return f"{words}, HTTP {self.status}" if self.status else words
 
     def __str__(self) -> str:
-        outcome = self.outcome + (f" ({self.message})" if self.message else "")
-        return f"{self.provider} {self.model}: {outcome}, {self.seconds:.1f} s"
+        return self.line()
+
+    def line(self, said: str = "") -> str:
+        """The attempt in a list below the message `said`, which is not said again."""
+        what = "ok" if self.outcome == "ok" else self.words
+        if self.message and self.message != said:
+            what = without_name(self.message, self.provider)
+        return f"{self.provider} {self.model} ({self.seconds:.1f} s): {what}"
 
 
 class Receipt(JSONShape, Struct):

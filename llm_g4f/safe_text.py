@@ -19,6 +19,19 @@ def clean(text: str, limit: int = 300) -> str:
     return text
 
 
+def without_name(text: str, name: str) -> str:
+    """A message without the provider's name at its beginning, for where that stands already.
+
+    >>> without_name("box (http://127.0.0.1:1) refuses connections.", "box")
+    'http://127.0.0.1:1 refuses connections.'
+    """
+    found = re.match(rf"{re.escape(name)}(?: \(([^()\s]+)\))?(:? )", text)
+    if found is None:
+        return text
+    origin, separator = found.groups()
+    return f"{origin}{separator}{text[found.end() :]}" if origin else text[found.end() :]
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"

@@ -216,8 +216,8 @@ def test_several_attempts_are_listed_one_a_line() -> None:
     error.receipt = RECEIPT
     assert str(error) == (
         "a takes no more\nTried:\n"
-        "  a gpt-4o: RateLimitError, 0.1 s\n"
-        "  b gpt-4o: APITimeoutError (b fell silent), 12.0 s"
+        "  a gpt-4o (0.1 s): rate limit, HTTP 429\n"
+        "  b gpt-4o (12.0 s): fell silent"
     )
     assert error.message == "a takes no more"
 

@@ -96,7 +96,9 @@ class _Shared:
         from ..routing.registry import Registry
         from .request import previous_metadata, prompt_to_request
         from .response_writer import ResponseWriter
+        from .terminal import show_notices
 
+        show_notices()
         metadata = previous_metadata(prompt)
         request = prompt_to_request(self.requested, prompt, metadata, stream, key)
         registry = Registry(config.load(), failures=FailureLog())
@@ -108,13 +110,19 @@ class ModelError(llm.ModelError, click.ClickException):
 
 
 @contextlib.contextmanager
-def _model_errors() -> Iterator[None]:
-    """Turn our errors into llm's, with the complete message: llm prints it after "Error: "."""
+def _model_errors() -> Iterator[list[ResponseWriter]]:
+    """Turn our errors into llm's, with the complete message: llm prints it after "Error: ". The
+    writer of the answer belongs into the list: what it wrote must not share a line with the error."""
     from ..errors import G4FError
 
+    writers: list[ResponseWriter] = []
     try:
-        yield
+        yield writers
     except G4FError as error:
+        if any(writer.is_line_open for writer in writers):
+            from .terminal import end_line
+
+            end_line()
         raise ModelError(str(error)) from error
 
 
@@ -131,8 +139,9 @@ class G4F(_Shared, llm.KeyModel):
     ) -> Iterator[StreamEvent]:
         from ..sync import loop_thread
 
-        with _model_errors():
+        with _model_errors() as writers:
             writer, fallback = self._begin(prompt, stream, response, key)
+            writers.append(writer)
             with contextlib.closing(loop_thread().stream(lambda: fallback)) as answer:
                 for chunks in answer:
                     for chunk in chunks:
@@ -162,8 +171,9 @@ class AsyncG4F(_Shared, llm.AsyncKeyModel):
     async def _events(
         self, prompt: llm.Prompt, stream: bool, response: llm.AsyncResponse, key: str | None
     ) -> AsyncGenerator[StreamEvent, None]:
-        with _model_errors():
+        with _model_errors() as writers:
             writer, fallback = self._begin(prompt, stream, response, key)
+            writers.append(writer)
             async with contextlib.aclosing(fallback):
                 async for chunks in fallback:
                     for chunk in chunks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 
 import llm
@@ -60,6 +59,13 @@ class ResponseWriter:
         self._call_ids: dict[int, str] = {}
         self._noted = False
         self._price: float | None = None
+        self._last = ""
+        self._hides_reasoning = response.prompt.hide_reasoning
+
+    @property
+    def is_line_open(self) -> bool:
+        """Whether the text that llm shows as it comes has not ended its last line."""
+        return self._request.stream and bool(self._last) and not self._last.endswith("\n")
 
     def events(self, chunk: ChatCompletionChunk) -> Iterator[StreamEvent]:
         """Llm's events for a chunk. The first one carries the metadata of the conversation, and
@@ -69,10 +75,13 @@ class ResponseWriter:
                 continue
             delta = choice.delta
             if delta.reasoning:
+                self._last = "" if self._hides_reasoning else delta.reasoning
                 yield self._event("reasoning", delta.reasoning, chunk.receipt)
             if delta.content:
+                self._last = delta.content
                 yield self._event("text", delta.content, chunk.receipt)
             if delta.refusal:
+                self._last = delta.refusal
                 yield self._event("text", delta.refusal, chunk.receipt)
             for call in delta.tool_calls or ():
                 yield from self._tool_call_events(call, chunk.receipt)
@@ -156,9 +165,7 @@ class ResponseWriter:
         lines = [ending] if ending else []
         lines += receipt.warnings if receipt is not None else []
         for line in lines:
-            # On a terminal the last line of the answer is still open.
-            is_first = line is lines[0] and sys.stderr.isatty()
-            announce(f"\n{line}" if is_first else line)
+            announce(line, in_answer=line is lines[0] and self.is_line_open)
 
     def _set_usage(self, usage: Usage) -> None:
         counts = ("prompt_tokens", "completion_tokens", "total_tokens")

@@ -26,7 +26,7 @@ from ..settings import DEFAULT_MODEL, Proxies, Settings
 from ..types import ChatCompletion
 from .provider_limits import BatchAdmission
 from .results import Id, Result
-from .rows import invalid_row, row_to_request
+from .rows import invalid_row, row_to_request, unwrapped
 
 if TYPE_CHECKING:
     import httpx
@@ -62,8 +62,11 @@ class RowProcessor:
         id: Id = number
         request = None
         try:
-            id = id_of(row, number)
-            request = row_to_request(row, self._defaults, self._settings)
+            given = unwrapped(row) if isinstance(row, Mapping) else row
+            if isinstance(given, str):
+                raise invalid_row(given)
+            id = id_of(given, number)
+            request = row_to_request(given, self._defaults, self._settings)
             registry = self._settings.registry()
             await self._load_prices()
             completion = await self._answer(request, registry)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from hashlib import sha256
 
 from msgspec import Struct
 
@@ -22,11 +24,13 @@ _ROWS_WITHOUT_YIELD = 500
 class Progress(Struct):
     """The counts of a run so far. `answered_before` are the rows that had an answer in the file, and
     `left_out` those that `retry_failed` excludes; `bytes_read` are those of the first `rows_read`
-    rows of the input."""
+    rows of the input. `changed` are rows without an id that are not those that were answered: they
+    are asked again."""
 
     answered: int = 0
     failed: int = 0
     answered_before: int = 0
+    changed: int = 0
     left_out: int = 0
     tokens: int = 0
     rows_read: int = 0
@@ -104,14 +108,17 @@ class Selection:
         self._progress.bytes_read = row.end
         self._progress.rows_read += 1
         id, error = self._identify(row)
-        earlier = self._index.add_row(id, row.line)
+        digest = _digest(row)
+        earlier = self._index.add_row(id, row.line, digest)
         if earlier is not None:
             self.duplicate = DuplicateId(id, (earlier, row.line))
             return None
         state = self._index.state(id)
         if state is RowState.ANSWERED:
-            self._progress.answered_before += 1
-            return None
+            if digest is None or self._index.digest(id) in (None, digest):
+                self._progress.answered_before += 1
+                return None
+            self._progress.changed += 1
         if self._retry_failed and state is RowState.MISSING:
             self._progress.left_out += 1
             return None
@@ -140,6 +147,14 @@ class Selection:
         if self._has_invalid and self._index.state(place) is RowState.INVALID:
             self._index.forget(place)
         return id, None
+
+
+def _digest(row: Row) -> str | None:
+    """What tells a row without an id from another in its place; None for any other row."""
+    if row.data is None or row.data.get("id") is not None:
+        return None
+    text = json.dumps(row.data, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 class Job:
@@ -191,6 +206,8 @@ class Job:
 
     def _append(self, result: Result, line: int | None) -> None:
         data = result.to_dict()
+        if (digest := self._results_file.index.row_digest(result.id)) is not None:
+            data["digest"] = digest
         if result.error is not None and result.request is None:
             # The row is invalid: its line is where to look. A second run does not write it again.
             data["error"]["line"] = line

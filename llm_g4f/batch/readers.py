@@ -19,6 +19,7 @@ from msgspec import Struct
 from ..safe_text import clean
 from ..types import JSON
 from ..worker_thread import WorkerThread
+from .rows import unwrapped
 
 Format = Literal["json", "csv", "tsv", "nl", "lines"]
 """The name `nl` (newline-delimited JSON) is llm's."""
@@ -83,7 +84,7 @@ def read(blocks: Iterable[bytes], format: Format) -> Iterator[Row]:
     blocks = _without_bom(blocks)
     if format == "json":
         return _JsonArray(blocks).rows()
-    lines = _Lines(blocks)
+    lines = _Lines(blocks, keep_return=format in ("csv", "tsv"))
     if format == "nl":
         return _json_rows(lines)
     if format == "lines":
@@ -125,10 +126,12 @@ async def read_in_thread(rows: Iterator[Row]) -> AsyncGenerator[Row, None]:
 
 class _Lines:
     """The lines of a file, without their ends; None for a line that is too long. `number` and `end`
-    are those of the last line."""
+    are those of the last line. With `keep_return`, the return before a line end stays: inside a cell of a
+    table it is a part of the text."""
 
-    def __init__(self, blocks: Iterable[bytes]) -> None:
+    def __init__(self, blocks: Iterable[bytes], *, keep_return: bool = False) -> None:
         self._blocks = blocks
+        self._keep_return = keep_return
         self.number = 0
         self.end = 0
 
@@ -154,7 +157,8 @@ class _Lines:
         self.end += size
         if size > MAX_ROW_SIZE:
             return None
-        return b"".join(parts).removesuffix(b"\r")
+        line = b"".join(parts)
+        return line if self._keep_return else line.removesuffix(b"\r")
 
 
 _TOO_LONG = f"it is longer than {MAX_ROW_SIZE >> 20} MiB"
@@ -164,7 +168,7 @@ _AFTER_THE_ARRAY = "unexpected data after the array"
 
 
 def _parse_object(text: bytes) -> JSON | str:
-    """The JSON object in `text`, or the reason why there is none."""
+    """The row in `text`, or the reason why there is none."""
     try:
         data = json.loads(text.decode())
     except UnicodeDecodeError:
@@ -174,7 +178,10 @@ def _parse_object(text: bytes) -> JSON | str:
     except ValueError as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         return f"it is not JSON ({clean(reason, 80)})"
-    return data if isinstance(data, dict) else "it is JSON, but not an object"
+    if not isinstance(data, dict):
+        return "it is JSON, but not an object"
+    row = unwrapped(data)
+    return row if isinstance(row, str) else dict(row)
 
 
 def _json_rows(lines: _Lines) -> Iterator[Row]:

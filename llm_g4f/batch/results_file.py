@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -46,6 +46,8 @@ class _ResultHeader(Struct):
     id: Id
     error: _Error | UnsetType = UNSET
     text: msgspec.Raw | UnsetType = UNSET
+    # Of the row, where the id is only its number.
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         if self.error is UNSET and self.text is UNSET:
@@ -79,7 +81,7 @@ class IdIndex:
         self._database.executescript(
             "pragma journal_mode=off; pragma synchronous=off; pragma temp_store=file;"
             "create table ids (id text primary key, state int not null default 0,"
-            " offset int, line int) without rowid;"
+            " offset int, line int, digest text, row_digest text) without rowid;"
             "begin"
         )
         self.stale = False
@@ -88,23 +90,25 @@ class IdIndex:
         """Delete the index."""
         self._database.close()
 
-    def add_result(self, id: Id, state: RowState, offset: int) -> None:
+    def add_result(self, id: Id, state: RowState, offset: int, digest: str | None = None) -> None:
         """Add the result whose line begins at byte `offset`. A failure does not replace an answer."""
         self.stale |= self.offset(id) is not None
         self._database.execute(
-            "insert into ids (id, state, offset) values (?, ?, ?) on conflict do update"
+            "insert into ids (id, state, offset, digest) values (?, ?, ?, ?) on conflict do update"
             " set offset=iif(state > 2 and excluded.state < 3, offset, excluded.offset),"
+            " digest=iif(state > 2 and excluded.state < 3, digest, excluded.digest),"
             " state=iif(state > 2, state, excluded.state)",
-            (_key(id), state, offset),
+            (_key(id), state, offset, digest),
         )
 
-    def add_row(self, id: Id, line: int) -> int | None:
+    def add_row(self, id: Id, line: int, digest: str | None = None) -> int | None:
         """Add the row at `line`. Returns the line of an earlier row with this id, if there is one."""
         earlier = self.line(id)
         if earlier is None:
             self._database.execute(
-                "insert into ids (id, line) values (?, ?) on conflict do update set line=excluded.line",
-                (_key(id), line),
+                "insert into ids (id, line, row_digest) values (?, ?, ?) on conflict do update"
+                " set line=excluded.line, row_digest=excluded.row_digest",
+                (_key(id), line, digest),
             )
         return earlier
 
@@ -120,7 +124,15 @@ class IdIndex:
         """The line of the row with `id`, if it has been read."""
         return self._value("line", id)
 
-    def _value(self, column: str, id: Id) -> int | None:
+    def digest(self, id: Id) -> str | None:
+        """The digest in the current line of `id`; None without one."""
+        return self._value("digest", id)
+
+    def row_digest(self, id: Id) -> str | None:
+        """The digest of the row with `id`, if it has been read."""
+        return self._value("row_digest", id)
+
+    def _value(self, column: str, id: Id) -> Any:
         row = self._database.execute(
             f"select {column} from ids where id=?",  # noqa: S608 (the columns above)
             (_key(id),),
@@ -159,7 +171,7 @@ def scan(file: BinaryIO, path: Path, index: IdIndex) -> tuple[int, bool]:
                 f"{path}, line {number}: not a result of a batch, so the file is left unchanged. Name"
                 " another file for the results."
             ) from None
-        index.add_result(header.id, header.state, end)
+        index.add_result(header.id, header.state, end, header.digest)
         end += len(line)
     return end, line.endswith(b"\n")
 
@@ -248,7 +260,8 @@ class ResultsFile:
             if written != len(line):
                 os.ftruncate(self._file, self._end)
                 raise LedgerError(f"{self._name} cannot be written: the disk is full.")
-        self.index.add_result(result["id"], _header.decode(line).state, self._end)
+        header = _header.decode(line)
+        self.index.add_result(header.id, header.state, self._end, header.digest)
         self._end += len(line)
 
     def compact(self) -> None:
@@ -263,7 +276,9 @@ class ResultsFile:
                 offset = 0
                 for line in old:
                     header = _header.decode(line)
-                    if header.state is RowState.ANSWERED or self.index.offset(header.id) == offset:
+                    # An answer goes only for a new one to a row that has changed.
+                    kept = header.state is RowState.ANSWERED and header.digest is None
+                    if kept or self.index.offset(header.id) == offset:
                         new.write(line)
                     offset += len(line)
                 new.flush()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import BadRequestError
 from ..request import PARAMETERS, ROUTING_OPTIONS, ChatRequest
+from ..safe_text import clean
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
 
@@ -43,6 +44,21 @@ def row_to_request(
         if (value := _pop_typed(params, name, *option)) is not None
     }
     return settings.request(messages, model, False, routing, params)
+
+
+_BATCH_URL = "/v1/chat/completions"
+
+
+def unwrapped(row: Mapping[str, Any]) -> Mapping[str, Any] | str:
+    """A row of OpenAI's batch files, {"custom_id", "method", "url", "body"}, as one of ours, or the
+    reason why it is invalid. Any other row stays. Source: OpenAI's guide "Batch API"."""
+    body = row.get("body")
+    if not isinstance(body, Mapping) or "prompt" in row or "messages" in row:
+        return row
+    url = row.get("url", _BATCH_URL)
+    if url != _BATCH_URL:
+        return f"its url is {clean(str(url), 60)}, and only {_BATCH_URL} is supported"
+    return {**body, "id": row.get("custom_id", row.get("id"))}
 
 
 def invalid_row(reason: str) -> BadRequestError:

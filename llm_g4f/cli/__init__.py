@@ -40,10 +40,19 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, invoke_without_command=True)
+@click.option(
+    "--all", "everything", is_flag=True, help="Show the providers that are not set up too."
+)
 @click.pass_context
-def g4f(ctx: click.Context) -> None:
-    """Show and change who answers for gpt-4o. Without a command: list the providers."""
-    if ctx.invoked_subcommand is None:
-        from .providers import providers
+def g4f(ctx: click.Context, everything: bool) -> None:
+    """Show and change who answers for gpt-4o.
 
-        ctx.invoke(providers, json=False)
+    Without a command: show the providers that take part, and who answers.
+    """
+    from ..adapter.terminal import show_notices
+
+    show_notices()
+    if ctx.invoked_subcommand is None:
+        from .providers import overview
+
+        overview(everything)

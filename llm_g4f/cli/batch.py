@@ -104,6 +104,9 @@ def batch(
         {"id": "a", "prompt": "Capital of France?"}
         {"id": "b", "prompt": "Capital of Spain?", "temperature": 0}
 
+    Rows of OpenAI's batch files (custom_id, body) are read as well. A row without an id is known by
+    its number; if it has changed since its answer, it is asked again.
+
     With -t, other columns are variables of the template.
 
     OUT is JSON Lines, in the order of completion. Each line has text, model, provider, usage and
@@ -121,7 +124,11 @@ def batch(
     with _resumable(), BatchInput(source, target) as batch_input:
         row_format = batch_input.format(format)
         rows = batch_input.rows(row_format)
-        prepare = templating.RowPreparer(loaded, system, table=row_format in ("csv", "tsv"))
+        prepare = templating.RowPreparer(
+            *(loaded, system),
+            table=row_format in ("csv", "tsv"),
+            has_default="model" in defaults,
+        )
         if system is not None:
             defaults["system"] = system
         if dry_run:
@@ -193,7 +200,7 @@ def _run(
     with contextlib.ExitStack() as stack:
         try:
             results_file = stack.enter_context(contextlib.closing(ResultsFile(target)))
-            progress = stack.enter_context(ProgressBar(size))
+            progress = stack.enter_context(ProgressBar(size, selected["limit"]))
             job = Job(
                 results_file,
                 log=_log(stack, progress) if log else None,
@@ -202,7 +209,7 @@ def _run(
             )
             engine = partial(ask, on_notice=progress.say)
             stopped = asyncio.run(_work(job, engine, rows, is_pipe=size is None))
-            progress.finish(job.progress)
+            progress.finish(job.progress, complete=not stopped)
             if not stopped:
                 results_file.compact()
         except sqlite3.Error as error:
@@ -277,6 +284,8 @@ def _conclude(job: Job, target: Path, stopped: bool) -> None:
     ]
     if progress.answered_before:
         parts.append(f"{progress.answered_before:,} had an answer before")
+    if progress.changed:
+        parts.append(f"{progress.changed:,} had changed since their answer, asked again")
     if progress.left_out:
         parts.append(f"{progress.left_out:,} not asked yet")
     click.echo(f"{', '.join(parts)}: {target}", err=True)

@@ -19,10 +19,11 @@ SECONDS = 30.0
 @click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def check(names: tuple[str, ...], json: bool) -> None:
-    """Test the providers NAMES, or all on the route of gpt-4o, with a short prompt.
+    """Test the providers NAMES, or all that take part or were enabled, with a short prompt.
 
-    All are asked at the same time. Exits with 1 if a provider fails.
+    All are asked at the same time. Exits with 1 if a provider fails, or cannot be asked.
     """
+    from ..safe_text import without_name
     from ..sync import loop_thread
     from . import table
 
@@ -37,7 +38,7 @@ def check(names: tuple[str, ...], json: bool) -> None:
                     row["provider"],
                     f"{row['ttft']:.2f} s" if row["ttft"] is not None else "-",
                     f"{row['seconds']:.2f} s",
-                    row["model"] or row["error"] or "",
+                    row["model"] or without_name(row["error"] or "", row["provider"]),
                 )
                 for row in rows
             ],
@@ -48,24 +49,48 @@ def check(names: tuple[str, ...], json: bool) -> None:
 
 async def _check_all(names: tuple[str, ...]) -> list[dict[str, Any]]:
     from .. import config
-    from ..request import ChatRequest
     from ..routing.registry import Registry
-    from ..routing.route import resolve_route
+    from .in_use import in_use
 
     registry = Registry(config.load())
-    if not names:
-        route = await resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
-        names = tuple(candidate.provider.name for candidate in route.candidates)
-    return list(await asyncio.gather(*(_check(name, registry) for name in names)))
+    found = await in_use(names, registry)
+    if not found:
+        from ..request import ChatRequest
+        from ..routing.no_provider import no_provider_error
+        from ..routing.route import resolve_route
+
+        request = ChatRequest(model="gpt-4o", messages=[])
+        raise no_provider_error(
+            request, (await resolve_route(request, registry)).left_out, registry
+        )
+    return list(
+        await asyncio.gather(
+            *(
+                _failed(one.name, one.problem)
+                if one.problem
+                else _check(one.name, one.model, registry)
+                for one in found
+            )
+        )
+    )
 
 
-async def _check(name: str, registry: Any) -> dict[str, Any]:
+async def _failed(name: str, reason: str) -> dict[str, Any]:
+    click.echo(f"{name}: failed", err=True)
+    return _row(name) | {"error": reason, "seconds": 0.0}
+
+
+def _row(name: str) -> dict[str, Any]:
+    return {"provider": name, "model": None, "exact": None, "ttft": None, "error": None}
+
+
+async def _check(name: str, model: str, registry: Any) -> dict[str, Any]:
     from ..errors import G4FError
     from ..request import ChatRequest
     from ..routing.fallback import Fallback
 
     request = ChatRequest(
-        model="gpt-4o",
+        model=model,
         messages=[{"role": "user", "content": "Answer with the word hello."}],
         params={"max_tokens": 16},
         stream=True,
@@ -74,13 +99,7 @@ async def _check(name: str, registry: Any) -> dict[str, Any]:
     )
     loop = asyncio.get_running_loop()
     began = loop.time()
-    row: dict[str, Any] = {
-        "provider": name,
-        "model": None,
-        "exact": None,
-        "ttft": None,
-        "error": None,
-    }
+    row = _row(name)
     try:
         fallback = Fallback(request, registry)
         await fallback.open()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,51 @@ from .. import config
 from ..config.files import atomic_write
 from ..errors import ConfigError
 
+LOCK_SECONDS = 10.0
+"""Seconds to wait for another command that edits the file."""
+
 
 @contextmanager
 def editing() -> Iterator[Any]:
-    """Edit `providers:` of g4f.yaml as a mapping. The file is replaced in one step at the end.
+    """Edit `providers:` of g4f.yaml as a mapping. The file is replaced in one step at the end, and
+    locked until then: of two commands at once, both count.
 
     Raises `ConfigError` if the file is invalid, before or after the edit, and leaves it as it is.
     """
+    path = config.config_path()
+    with ExitStack() as stack:
+        _lock(path, stack)
+        yield from _edit(path)
+
+
+def _lock(path: Path, stack: ExitStack) -> None:
+    import filelock
+
+    lock_path = path.with_name(f".{path.name}.lock")
+    lock = filelock.FileLock(lock_path, timeout=LOCK_SECONDS, thread_local=False)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise ConfigError(
+            f"{path} is being changed by another command. Run this one again when it has ended."
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
+    stack.callback(lock.release)
+    stack.callback(_unlink, lock_path)
+
+
+def _unlink(path: Path) -> None:
+    # While the lock is held: a command that waits for it sees that it is no longer valid.
+    with suppress(OSError):
+        path.unlink()
+
+
+def _edit(path: Path) -> Iterator[Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
-    path = config.config_path()
     # Only the user knows what an invalid file was meant to say.
     config.load()
     yaml = YAML()
@@ -46,7 +80,6 @@ def editing() -> Iterator[Any]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
         atomic_write(path, text.encode(), mode)
     except OSError as error:

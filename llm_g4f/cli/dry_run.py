@@ -110,6 +110,8 @@ def _print_counts(dry_run: _DryRun, selection: Selection) -> None:
         click.echo(f"{progress.failed:,} invalid rows")
     if progress.left_out:
         click.echo(f"{progress.left_out:,} missing, not asked with --retry-failed")
+    if progress.changed:
+        click.echo(f"{progress.changed:,} have changed since their answer, and are asked again")
     if (duplicate := selection.duplicate) is not None:
         click.echo(
             f"The id {duplicate.id!r} occurs twice, in lines {duplicate.lines[0]:,} and"
@@ -127,13 +129,20 @@ def _print_route(group: _Group, prompts: int, characters: int, settings: Setting
     )
     registry = settings.registry()
     route = asyncio.run(resolve_route(request, registry))
-    echo(route, model, registry)
+    echo(route, request, registry)
+    if not route.candidates:
+        click.echo(f"No provider available for {model}.")
     tokens = characters // _CHARS_PER_TOKEN
     estimate = f"Input: about {tokens:,} tokens ({_CHARS_PER_TOKEN} characters each)"
     if route.candidates:
         first = route.candidates[0]
         estimate += _cost(first.provider.name, first.served.model, tokens, registry)
     click.echo(f"{estimate}. The tokens of the answers are extra.")
+
+
+def _to_ask(state: RowState) -> RowState:
+    """The state under which a row to ask is counted: one that has changed is a new one."""
+    return RowState.FAILED if state in (RowState.FAILED, RowState.INVALID) else RowState.MISSING
 
 
 async def _count(
@@ -150,7 +159,7 @@ async def _count(
             dry_run.progress.failed += 1
             continue
         state = index.state(row["id"])
-        dry_run.states[RowState.MISSING if state is RowState.MISSING else RowState.FAILED] += 1
+        dry_run.states[_to_ask(state)] += 1
         group = (request.model, request.providers, request.exact)
         dry_run.prompts[group] += 1
         dry_run.characters[group] += sum(

@@ -28,3 +28,15 @@ def enable(name: str) -> None:
         entry = providers.setdefault(name, {})
         entry["enabled"] = True
     click.echo(f"{name} is enabled.")
+    _warn_of_missing_key(name)
+
+
+def _warn_of_missing_key(name: str) -> None:
+    """Say how to set the key of a provider that needs one: until then it answers nothing."""
+    from .. import config
+    from ..providers.base import Ineligible
+    from ..routing.registry import Registry
+
+    provider = Registry(config.load()).provider(name, "gpt-4o")
+    if isinstance(provider, Ineligible) and provider.code in ("no_key", "invalid_key"):
+        click.echo(f"{name} cannot answer yet: {provider.reason}.", err=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import click
 
-from .errors import handle_errors
-
 
 @click.command()
-@handle_errors
 def path() -> None:
     """Show where g4f.yaml is, or would be."""
+    # Also where the file is invalid: then this path is what the person needs.
     from ..config.files import config_path
 
     click.echo(config_path())

@@ -20,10 +20,12 @@ _LINE = 10.0
 
 
 class ProgressBar:
-    """Progress of a run. `size` is the size of the input in bytes, None if unknown."""
+    """Progress of a run. `size` is the size of the input in bytes, None if unknown; `limit` the rows to
+    ask at most."""
 
-    def __init__(self, size: int | None) -> None:
+    def __init__(self, size: int | None, limit: int | None = None) -> None:
         self._size = size
+        self._limit = limit
         self._began = self._shown = time.monotonic()
         self._bar: Any = None
         self._drawn = 0
@@ -57,13 +59,21 @@ class ProgressBar:
         else:
             self._draw(progress, now)
 
-    def finish(self, progress: Progress) -> None:
-        """Show the final state of the bar."""
+    def finish(self, progress: Progress, *, complete: bool = True) -> None:
+        """Show the final state of the bar, which is full if the run is `complete`."""
         if self._bar is not None:
-            self._draw(progress, time.monotonic())
+            self._draw(progress, time.monotonic(), complete=complete)
 
-    def _draw(self, progress: Progress, now: float) -> None:
-        steps = max(0, progress.bytes_done - self._drawn)
+    def _share(self, progress: Progress) -> float:
+        """The share of the run that is done; 0 if it is unknown."""
+        share = progress.bytes_done / self._size if self._size else 0.0
+        if self._limit is not None:
+            share = max(share, (progress.answered + progress.failed) / self._limit)
+        return min(share, 1.0)
+
+    def _draw(self, progress: Progress, now: float, *, complete: bool = False) -> None:
+        done = 1.0 if complete else self._share(progress)
+        steps = max(0, round(done * (self._size or 0)) - self._drawn)
         self._bar.update(steps, self._counts(progress, now))
         self._drawn += steps
 
@@ -84,10 +94,9 @@ class ProgressBar:
         )
 
     def _time_left(self, progress: Progress, now: float) -> str:
-        if not self._size or not progress.bytes_done:
+        if not (share := self._share(progress)):
             return ""
-        seconds = (now - self._began) * (self._size / progress.bytes_done - 1)
-        return f", {progress.bytes_done / self._size:.0%}, {_clock(seconds)} left"
+        return f", {share:.0%}, {_clock((now - self._began) * (1 / share - 1))} left"
 
 
 def _clock(seconds: float) -> str:

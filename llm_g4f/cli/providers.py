@@ -1,13 +1,19 @@
-"""`llm g4f providers`: list all providers."""
+"""`llm g4f providers`: list all providers. `llm g4f` alone: those that matter here."""
 
 from __future__ import annotations
 
 import json as json_format
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import handle_errors
+
+if TYPE_CHECKING:
+    from ..request import ChatRequest
+    from ..routing.registry import Registry
+    from ..routing.route import Route
 
 
 @click.command()
@@ -15,12 +21,44 @@ from .errors import handle_errors
 @handle_errors
 def providers(json: bool) -> None:
     """List all providers: enabled, key, cooldown, and the model that each uses for gpt-4o."""
-    from . import table
-
-    rows = _rows()
+    _, registry, route = _resolve()
+    rows = _rows(registry, route)
     if json:
         click.echo(json_format.dumps(rows, indent=2))
-        return
+    else:
+        _echo(rows)
+
+
+@handle_errors
+def overview(everything: bool) -> None:
+    """Print the providers that take part or were set up, and who answers for gpt-4o."""
+    from ..routing.no_provider import of_interest
+    from .route import echo_answer
+
+    request, registry, route = _resolve()
+    shown, others = of_interest(request, route.left_out, registry, route.needs_consent)
+    names = {name.split("/")[0] for name, _ in shown}
+    names |= {candidate.provider.name for candidate in route.candidates}
+    rows = _rows(registry, route)
+    _echo(row for row in rows if everything or row["provider"] in names)
+    echo_answer(route, request, registry, 0 if everything else others)
+
+
+def _resolve() -> tuple[ChatRequest, Registry, Route]:
+    from .. import config
+    from ..request import ChatRequest
+    from ..routing.registry import Registry
+    from ..routing.route import resolve_route
+    from ..sync import loop_thread
+
+    registry = Registry(config.load())
+    request = ChatRequest(model="gpt-4o", messages=[])
+    return request, registry, loop_thread().run(lambda: resolve_route(request, registry))
+
+
+def _echo(rows: Iterable[dict[str, Any]]) -> None:
+    from . import table
+
     table.echo(
         ("provider", "kind", "enabled", "key", "cooldown", "gpt-4o"),
         [
@@ -48,27 +86,22 @@ def _served(row: dict[str, Any]) -> str:
     return (row["model"] or row["reason"] or "") + gone
 
 
-def _rows() -> list[dict[str, Any]]:
-    from .. import config
+def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
     from ..providers.catalogue import PROVIDERS
-    from ..request import ChatRequest
-    from ..routing.registry import Registry
-    from ..routing.route import resolve_route
-    from ..sync import loop_thread
     from .ends import gone_until, iso
 
-    registry = Registry(config.load())
-    route = loop_thread().run(
-        lambda: resolve_route(ChatRequest(model="gpt-4o", messages=[]), registry)
-    )
     candidates = {candidate.provider.name: candidate for candidate in route.candidates}
-    reasons = {name: ineligible.reason for name, ineligible in route.left_out}
+    reasons = dict(route.left_out)
     cooldowns, now = registry.cooldowns.cooldowns(), registry.cooldowns.now()
     rows = []
     for name in registry.names():
         candidate = candidates.get(name)
-        spec = PROVIDERS.get(name)
+        spec, settings = PROVIDERS.get(name), registry.settings(name)
         kind = "embedded" if name == "embedded" else spec.kind if spec else "own"
+        ineligible = reasons.get(name)
+        reason = ineligible.reason if ineligible else None
+        if settings and settings.enabled and ineligible and ineligible.code == "no_key":
+            reason = f"enabled, {reason}"
         cooldown = max(
             (left for key, left in cooldowns.items() if key.split("/")[0] == name), default=0.0
         )
@@ -84,7 +117,7 @@ def _rows() -> list[dict[str, Any]]:
                 "model": candidate.served.model if candidate else None,
                 "exact": candidate.served.exact if candidate else None,
                 "gone_until": iso(gone) if gone else None,
-                "reason": reasons.get(name),
+                "reason": reason,
             }
         )
     return rows

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import handle_errors
-from .validation import requested_model
+from .validation import known_model
 
 if TYPE_CHECKING:
     from ..providers.base import Ineligible
+    from ..request import ChatRequest
     from ..routing.registry import Registry
     from ..routing.route import Route
 
 
 @click.command()
 @click.argument("model")
+@click.option(
+    "--all", "everything", is_flag=True, help="Show the providers that are not set up too."
+)
 @click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
-def route(model: str, json: bool) -> None:
+def route(model: str, everything: bool, json: bool) -> None:
     """Show who would answer for MODEL, in order, and why other providers are left out.
 
     Sends no prompt.
@@ -31,10 +35,11 @@ def route(model: str, json: bool) -> None:
     from ..routing.route import resolve_route
     from ..sync import loop_thread
     from .ends import as_json
+    from .table import echo_line
 
-    model = requested_model(model)
-    request = ChatRequest(model=model, messages=[])
     registry = Registry(config.load())
+    model = known_model(model, registry)
+    request = ChatRequest(model=model, messages=[])
     resolved = loop_thread().run(lambda: resolve_route(request, registry))
     if json:
         data = {
@@ -56,9 +61,10 @@ def route(model: str, json: bool) -> None:
         }
         click.echo(json_format.dumps(data, indent=2))
         return
-    echo(resolved, model, registry)
+    others = echo(resolved, request, registry, everything=everything)
     for name, ineligible in _unnamed(model, registry):
-        click.echo(f"-  {name}: {ineligible.reason}")
+        echo_line(f"-  {name}: {ineligible.reason}")
+    echo_answer(resolved, request, registry, others)
 
 
 def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
@@ -80,19 +86,46 @@ def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
     ]
 
 
-def echo(route: Route, model: str, registry: Registry) -> None:
-    """Print the candidates for `model` and the providers that are left out."""
+def echo(
+    route: Route, request: ChatRequest, registry: Registry, *, everything: bool = False
+) -> int:
+    """Print the candidates for a request, and the providers that are left out. Returns the number of
+    those that are not set up and not shown, unless `everything` is."""
     from ..receipt import Receipt, kind_of_answer
+    from ..routing.no_provider import of_interest
     from ..routing.notices import successor_note
     from .ends import remarks
+    from .table import echo_line
 
+    model = request.model
     for number, candidate in enumerate(route.candidates, 1):
         name, served = candidate.provider.name, candidate.served
         said = [kind_of_answer(exact=served.exact, successor=served.successor)]
         said.append(successor_note(Receipt(model, name, served.model, successor=served.successor)))
         said += remarks(candidate, model, registry)
-        click.echo(f"{number}. {name}: {served.model}, {'; '.join(filter(None, said))}")
+        echo_line(f"{number}. {name}: {served.model}, {'; '.join(filter(None, said))}")
+    shown, others = of_interest(request, route.left_out, registry, route.needs_consent)
+    for name, ineligible in route.left_out if everything else shown:
+        echo_line(f"-  {name}: {ineligible.reason}")
+    return 0 if everything else others
+
+
+def echo_answer(route: Route, request: ChatRequest, registry: Registry, others: int) -> None:
+    """Print the number of providers that are not shown, and who answers, or the ways to an answer."""
+    from ..receipt import kind_of_answer
+    from ..routing.admission import CooldownOrder
+    from ..routing.no_provider import ways_out
+    from .table import echo_line
+
+    if others:
+        click.echo(f"{others} {'other' if others == 1 else 'others'}: --all")
     if not route.candidates:
-        click.echo(f"No provider available for {model}.")
-    for name, ineligible in route.left_out:
-        click.echo(f"-  {name}: {ineligible.reason}")
+        echo_line(f"No provider available for {request.model}.", 0)
+        for line in ways_out(request, route.left_out, registry):
+            echo_line(line, 0)
+        return
+    first = CooldownOrder().in_order(route.candidates, registry.cooldowns)[0]
+    served = first.served
+    kind = kind_of_answer(exact=served.exact, successor=served.successor)
+    kind = "the model itself" if served.exact else kind
+    echo_line(f"{request.model} is answered by {served.model} ({first.provider.name}): {kind}.", 0)

@@ -180,6 +180,7 @@ def _print(stats: Stats) -> None:
 
 
 def _print_failures(title: str, failures: list[Failure]) -> None:
+    from ..reason import summary_of_class
     from ..safe_text import clean
     from . import table
 
@@ -188,7 +189,8 @@ def _print_failures(title: str, failures: list[Failure]) -> None:
         [
             (
                 clean(f"{failure.provider}/{failure.model}"),
-                clean(failure.error) + (f", HTTP {failure.status}" if failure.status else ""),
+                summary_of_class(failure.error)
+                + (f", HTTP {failure.status}" if failure.status else ""),
                 f"{failure.count:,}",
                 _seconds(failure.seconds),
             )

@@ -1,14 +1,43 @@
-"""Print aligned tables."""
+"""Print aligned tables and wrapped lines that fit the terminal."""
 
 from __future__ import annotations
 
 import shutil
+import sys
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
 import click
 
 _MIN_WIDTH = 16
 """Characters that the first column keeps in any case."""
+
+_MIN_LAST = 24
+"""Characters that the last column needs to be one beside the others."""
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal on stdout; None if it is no terminal, where lines are not wrapped."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def echo_line(text: str, indent: int = 3) -> None:
+    """Print a line; on a terminal its further lines are indented."""
+    for line in _wrapped(text, terminal_width(), indent):
+        click.echo(line)
+
+
+def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
+    if width is None or len(text) < width:
+        return [text]
+    # A path or a URL is copied as a whole.
+    return textwrap.wrap(
+        text,
+        max(width - 1, _MIN_LAST),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def echo(
@@ -21,22 +50,44 @@ def echo(
     """Print rows under a head, with aligned columns; the head is bold on a terminal.
 
     The columns `numbers` are aligned to the right. With `fit`, the first column is shortened in the
-    middle so that lines fit the terminal (80 columns without a terminal).
+    middle so that lines fit the terminal (80 columns without a terminal). On a terminal the last
+    column is wrapped, and where the columns do not fit, each row is a few lines of its own.
     """
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     if fit:
         others = sum(widths[1:]) + 2 * len(widths[1:])
         widths[0] = min(widths[0], max(shutil.get_terminal_size().columns - others, _MIN_WIDTH))
-        for line in lines:
-            line[0] = _shorten(line[0], widths[0])
+    width = terminal_width()
+    left = sum(widths[:-1]) + 2 * len(widths[:-1])
+    if width is not None and left + min(widths[-1], _MIN_LAST) > width:
+        _echo_rows(lines, width)
+        return
     for number, line in enumerate(lines):
+        if fit:
+            line[0] = _shorten(line[0], widths[0])
         cells = [
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.rjust(size) if column in numbers else cell.ljust(size)
+            for column, (cell, size) in enumerate(zip(line, widths, strict=True))
         ]
         text = "  ".join(cells).rstrip()
-        click.echo(click.style(text, bold=True) if number == 0 else text)
+        for part in _wrapped(text, width, left):
+            click.echo(click.style(part, bold=True) if number == 0 else part)
+
+
+def _echo_rows(lines: list[list[str]], width: int) -> None:
+    """Print each row as a line of its first and last cell, and one of the others with their heads."""
+    head, *rows = lines
+    for first, *others, last in rows:
+        for line in _wrapped(f"{first}: {last}", width, 2):
+            click.echo(line)
+        named = ", ".join(
+            f"{name} {cell}"
+            for name, cell in zip(head[1:-1], others, strict=True)
+            if cell not in ("", "-")
+        )
+        for line in _wrapped(f"  {named}", width, 2) if named else ():
+            click.echo(line)
 
 
 def _shorten(text: str, width: int) -> str:

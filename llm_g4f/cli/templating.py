@@ -60,6 +60,19 @@ def model_name(name: str) -> str:
     return model.requested
 
 
+def _default_model() -> tuple[str | None, str]:
+    """The requested model behind llm's default, or None and why there is none."""
+    import llm
+
+    default = llm.get_default_model()
+    try:
+        return model_name(default), ""
+    except click.ClickException:
+        return None, (
+            f"llm's default model {default} is another plugin's, and a row names no model: -m gpt-4o."
+        )
+
+
 def load_templates(names: Sequence[str]) -> list[Template]:
     """Load llm's templates `names`. Raises a click error if one is missing or unsupported."""
     if not names:
@@ -92,7 +105,8 @@ def defaults(
     key: str | None,
     templates: Sequence[Template],
 ) -> JSON:
-    """Defaults for every row: model, key, parameters.
+    """Defaults for every row: model, key, parameters. No model if llm's default is another plugin's:
+    then each row has to name one.
 
     Raises a click error, and `G4FError` for an invalid key.
     """
@@ -105,15 +119,16 @@ def defaults(
     for template in templates:
         options = _merge_template_options(template, options)
         model = model or template.model
+    requested = model_name(model) if model else _default_model()[0]
     model = model or llm.get_default_model()
-    requested = model_name(model)
     known = llm.get_model_aliases().get(model)
-    chosen = get_model_options(known.model_id if known else model) | dict(options)
+    defaults = get_model_options(known.model_id if known else model) if requested else {}
+    chosen = defaults | dict(options)
     try:
         parsed = Options(**chosen)
     except ValidationError as error:
         raise click.ClickException(render_errors(error.errors())) from None
-    values: JSON = {"model": requested, **parsed.parameters()}
+    values: JSON = {**({"model": requested} if requested else {}), **parsed.parameters()}
     for name in ROUTING_OPTIONS:
         if (value := getattr(parsed, name, None)) is not None:
             values[name] = value
@@ -153,15 +168,24 @@ def _schema(given: str | None, templates: Sequence[Template]) -> JSON | None:
 
 class RowPreparer:
     """Turn a row of the input into a row for the engine. `table`: its values are text cells.
+    `has_default`: a row without a model has one nevertheless.
 
     Calling it raises `BadRequestError` for an invalid row, and a click error for columns that make
     every row of the file invalid.
     """
 
-    def __init__(self, templates: Sequence[Template], system: str | None, *, table: bool) -> None:
+    def __init__(
+        self,
+        templates: Sequence[Template],
+        system: str | None,
+        *,
+        table: bool,
+        has_default: bool = True,
+    ) -> None:
         self._templates = templates
         self._system = system
         self._table = table
+        self._has_default = has_default
         self._variables = frozenset().union(*(template.vars() for template in templates))
 
     def __call__(self, row: JSON) -> JSON:
@@ -175,6 +199,8 @@ class RowPreparer:
                 fields["model"] = model_name(name)
             except click.ClickException as error:
                 raise invalid_row(error.message) from None
+        elif not self._has_default and fields.get("model") is None:
+            raise click.ClickException(_default_model()[1])
         return self._fill_templates(fields, variables) if self._templates else fields
 
     def _is_variable(self, name: str) -> bool:

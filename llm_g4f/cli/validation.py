@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from ..routing.registry import Registry
 
 
 def check_name(name: str) -> None:
@@ -35,3 +40,27 @@ def requested_model(name: str) -> str:
     except llm.UnknownModelError:
         return name
     return model.requested if isinstance(model, G4F) else name
+
+
+def known_model(name: str, registry: Registry) -> str:
+    """The requested model behind `name`: an id or alias, a name in g4f.yaml, or provider/id.
+
+    Raises a click error with near names for any other.
+    """
+    from difflib import get_close_matches
+
+    from ..model_names import MODELS, OPEN_MODELS, meant_by
+    from ..providers.model_ids import names_of
+
+    model = requested_model(name)
+    names, config = names_of(model), registry.config
+    known = [*MODELS, *OPEN_MODELS, *config.models()]
+    if any(form in known for form in names) or config.route_key(names) is not None:
+        return model
+    if "/" in model and (model.split("/")[0] in registry.names() or model.startswith("llm:")):
+        return model
+    near = meant_by(name) or next(iter(get_close_matches(name, known, 1)), None)
+    guess = f" Did you mean {near}?" if near else ""
+    raise click.ClickException(
+        f"Unknown model {name!r}.{guess} Models: {', '.join(dict.fromkeys(known))}; or PROVIDER/ID."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoProviderError
@@ -19,15 +20,43 @@ def clean_key(value: str, origin: str, hint: str | None = None) -> Secret:
     Raises `NoProviderError` for one that HTTP would reject. The message names `origin` and never
     the key: an HTTP library would print it.
     """
+    return _valid(_cleaned(value, origin, hint))
+
+
+def _valid(found: Secret | str) -> Secret:
+    if isinstance(found, str):
+        raise NoProviderError(f"{found}.")
+    return found
+
+
+def _cleaned(value: str, origin: str, hint: str | None) -> Secret | str:
     stripped = value.strip()
     if not stripped or not stripped.isascii() or not stripped.isprintable() or " " in stripped:
-        raise NoProviderError(
+        return (
             f"The key from {origin} is empty or contains invalid characters"
-            " (spaces, line ends, non-ASCII): set it again."
+            " (spaces, line ends, non-ASCII): set it again"
         )
     from ..request import Secret
 
     return Secret(stripped) if hint is None else Secret(stripped, hint)
+
+
+_KEY = re.compile(
+    # OpenAI and those who copy it, Stripe's form; Groq; Hugging Face; Google; xAI; NVIDIA; Cerebras;
+    # Perplexity; JWT.
+    r"(sk|pk|rk|gsk|hf|xai|nvapi|csk|pplx)[-_]|AIza|eyJ|Bearer "
+    # Any other: long, and with digits among letters.
+    r"|(?=.*\d)(?=.*[A-Za-z]).{24,}$"
+)
+
+
+def looks_like_key(name: str) -> bool:
+    """Whether `name`, which should name a key, may be the key itself, and must not be shown.
+
+    >>> looks_like_key("sk-abc"), looks_like_key("my-box-2")
+    (True, False)
+    """
+    return _KEY.match(name.strip()) is not None
 
 
 def key_hint(alias: str | None, env_var: str | None) -> str:
@@ -56,16 +85,23 @@ def _stored_keys() -> dict[str, Any]:
 def find_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | None:
     """The first key found: by one of `aliases` in `llm keys`, else in one of the environment
     variables `env_vars`. Raises `NoProviderError` for an invalid key or an unreadable keys.json."""
+    found = key_or_problem(aliases, env_vars)
+    return None if found is None else _valid(found)
+
+
+def key_or_problem(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | str | None:
+    """As `find_key`, but what is wrong with an invalid key is returned: it concerns the provider that
+    it is for, and no other. Raises `NoProviderError` for an unreadable keys.json."""
     if aliases:
         stored = _stored_keys()
         for alias in aliases:
             if isinstance(value := stored.get(alias), str) and value.strip():
-                return clean_key(value, f'"llm keys" ({alias})', key_hint(alias, None))
+                return _cleaned(value, f'"llm keys" ({alias})', key_hint(alias, None))
     for env_var in env_vars:
         if value := os.environ.get(env_var, "").strip():
             # A key in `llm keys` goes before the environment, so that both ways would change it.
             hint = key_hint(next(iter(aliases), None), env_var)
-            return clean_key(value, f"the environment variable {env_var}", hint)
+            return _cleaned(value, f"the environment variable {env_var}", hint)
     return None
 
 

@@ -61,13 +61,13 @@ class Config(NamedTuple):
     def models(self) -> list[str]:
         """The requested models that the file names, in `routes:` and in `models:` of providers."""
         served = [name for provider in self.providers.values() for name in provider.models]
-        routed = [name for name in self.routes if not _is_pattern(name)]
+        routed = [name for name in self.routes if not is_pattern(name)]
         return list(dict.fromkeys([*routed, *served]))
 
     def route_key(self, names: Iterable[str]) -> str | None:
         """The key of the route for a model with these names, its own first: for each name that name,
         else the first pattern for it. None without a route."""
-        patterns = [key for key in self.routes if _is_pattern(key)]
+        patterns = [key for key in self.routes if is_pattern(key)]
         for name in names:
             if name in self.routes:
                 return name
@@ -77,7 +77,8 @@ class Config(NamedTuple):
         return None
 
 
-def _is_pattern(name: str) -> bool:
+def is_pattern(name: str) -> bool:
+    """Whether a key of `routes:` stands for several models."""
     return any(character in name for character in "*?[")
 
 

@@ -6,16 +6,20 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from .files import user_file
+from .model_keys import problem_of
 from .settings import Config, ModelEntry, ProviderConfig
 from .urls import check_base_url
+from .yaml_size import count_values
 
 _PROVIDER_NAME = r"[a-z0-9][a-z0-9_.-]*"
+
+_ANY_IS_RESERVED = "any names no provider: -o provider any stands for the default route."
 
 _MAX_DEPTH = 100
 
@@ -93,22 +97,11 @@ def parse(text: str, path: Path) -> Config:
     if root is None:
         return Config(path)
     try:
-        if _count_values(root, {}) > _MAX_SIZE:
+        if count_values(root, {}) > _MAX_SIZE:
             raise ConfigError(f"{path}: its aliases expand to too many values.")
         return _Reader(path, yaml).config(root)
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply.") from None
-
-
-def _count_values(node: Any, counts: dict[int, int]) -> int:
-    """The number of values in a node with its aliases expanded. `counts` has the known ones, by the
-    node's id()."""
-    if id(node) not in counts:
-        counts[id(node)] = 1  # ends the recursion if the node contains itself
-        children = node.value if isinstance(node.value, list) else ()
-        pairs = (child if isinstance(child, tuple) else (child,) for child in children)
-        counts[id(node)] = 1 + sum(_count_values(part, counts) for pair in pairs for part in pair)
-    return counts[id(node)]
 
 
 class _Reader:
@@ -183,6 +176,7 @@ class _Reader:
 
     def config(self, root: Any) -> Config:
         values: dict[str, Any] = {}
+        route_nodes: list[tuple[str, Any]] = []
         for key, key_node, value in self.items(root, "g4f.yaml"):
             if key in ("takeover", "substitutes", "notice"):
                 values[key] = self.boolean(value, key)
@@ -194,6 +188,7 @@ class _Reader:
             elif key == "routes":
                 entries = self.items(value, "routes")
                 values[key] = {model: self.route(model, entry) for model, _, entry in entries}
+                route_nodes = [(model, node) for model, node, _ in entries]
                 values["route_lines"] = {
                     model: node.start_mark.line + 1 for model, node, _ in entries
                 }
@@ -202,12 +197,22 @@ class _Reader:
                     key_node,
                     f"unknown key {key!r}; known keys: takeover, substitutes, notice, providers, routes.",
                 )
-        return Config(self.path, **values)
+        config = Config(self.path, **values)
+        for model, node in route_nodes:
+            self.check_model(model, node, "routes", config.models())
+        return config
+
+    def check_model(self, name: str, node: Any, label: str, named: Iterable[str] = ()) -> None:
+        if (problem := problem_of(name, named)) is not None:
+            raise self.fail(node, f"{name!r} in {label} {problem}.")
 
     def route(self, model: str, node: Any) -> tuple[str, ...]:
         if not isinstance(node, self.yaml.SequenceNode) or not node.value:
             raise self.fail(node, f"the route of {model} must be a list of providers.")
-        return tuple(self.text(entry, f"an entry of the route of {model}") for entry in node.value)
+        entries = [self.text(entry, f"an entry of the route of {model}") for entry in node.value]
+        if "any" in entries:
+            raise self.fail(node.value[entries.index("any")], _ANY_IS_RESERVED)
+        return tuple(entries)
 
     def provider(self, name: str, name_node: Any, node: Any) -> ProviderConfig:
         if not re.fullmatch(_PROVIDER_NAME, name):
@@ -215,6 +220,8 @@ class _Reader:
                 name_node,
                 f"invalid provider name {name!r}: use lower-case letters, digits, - _ and . only.",
             )
+        if name == "any":
+            raise self.fail(name_node, _ANY_IS_RESERVED)
         label = f"provider {name}"
         entry: dict[str, Any] = {}
         nodes: dict[str, Any] = {}
@@ -238,7 +245,8 @@ class _Reader:
 
     def models(self, node: Any, label: str) -> dict[str, ModelEntry]:
         entries: dict[str, ModelEntry] = {}
-        for model, _, value in self.items(node, label):
+        for model, model_node, value in self.items(node, label):
+            self.check_model(model, model_node, label)
             if isinstance(value, self.yaml.ScalarNode):
                 entries[model] = ModelEntry(self.text(value, f"{model} in {label}"))
                 continue

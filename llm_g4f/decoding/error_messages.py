@@ -20,6 +20,7 @@ from ..errors import (
     ConflictError,
     ContextLengthError,
     InternalServerError,
+    InvalidResponseError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
@@ -51,11 +52,43 @@ def http_error(
         detail = _detail(parse_json(body))
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
-        detail = Detail("" if "<" in text[:256] and not asks_for_https(text) else text)
+        is_page = "<" in text[:256] and not asks_for_https(text)
+        # An API says in JSON what it does not have.
+        code = "no_api" if status in (404, 405) and context.base_url else None
+        detail = Detail("" if is_page else text, codes=frozenset({code or ""}))
     error = _error(context, status, detail, headers, sent)
     if isinstance(error, APIStatusError):
         error.set_response(ResponseHead(status, Headers(headers)), _public_body(context, body))
     return error
+
+
+def invalid_response(context: ErrorContext, form: str, rest: str) -> InvalidResponseError:
+    """The error for HTTP 200 without a completion in it."""
+    return InvalidResponseError(
+        f"{context.provider} ({context.origin}) sent {form} {rest}."
+        " Is base_url the address of an OpenAI-compatible API?",
+        provider=context.provider,
+        model=context.model,
+    )
+
+
+def page_error(context: ErrorContext) -> InvalidResponseError:
+    """The error for a web page under HTTP 200."""
+    return InvalidResponseError(
+        f"{no_api_at(context)} {context.provider} sent an HTML page in place of a completion.",
+        provider=context.provider,
+        model=context.model,
+        summary="an HTML page",
+    )
+
+
+def no_api_at(context: ErrorContext) -> str:
+    """The sentence about an address at which something else answers than an API."""
+    url = context.base_url or context.origin
+    advice = "base_url usually ends in /v1"
+    if "/chat/completions" in url:
+        advice += ", and never in /chat/completions"
+    return f"Nothing at {url} speaks the API; {advice}."
 
 
 def _public_body(context: ErrorContext, body: bytes) -> Any:
@@ -169,12 +202,19 @@ def _sentence(failure: _Failure) -> str:
         return _redirect(failure)
     by_status = _SENTENCES.get(status, _FAILED if status >= 500 else _REJECTED)
     template = _SENTENCES_OF_REASONS.get(failure.reason or "unknown", by_status)
+    if template is _BAD_KEY and context.no_key_hint:
+        template = _NO_KEY
+    if template is _NO_MODEL and not context.model:
+        template = _NO_API
     wait = failure.retry_after
+    hint = context.key_hint
     return template.format(
         provider=context.provider,
         model=context.model,
         origin=context.origin,
-        hint=context.key_hint,
+        hint=f"{hint[:1].upper()}{hint[1:]}." if hint else "",
+        no_key_hint=context.no_key_hint,
+        no_api=no_api_at(context),
         http=f"(HTTP {status}){failure.quoted}",
         size=f" of {failure.sent:,} bytes" if failure.sent else "",
         when=f"in {math.ceil(wait)} s" if wait else "later",
@@ -184,6 +224,8 @@ def _sentence(failure: _Failure) -> str:
 _REJECTED = "{provider} rejected the request {http}."
 _FAILED = "{provider} failed {http}. Try again later."
 _BAD_KEY = "{provider} rejected the key {http}. {hint}"
+_NO_KEY = "{provider} wants a key: {no_key_hint} {http}."
+_NO_API = "{no_api} {provider} answered {http}."
 _LIMITED = "{provider} limits requests now {http}. Try again {when}."
 _NO_MODEL = (
     '{provider} has no {model} at {origin} {http}. "llm g4f models {provider}" lists its models.'
@@ -205,6 +247,7 @@ _SENTENCES_OF_REASONS: dict[Reason, str] = {
     "tls": "{provider} speaks TLS at {origin}: base_url must begin with https://.",
     "invalid_key": _BAD_KEY,
     "model_gone": _NO_MODEL,
+    "wrong_address": _NO_API,
     "rate_limited": _LIMITED,
     "out_of_credit": (
         "Your quota at {provider} is used up {http}. Add credit there, or ask another provider."
@@ -241,6 +284,7 @@ _BY_REASON: dict[Reason, type[APIStatusError]] = {
     "context_too_long": ContextLengthError,
     "invalid_key": AuthenticationError,
     "model_gone": NotFoundError,
+    "wrong_address": NotFoundError,
     "rate_limited": RateLimitError,
 }
 """The classes of what is said with another status than usual."""

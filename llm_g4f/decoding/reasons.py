@@ -143,6 +143,19 @@ _GONE_WORDS = _words(
     # LM Studio, in three forms; xAI; Together.
     rf"\bmodel ({_MODEL} )?not found|no models? loaded|model is not loaded|unable to access model",
 )
+_ADDRESS_CODES = frozenset(
+    {
+        # Ours, for a 404 that is not in JSON; Groq's.
+        *("no_api", "unknown_url"),
+    }
+)
+_ADDRESS_WORDS = _words(
+    # FastAPI, Spring and others, in two forms; Go; llama.cpp.
+    r"^\W*(404\W*)?not found\W*$|404 page not found|\bfile not found",
+    r"^\W*(405\W*)?method not allowed\W*$",
+    # OpenAI; Groq; LM Studio (under 200); Express.
+    r"\binvalid url \(|unknown request url|unexpected endpoint or method|cannot (get|post) /",
+)
 _UNSUPPORTED_CODES = frozenset(
     {
         # OpenAI's codes for a parameter that a model does not take; pydantic's type (Mistral).
@@ -203,6 +216,7 @@ _ROWS = (
     # A 404 without this word is about the address, not about the model.
     _Row("model_gone", (404, 410), _GONE_CODES, _words("model", "no endpoints found for")),
     _Row("model_gone", _INVALID, _GONE_CODES, _GONE_WORDS),
+    _Row("wrong_address", (400, 404, 405), _ADDRESS_CODES, _ADDRESS_WORDS),
     # Groq: what the model made did not fit the schema, or the tools.
     _Row("schema_mismatch", _INVALID, frozenset({"json_validate_failed", "tool_use_failed"})),
     _Row("schema_unsupported", _INVALID, _UNSUPPORTED_CODES, _FORMAT_WORDS, {"response_format"}),

@@ -23,7 +23,7 @@ from .chunks import ChunkReader
 from .connection_errors import truncated_error
 from .error_bodies import error_in
 from .error_context import ErrorContext
-from .error_messages import error_in_body
+from .error_messages import error_in_body, invalid_response, page_error
 from .sse import MAX_EVENT, Decoder, Event, EventTooLong
 from .text import parse_json
 
@@ -144,8 +144,9 @@ class CompletionStream:
             return [self._whole(await read_body(self._context, self._response, head))]
         if first == b"<" or not first:
             self._ended = True
-            form = "an HTML page" if first else "an empty body"
-            raise self._invalid(form, "in place of a completion")
+            if first:
+                raise page_error(self._context)
+            raise invalid_response(self._context, "an empty body", "in place of a completion")
         self._events = Decoder()
         return self._decode(head)
 
@@ -178,7 +179,7 @@ class CompletionStream:
             # Some servers end a whole body as they end a stream.
             body, data_field, last = data.rpartition(b"data:")
             if not data_field or not _is_done(last):
-                raise self._invalid("something", "that is not JSON") from None
+                raise invalid_response(self._context, "something", "that is not JSON") from None
             return self._parse_whole(body)
         self._check_error(parsed)
         return self._reader.read(parsed, is_whole=True)
@@ -235,7 +236,7 @@ class CompletionStream:
         if len(lines) == 1:
             said = clean(self._context.without_key(event.data.decode("utf-8", "replace")), 120)
             words = "" if said.startswith(("{", "[[")) else f': "{said}"'
-            raise self._invalid("something", f"that is not JSON{words}")
+            raise invalid_response(self._context, "something", f"that is not JSON{words}")
         chunks: Chunks = []
         for line in lines:
             chunks += self._read(Event("message", line))
@@ -306,7 +307,9 @@ class CompletionStream:
             if self._passed_over is not None:
                 # Raises: it is JSON, but not a completion.
                 reader.read(self._passed_over)
-            self.failure = self._invalid("something", "that is neither JSON nor an event stream")
+            self.failure = invalid_response(
+                self._context, "something", "that is neither JSON nor an event stream"
+            )
         elif reader.has_open_calls() or not (
             self._done or reader.patience is not None or (reader.has_calls() and reader.has_usage())
         ):
@@ -325,14 +328,6 @@ class CompletionStream:
         except EventTooLong:
             self.failure = too_long(self._context)
         return chunks
-
-    def _invalid(self, form: str, rest: str) -> InvalidResponseError:
-        return InvalidResponseError(
-            f"{self._context.provider} ({self._context.origin}) sent {form} {rest}."
-            " Is base_url the address of an OpenAI-compatible API?",
-            provider=self._context.provider,
-            model=self._context.model,
-        )
 
     def _truncated(self) -> TruncatedStreamError:
         return TruncatedStreamError(

@@ -33,6 +33,7 @@ Code = Literal[
     "not_enabled",
     "needs_consent",
     "no_key",
+    "invalid_key",
     "env_var_missing",
     "no_model",
     "retired",

@@ -29,8 +29,9 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     `has_variants`: it takes OpenRouter's variants. `retires`: the day (UTC) from which a requested
     model is gone here, and `successors` the model that its maker names for its place; both hold for
     the snapshots that are not listed themselves. `prices` are those of both, in US dollars for a
-    million tokens of input and of output (`providers.successors`). `aliases` and `env_vars` name the key in `llm keys`
-    and in the environment; with `dedicated_env_var` False, the variables also serve other programs
+    million tokens of input and of output (`providers.successors`). `aliases`, besides `name`, and
+    `env_vars` name the key in `llm keys` and in the environment; with `dedicated_env_var` False, the
+    variables also serve other programs
     and count only if the provider is enabled or named. `base_url_env_var` replaces `base_url`, and
     `url_env_vars` are the variables in braces in it. `key_header` carries the key instead of
     Authorization. `key_is_consent`: a key is consent. `extra_content`: it needs the extra_content of
@@ -66,6 +67,11 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     image_urls: bool = True
     evidence: str = ""
 
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of its key in `llm keys`, its own first."""
+        return tuple(dict.fromkeys((self.name, *self.aliases)))
+
 
 def _same(*models: str, prefix: str = "") -> ModelIds:
     return {model: (prefix + model,) for model in models}
@@ -97,7 +103,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="https://api.openai.com/v1",
             base_url_env_var="OPENAI_BASE_URL",
             env_vars=("OPENAI_API_KEY",),
-            aliases=("openai",),
             key_is_consent=True,
             models=_same(*_CHAT, *_OLD),
             has_snapshots=True,
@@ -146,7 +151,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="https://{AZURE_OPENAI_RESOURCE}.openai.azure.com/openai/v1",
             url_env_vars=("AZURE_OPENAI_RESOURCE",),
             env_vars=("AZURE_OPENAI_API_KEY",),
-            aliases=("azure",),
             key_header="api-key",
             key_is_consent=True,
             retires=dict.fromkeys(
@@ -163,7 +167,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             name="openrouter",
             base_url="https://openrouter.ai/api/v1",
             env_vars=("OPENROUTER_API_KEY", "OPENROUTER_KEY"),
-            aliases=("openrouter",),
             key_is_consent=True,
             models=_same(*_CHAT, *_OLD, *_OPEN, prefix="openai/"),
             has_snapshots=True,
@@ -242,7 +245,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="http://localhost:4000",
             kind="local",
             env_vars=("LITELLM_KEY",),
-            aliases=("litellm",),
             evidence="LiteLLM proxy server",
         ),
         ProviderSpec(
@@ -257,7 +259,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="https://api.groq.com/openai/v1",
             scope="model",
             env_vars=("GROQ_API_KEY",),
-            aliases=("groq",),
             models=_oss("openai/gpt-oss-120b", "openai/gpt-oss-20b", "qwen/qwen3.8-27b"),
             quirks=("no_logprobs", "no_logit_bias", "no_names", "one_choice"),
             price_table="groq",
@@ -269,7 +270,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="https://generativelanguage.googleapis.com/v1beta/openai",
             scope="model",
             env_vars=("GEMINI_API_KEY", "LLM_GEMINI_KEY"),
-            aliases=("gemini",),
             models={
                 "*": ("gemini-3.8-flash",),
                 **dict.fromkeys(
@@ -285,7 +285,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             name="mistral",
             base_url="https://api.mistral.ai/v1",
             env_vars=("MISTRAL_API_KEY", "LLM_MISTRAL_KEY"),
-            aliases=("mistral",),
             models={"*": ("mistral-small-latest", "mistral-medium-latest")},
             quirks=(
                 "max_tokens",
@@ -302,7 +301,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             base_url="https://api.cloudflare.com/client/v4/accounts/{CLOUDFLARE_ACCOUNT_ID}/ai/v1",
             url_env_vars=("CLOUDFLARE_ACCOUNT_ID",),
             env_vars=("CLOUDFLARE_API_TOKEN",),
-            aliases=("cloudflare",),
             dedicated_env_var=False,
             models=_oss(
                 "@cf/openai/gpt-oss-120b",
@@ -318,7 +316,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             name="cerebras",
             base_url="https://api.cerebras.ai/v1",
             env_vars=("CEREBRAS_API_KEY",),
-            aliases=("cerebras",),
             models={"*": ("gpt-oss-120b", "qwen-3.8-27b")},
             quirks=("system_role", "no_store"),
             price_table="cerebras",
@@ -328,7 +325,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             name="together",
             base_url="https://api.together.ai/v1",
             env_vars=("TOGETHER_API_KEY",),
-            aliases=("together",),
             models={"*": ("openai/gpt-oss-120b",)},
             quirks=("max_tokens", "system_role", "no_store"),
             price_table="together",
@@ -354,7 +350,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             name="sambanova",
             base_url="https://api.sambanova.ai/v1",
             env_vars=("SAMBANOVA_API_KEY",),
-            aliases=("sambanova",),
             models={"*": ("gpt-oss-120b",)},
             quirks=("max_tokens",),
             evidence="docs.sambanova.ai",
@@ -363,7 +358,6 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             name="huggingface",
             base_url="https://router.huggingface.co/v1",
             env_vars=("HF_TOKEN", "HUGGINGFACE_TOKEN"),
-            aliases=("huggingface",),
             dedicated_env_var=False,
             models={"*": ("openai/gpt-oss-120b",)},
             quirks=("system_role",),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ..config import is_loopback
 from ..decoding.connection_errors import connection_error
 from ..decoding.error_context import ErrorContext
-from ..decoding.error_messages import http_error
+from ..decoding.error_messages import http_error, no_api_at
 from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
 from ..errors import APIError, BadRequestError, InvalidResponseError
@@ -40,9 +40,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     `served` are the models it would answer with; the first that can take the request does.
     `discover_models`: where there is none, the router looks at its /models (`routing.discovery`).
-    `no_model_reason` is why there is none. `key_header` carries the key instead of Authorization, and `key_hint` is what to
-    do about a rejected key. `extra_content`: tool calls go back with theirs. `enforces_schema`: answers
-    fit the schema of a request. `image_urls`: it fetches images from the web. `timeout` is in
+    `no_model_reason` is why there is none. `key_header` carries the key instead of Authorization.
+    `key_hint` is what to do about a rejected key, and `no_key_hint` about a missing one.
+    `extra_content`: tool calls go back with theirs. `enforces_schema`: answers fit the schema of a
+    request. `image_urls`: it fetches images from the web. `timeout` is in
     seconds without content. `http` replaces the pooled connections.
     """
 
@@ -53,6 +54,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     key: Secret | None = None
     key_header: str | None = None
     key_hint: str = ""
+    no_key_hint: str = ""
     served: tuple[ServedModel, ...] = ()
     discover_models: bool = False
     no_model_reason: Ineligible = Ineligible("it does not have the model", "no_model")
@@ -97,7 +99,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     async def open(self, request: ChatRequest, served: ServedModel) -> OpenStream:
         """Send the request; its answer, of which the head has been read. Raises `APIError`."""
-        context = ErrorContext(self.name, served.model, self._origin, self.key_hint, self.key)
+        context = self._context(served.model)
         body, omitted = self._body(request, served)
         headers = self._headers_for(request)
         path = "/chat/completions"
@@ -126,7 +128,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     async def models(self) -> list[str]:
         """The ids at /models. Raises `APIError`."""
-        context = ErrorContext(self.name, "", self._origin, self.key_hint, self.key)
+        context = self._context("")
         response = await self._send(context, "GET", "/models", self._headers(streaming=False))
         if not 200 <= response.status < 300:
             raise await self._http_error(context, response, 0)
@@ -136,7 +138,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             return [clean(context.without_key(str(model["id"])), 200) for model in listed]
         except (ValueError, KeyError, TypeError):
             raise InvalidResponseError(
-                f"{self.name}: {self.base_url}/models does not list models.", provider=self.name
+                f"{no_api_at(context)} {self.name} sent no list of models at /models.",
+                provider=self.name,
             ) from None
         finally:
             await response.aclose()
@@ -145,6 +148,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     def is_local(self) -> bool:
         """Whether it runs on this machine."""
         return self.kind == "local" or is_loopback(urlsplit(self.base_url).hostname or "")
+
+    def _context(self, model: str) -> ErrorContext:
+        no_key_hint = self.no_key_hint if self.key is None else ""
+        return ErrorContext(
+            *(self.name, model, self._origin, self.key_hint, self.key, self.base_url, no_key_hint)
+        )
 
     @cached_property
     def _origin(self) -> str:

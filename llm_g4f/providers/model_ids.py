@@ -1,4 +1,4 @@
-"""The models this package stands for, and how two ids of a model are compared.
+"""How two ids of a model are compared.
 
 llm imports this module at every start: it must stay light.
 """
@@ -10,20 +10,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeVar
 
-MODELS: Mapping[str, tuple[str, ...]] = {
-    "gpt-4o": ("4o",),
-    "gpt-4o-mini": ("4o-mini",),
-    "gpt-4.1": ("4.1",),
-    "gpt-4.1-mini": ("4.1-mini",),
-    "gpt-4.1-nano": ("4.1-nano",),
-    "gpt-4": ("4", "gpt4"),
-    "gpt-4-turbo": ("gpt-4-turbo-preview", "4-turbo", "4t"),
-    "gpt-3.5-turbo": ("3.5", "chatgpt"),
-}
-"""The models that llm's own plugin has too, each with its aliases there."""
+from ..model_names import MODELS, OPEN_MODELS, SNAPSHOTS
 
-OPEN_MODELS = ("gpt-oss-120b", "gpt-oss-20b")
-"""OpenAI's open-weight models, which many providers serve."""
+__all__ = ["MODELS", "OPEN_MODELS", "bare_id", "is_same_model", "listed", "names_of"]
 
 _VARIANTS = frozenset(
     {"free", "batch", "extended", "thinking", "online", "nitro", "floor", "exacto"}
@@ -34,13 +23,6 @@ such as a size ("gpt-oss:20b"), belongs to the model's name."""
 
 _DATED = re.compile(r"(.+)-(\d{4}-\d{2}-\d{2}|\d{8}|\d{4})")
 """A snapshot: gpt-4o-2024-08-06, gpt-4-0613 (month and day)."""
-
-_SNAPSHOTS = {
-    "gpt-4-turbo-preview": "gpt-4-turbo",
-    "gpt-4-0125-preview": "gpt-4-turbo",
-    "gpt-4-1106-preview": "gpt-4-turbo",
-}
-"""Snapshots whose names do not show their family. Source: OpenAI's page of the model GPT-4 Turbo."""
 
 T = TypeVar("T")
 
@@ -74,7 +56,7 @@ def names_of(model: str) -> tuple[str, ...]:
     ('openai/gpt-4o-2024-08-06:free', 'openai/gpt-4o-2024-08-06', 'gpt-4o-2024-08-06', 'gpt-4o')
     """
     bare = bare_id(model)
-    family = _SNAPSHOTS.get(bare) or _split_date(bare)[0]
+    family = SNAPSHOTS.get(bare) or _split_date(bare)[0]
     return tuple(dict.fromkeys((model, _without_variant(model), bare, family)))
 
 

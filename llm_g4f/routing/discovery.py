@@ -16,7 +16,7 @@ from ..event_loops import loop_local, within
 from ..providers.base import Ineligible, ServedModel
 from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, names_of
-from ..safe_text import clean
+from ..safe_text import clean, without_name
 from .cooldowns import Cooldowns, key_of
 from .endpoints import served_as, with_capabilities
 from .health_state import LISTED_FOR, Listing
@@ -124,7 +124,7 @@ async def _ask(endpoint: Endpoint, known: Listing | None, cooldowns: Cooldowns) 
             # It would keep a prompt waiting as well.
             cooldowns.rest(key_of(endpoint.name, "", "key"), FAILED_FOR)
     if isinstance(found, APIError):
-        failed = clean(found.message, 300).rstrip(".")
+        failed = without_name(clean(found.message, 300), endpoint.name).rstrip(".")
     if failed:
         before = known.models if known else None
         listing = Listing(before, cooldowns.now() + FAILED_FOR, failed)

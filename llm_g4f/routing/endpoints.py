@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from ..config import ProviderConfig, check_base_url, find_key, is_loopback, key_hint
+from ..config import (
+    ProviderConfig,
+    check_base_url,
+    is_loopback,
+    key_hint,
+    key_or_problem,
+    looks_like_key,
+)
 from ..errors import ConfigError, NoProviderError
 from ..providers import successors
 from ..providers.base import Ineligible, ServedModel
@@ -62,6 +69,7 @@ def own_endpoint(
         base_url=base_url,
         key=key,
         key_hint=key.hint if key else "",
+        no_key_hint=f"llm keys set {settings.name}, then key: {settings.name} in g4f.yaml",
         discover_models=not settings.models,
         no_model_reason=Ineligible(
             f"g4f.yaml does not say which of its models stands for {model}", "no_model"
@@ -84,16 +92,17 @@ def known_endpoint(
     request; `is_gone`: whether it said, at a base URL and for a key, that it no longer has `model`.
     Raises `ConfigError`."""
     enabled = settings is not None and settings.enabled is True
-    base_url = (
-        _base_url(spec, settings) if is_allowed(spec, settings) else _not_enabled(spec, settings)
-    )
-    if isinstance(base_url, Ineligible):
-        return base_url
+    if not is_allowed(spec, settings):
+        return _not_enabled(spec, settings)
+    if (missing := _missing_variable(spec, settings)) is not None:
+        return missing
     found = key or _key(spec, settings, path, any_variable=enabled or named)
     if found is None and spec.kind == "keyed":
         found = _no_key(spec)
+    # Before the URL: that of a provider without a key is of no consequence.
     if isinstance(found, Ineligible):
         return found
+    base_url = _base_url(spec, settings)
     gone = bool(spec.successors) and is_gone(base_url, found)
     served, no_model_reason = _served(spec, model, day, gone)
     return Endpoint(
@@ -104,6 +113,7 @@ def known_endpoint(
         key=found,
         key_header=spec.key_header,
         key_hint=found.hint if found else "",
+        no_key_hint=f"llm keys set {spec.name}",
         served=served,
         discover_models=spec.kind == "local",
         no_model_reason=no_model_reason,
@@ -115,7 +125,7 @@ def known_endpoint(
 
 
 def _no_key(spec: ProviderSpec) -> Ineligible:
-    hint = key_hint(next(iter(spec.aliases), None), next(iter(spec.env_vars), None))
+    hint = key_hint(spec.name, next(iter(spec.env_vars), None))
     return Ineligible(f"no key: {hint}", "no_key")
 
 
@@ -193,9 +203,27 @@ def configured_key(settings: ProviderConfig) -> Secret | Ineligible:
     """The key that g4f.yaml names for a provider."""
     aliases = (settings.key,) if settings.key else ()
     env_vars = (settings.key_env,) if settings.key_env else ()
-    found = find_key(aliases, env_vars)
-    hint = key_hint(settings.key, settings.key_env)
-    return found or Ineligible(f"no key: {hint}", "no_key")
+    return found_key(aliases, env_vars) or _missing_key(settings)
+
+
+def _missing_key(settings: ProviderConfig) -> Ineligible:
+    name = settings.name
+    if looks_like_key(settings.key or ""):
+        hint = (
+            "key: in g4f.yaml takes a name from llm keys, not the key itself: llm keys set"
+            f" {name}, then key: {name}"
+        )
+    elif looks_like_key(settings.key_env or ""):
+        hint = "key_env: in g4f.yaml takes the name of an environment variable, not the key itself"
+    else:
+        hint = key_hint(settings.key, settings.key_env)
+    return Ineligible(f"no key: {hint}", "no_key")
+
+
+def found_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | Ineligible | None:
+    """The first key found, or why it cannot be used: that is no matter of other providers."""
+    found = key_or_problem(aliases, env_vars)
+    return Ineligible(found, "invalid_key") if isinstance(found, str) else found
 
 
 def _key(
@@ -211,10 +239,25 @@ def _key(
             )
         return None
     env_vars = spec.env_vars if spec.dedicated_env_var or any_variable else ()
-    return find_key(spec.aliases, env_vars)
+    return found_key(spec.key_names, env_vars)
 
 
-def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Ineligible:
+def _missing_variable(spec: ProviderSpec, settings: ProviderConfig | None) -> Ineligible | None:
+    if settings is not None and settings.base_url is not None:
+        return None
+    for name in spec.url_env_vars:
+        if not _ACCOUNT.fullmatch(os.environ.get(name, "").strip()):
+            return Ineligible(
+                f"set the environment variable {name} to the name of your account",
+                "env_var_missing",
+            )
+    return None
+
+
+_ACCOUNT = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str:
     if settings is not None and settings.base_url is not None:
         return settings.base_url
     if spec.base_url_env_var and (given := os.environ.get(spec.base_url_env_var)):
@@ -227,13 +270,7 @@ def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str | Inel
         return url
     base_url = spec.base_url
     for name in spec.url_env_vars:
-        value = os.environ.get(name, "").strip()
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-            return Ineligible(
-                f"set the environment variable {name} to the name of your account",
-                "env_var_missing",
-            )
-        base_url = base_url.replace(f"{{{name}}}", value)
+        base_url = base_url.replace(f"{{{name}}}", os.environ[name].strip())
     return base_url
 
 

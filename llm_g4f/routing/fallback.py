@@ -260,9 +260,10 @@ class Fallback:
         status: int | None
         receipt, candidate = self.receipt, attempt.candidate
         model, outcome, status = candidate.served.model, "ok", 200
-        message = retry_after = None
+        message = retry_after = summary = None
         if error is not None:
             outcome, message, status = type(error).__name__, error.message, None
+            summary = error.summary
             if isinstance(error, APIStatusError):
                 status, retry_after = error.status_code, error.retry_after
         elif receipt.model:
@@ -270,7 +271,7 @@ class Fallback:
         seconds = round(now - attempt.began, 3)
         name = candidate.provider.name
         receipt.attempts += (
-            AttemptRecord(name, model, outcome, status, message, seconds, retry_after),
+            AttemptRecord(name, model, outcome, status, message, seconds, retry_after, summary),
         )
         receipt.seconds = round(now - self._start, 3)
 

@@ -279,7 +279,8 @@ class _DefaultRoute:
     async def _takes_part(self, provider: Provider | Ineligible) -> bool:
         """Whether a provider has an offer for the model, whatever this request needs besides."""
         if isinstance(provider, Ineligible):
-            return False
+            # A key that was pasted badly is a key: what it was set for is not asked elsewhere.
+            return provider.code == "invalid_key"
         if isinstance(provider, Endpoint):
             return any(model.exact or not self._exact_only for model in provider.served)
         return not isinstance(await provider.serves(self._plain), Ineligible)

@@ -25,8 +25,7 @@ def notice_of(receipt: Receipt) -> str | None:
         parts.append(kind_of_answer(exact=False, successor=receipt.successor))
         parts += filter(None, [successor_note(receipt)])
     failed = dict.fromkeys(
-        f"{attempt.provider} failed ({attempt.outcome}"
-        + (f", HTTP {attempt.status})" if attempt.status else ")")
+        f"{attempt.provider} failed ({attempt.words})"
         for attempt in receipt.attempts
         if attempt.outcome != "ok" and not _was_repaired(attempt, receipt)
     )
@@ -97,9 +96,10 @@ def check_has_words(completion: ChatCompletion) -> None:
     )
 
 
-def announce(line: str) -> None:
-    """Log a line for the person, at WARNING: without logging set up, it goes to stderr."""
-    _log.warning("%s", line)
+def announce(line: str, *, in_answer: bool = False) -> None:
+    """Log a line for the person, at WARNING: without logging set up, it goes to stderr. `in_answer`:
+    the last line of the answer is still open there."""
+    _log.warning("%s", line, extra={"in_answer": in_answer})
 
 
 def announce_once(receipt: Receipt, notice: str) -> None:

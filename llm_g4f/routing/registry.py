@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from .. import config as configuration
-from ..config import Config, ProviderConfig, find_key, user_file
+from ..config import Config, ProviderConfig, user_file
 from ..errors import ConfigError, NoProviderError
 from ..http.connect import Network
 from ..providers.base import Ineligible, Provider
@@ -27,6 +27,7 @@ from ..request import Secret
 from .cooldowns import Cooldowns
 from .endpoints import (
     configured_key,
+    found_key,
     known_endpoint,
     own_endpoint,
     served_as,
@@ -84,15 +85,15 @@ class Registry(Struct, frozen=True):
         return self.config.providers.get(name)
 
     def has_key(self, name: str) -> bool | None:
-        """Whether a provider's key is found; None for a provider that needs none."""
+        """Whether a usable key of a provider is found; None for a provider that needs none."""
         settings, spec = self.settings(name), PROVIDERS.get(name)
         if settings is not None and (settings.key or settings.key_env):
             return isinstance(configured_key(settings), Secret)
         if spec is None or (settings is not None and settings.base_url is not None):
             return None
-        if not spec.aliases and not spec.env_vars:
-            return None
-        return find_key(spec.aliases, spec.env_vars) is not None
+        if isinstance(found_key(spec.key_names, spec.env_vars), Secret):
+            return True
+        return False if spec.kind == "keyed" or spec.env_vars else None
 
     def provider(
         self,
@@ -140,7 +141,14 @@ class Registry(Struct, frozen=True):
         if name == "custom" and self.custom is not None:
             served = (served_as(model, model),)
             hint = key.hint if key else ""
-            return Endpoint(name=name, base_url=self.custom, key=key, key_hint=hint, served=served)
+            return Endpoint(
+                name=name,
+                base_url=self.custom,
+                key=key,
+                key_hint=hint,
+                no_key_hint="give it as api_key",
+                served=served,
+            )
         if name in PROVIDERS:
             return known_endpoint(
                 PROVIDERS[name],

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from ..decoding.text import text_of
-from ..errors import NoProviderError
 from ..providers.base import Ineligible, Provider, ServedModel
 from ..providers.catalogue import PROVIDERS
 from ..providers.endpoint import Endpoint
@@ -20,14 +19,10 @@ from ..receipt import kind_of_answer
 from ..request import ChatRequest
 from .cooldowns import key_of
 from .endpoints import successor_of
-from .lineup import Entry, LeftOut, Participant, is_exact_only, lineup_of, named_entries
+from .lineup import Entry, LeftOut, Participant, is_exact_only, lineup_of
+from .no_provider import no_provider_error
 from .policy import LOCAL_COOLDOWN, LONGEST_COOLDOWN
 from .registry import Registry
-
-WAYS_OUT = (
-    'Three ways out: a key ("llm keys set openai"), an endpoint of your own ("providers:" in'
-    " g4f.yaml), or the small model on this machine (llm install 'llm-g4f[local]')."
-)
 
 
 class Candidate(Struct, frozen=True):
@@ -200,31 +195,3 @@ def larger_than(candidate: Candidate, others: Iterable[Candidate]) -> list[Candi
     return [
         other for other in others if other.served.context is None or other.served.context > window
     ]
-
-
-def no_provider_error(
-    request: ChatRequest, left_out: Iterable[tuple[str, Ineligible]], registry: Registry
-) -> NoProviderError:
-    """The error for a route without candidates."""
-    mine = {"openai", *registry.config.providers, *request.providers}
-    reasons, others = [], 0
-    for name, ineligible in left_out:
-        # Two dozen times "no key" would bury the line that matters.
-        if name in PROVIDERS and name not in mine and ineligible.code in _UNTOUCHED:
-            others += 1
-        else:
-            reasons.append(f"  {name}: {ineligible.reason}")
-    if others:
-        reasons.append(
-            f'  {others} others have no key or are not enabled: "llm g4f route {request.model}"'
-        )
-    # For a named provider its reason says what to do.
-    advice = [] if named_entries(request, registry) else [WAYS_OUT]
-    return NoProviderError(
-        "\n".join([f"No provider available for {request.model}:", *reasons, *advice]),
-        model=request.model,
-    )
-
-
-_UNTOUCHED = frozenset({"no_key", "not_enabled", "needs_consent", "env_var_missing"})
-"""The reasons of providers that the user has not set up."""

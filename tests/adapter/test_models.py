@@ -547,7 +547,7 @@ HTML = http(200, "<html>login</html>", kind="text/html")
 FAILURES: dict[str, tuple[Script, str]] = {
     "refused key": (
         http(401, {"error": {"message": "Incorrect API key"}}),
-        r"mybox rejected the key \(HTTP 401\): \"Incorrect API key\"",
+        r"mybox wants a key: llm keys set mybox, then key: mybox in g4f.yaml \(HTTP 401\)",
     ),
     "HTML": (HTML, "an HTML page in place of a completion"),
     "empty answer": (events("[DONE]"), "empty answer"),
@@ -579,8 +579,9 @@ def test_the_error_lists_every_attempt(ask: Ask, endpoints: Callable[..., Path])
     lines = str(caught.value).splitlines()
     assert "HTML page" in lines[0]
     assert lines[1] == "Tried:"
-    assert lines[2].startswith("  a gpt-4o: InvalidResponseError")
-    assert lines[3].startswith("  b gpt-4o: NotFoundError")
+    assert lines[2].startswith("  a gpt-4o (")
+    assert lines[2].endswith(" s): an HTML page")
+    assert " s): has no gpt-4o at http" in lines[3]
 
 
 @pytest.mark.parametrize("end", [RESET, CLOSE])

@@ -27,7 +27,12 @@ def test_path(user_path: Path) -> None:
     assert ok(g4f("path")) == [str(user_path / "g4f.yaml")]
 
 
-@pytest.mark.parametrize("command", [["route", "gpt-4o"], ["path"], ["local", "status"]])
+def test_path_while_the_file_is_invalid(write_config: Callable[[str], Path]) -> None:
+    path = write_config("nonsense: 1")
+    assert ok(g4f("path")) == [str(path)]
+
+
+@pytest.mark.parametrize("command", [["route", "gpt-4o"], ["providers"], ["local", "status"]])
 def test_every_command_reports_an_invalid_configuration(
     write_config: Callable[[str], Path], command: list[str]
 ) -> None:

@@ -266,4 +266,4 @@ def test_on_a_terminal_a_notice_after_text_starts_a_line(endpoints: Callable[...
     shown = os.read(leader, 4096).decode().replace("\r\n", "\n")
     os.close(leader)
     assert done.returncode == 0
-    assert shown.startswith("Hel\nThe answer was cut at its token limit")
+    assert shown.startswith("Hel\n\x1b[2mThe answer was cut at its token limit")

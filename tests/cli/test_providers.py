@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from llm_g4f import config
+from llm_g4f.cli import config_editor
+from llm_g4f.cli.config_editor import editing
 from llm_g4f.providers.catalogue import PROVIDERS
-from tests.support.server import Server, http, stream
+from tests.support.commands import failed, g4f, ok
+from tests.support.server import RESET, Script, Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[[str], Path]
@@ -55,9 +61,49 @@ def test_add_and_remove(run_llm: Run, user_path: Path) -> None:
         1,
         'Error: box is already in g4f.yaml: run "llm g4f remove box" first, or edit the file.\n',
     )
-    assert run_llm("g4f", "remove", "box").returncode == 0
+    removed = run_llm("g4f", "remove", "box").stdout
+    path = user_path / "g4f.yaml"
+    assert removed == f"box is removed from {path}; the file stays, and is empty.\n"
     assert (user_path / "g4f.yaml").read_text() == ""
     assert run_llm("g4f", "remove", "box").stderr == "Error: box is not in g4f.yaml.\n"
+
+
+def test_two_edits_at_once_both_count(user_path: Path) -> None:
+    with ThreadPoolExecutor(1) as other:
+        with editing() as providers:
+            second = other.submit(enable_groq)
+            with pytest.raises(TimeoutError):
+                second.result(0.2)  # It waits for the lock.
+            providers["box"] = {"base_url": "http://127.0.0.1:1/v1"}
+        second.result(20)
+    assert list(config.load().providers) == ["box", "groq"]
+    assert [path.name for path in user_path.iterdir()] == ["g4f.yaml"]
+
+
+def enable_groq() -> None:
+    with editing() as providers:
+        providers["groq"] = {"enabled": True}
+
+
+def test_an_edit_does_not_wait_for_ever(user_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_editor, "LOCK_SECONDS", 0.1)
+    with editing():
+        said = failed(g4f("enable", "groq"))
+    assert said.startswith(f"{user_path / 'g4f.yaml'} is being changed by another command.")
+
+
+def test_remove_says_what_stays(write_config: Write, user_path: Path) -> None:
+    path = write_config(
+        "providers: {box: {base_url: 'http://127.0.0.1:1/v1', key: mine}}\n"
+        "routes: {gpt-4o: [box/llama, openai]}\n"
+    )
+    result = g4f("remove", "box")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"box is removed from {path}; the file stays.",
+        f"Its key stays in {user_path / 'keys.json'}, under the name mine.",
+    ]
+    assert result.stderr.startswith(f"{path} still names it in the route of gpt-4o: ")
 
 
 def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
@@ -71,10 +117,18 @@ def test_add_exact_with_a_key(run_llm: Run, user_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("openai", "https://x.example"), "openai is a built-in provider"),
+        (("openai", "https://x.example"), "openai is a built-in name"),
+        (("any", "https://x.example"), "any is a built-in name"),
         (("box", "x.example"), "must start with https:// or http://"),
         (("box", "http://x.example/v1"), "would send prompts unencrypted"),
-        (("box", "https://x.example", "--key", "sk-1234"), "Unknown key 'sk-1234'"),
+        (
+            ("box", "https://x.example", "--key", "mine"),
+            '"llm keys set mine" first, then use --key',
+        ),
+        (
+            ("box", "https://x.example", "--key", "sk-1234"),
+            '"llm keys set box" first, then use --key',
+        ),
         (("box", "https://x.example", "--model", "gpt-4o"), "use REQUESTED=UPSTREAM"),
         (("Box!", "https://x.example"), "invalid provider name 'Box!'"),
     ],
@@ -86,7 +140,69 @@ def test_add_rejects_invalid_arguments(
     assert refused.returncode == 1
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert "sk-1234" not in refused.stderr
     assert not (user_path / "g4f.yaml").exists()
+
+
+PAGE = http(404, "<h1>Not Found</h1>", kind="text/html")
+
+
+def listing(*ids: str) -> Script:
+    return http(200, {"data": [{"id": id} for id in ids]})
+
+
+@pytest.mark.parametrize("end", ["", "/v1", "/v1/chat/completions", "/chat/completions"])
+def test_add_finds_the_api_of_a_server(end: str) -> None:
+    scripts = [listing("gpt-4o")] if "v1" in end else [PAGE, listing("gpt-4o")]
+    with Server(*scripts, models=None) as server:
+        lines = ok(g4f("add", "box", server.origin + end))
+    assert server.requests[-1].path == "/v1/models"
+    found = [f"The API is at {server.url}: base_url is {server.url}."]
+    assert lines == [
+        *(found if end != "/v1" else []),
+        "It has gpt-4o.",
+        "gpt-4o answers for gpt-4o: the model itself.",
+        'box is added. Test it with "llm g4f check box".',
+    ]
+    assert config.load().providers["box"].base_url == server.url
+
+
+@pytest.mark.parametrize(
+    ("ids", "line"),
+    [
+        (("qwen3:8b",), "qwen3:8b answers for gpt-4o: a substitute."),
+        (
+            ("a", "b"),
+            'Say which one stands for gpt-4o under models: in g4f.yaml, such as "gpt-4o: a".',
+        ),
+    ],
+)
+def test_add_says_what_answers_for_gpt_4o(ids: tuple[str, ...], line: str) -> None:
+    with Server(models=listing(*ids)) as server:
+        assert line in ok(g4f("add", "box", server.url))
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (
+            PAGE,
+            r"box is added unseen: Nothing at http.* speaks the API; base_url usually ends in /v1",
+        ),
+        (
+            http(401, {"error": {"message": "No."}}),
+            r"box wants a key: llm keys set box, then key: box",
+        ),
+        ([RESET], r"box is added unseen: http://127.0.0.1:\d+ did not answer in HTTP"),
+    ],
+    ids=["a page", "401", "reset"],
+)
+def test_add_of_an_endpoint_that_does_not_list_models(script: Script, words: str) -> None:
+    with Server(models=script) as server:
+        added = g4f("add", "box", server.origin)
+    assert (added.exit_code, added.stdout.splitlines()[-1][:12]) == (0, "box is added")
+    assert re.match(words, added.stderr)
+    assert config.load().providers["box"].base_url == server.origin
 
 
 def test_add_with_plain_http(run_llm: Run, user_path: Path) -> None:
@@ -126,7 +242,7 @@ def test_a_disabled_embedded_model_does_not_answer(run_llm: Run, real_weights: P
 def test_providers(run_llm: Run, write_config: Write) -> None:
     write_config("providers: {box: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: llama}}}")
     table = run_llm("g4f", "providers").stdout
-    assert run_llm("g4f").stdout == table
+    assert run_llm("g4f", "--all").stdout.startswith(table)
     assert table.splitlines()[0].split() == [
         "provider",
         "kind",
@@ -141,6 +257,55 @@ def test_providers(run_llm: Run, write_config: Write) -> None:
     assert [row["provider"] for row in rows] == ["box", *PROVIDERS, "embedded"]
     assert rows[0]["model"] == "llama"
     assert rows[1]["key"] is False
+
+
+def test_alone_it_shows_what_takes_part_and_the_answer(write_config: Write) -> None:
+    write_config(
+        "providers:\n  box: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: llama}}\n"
+        "  groq: {enabled: true}\n"
+    )
+    lines = ok(g4f())
+    assert [line.split()[0] for line in lines[1:4]] == ["box", "openai", "groq"]
+    assert "  enabled, no key: set it with " in lines[3]
+    assert lines[4:] == [
+        "24 others: --all",
+        "gpt-4o is answered by llama (box): a substitute.",
+    ]
+    assert len(ok(g4f("--all"))) == len(PROVIDERS) + 4
+
+
+def test_enable_without_its_key_says_how_to_set_it() -> None:
+    enabled = g4f("enable", "groq")
+    assert (enabled.exit_code, enabled.stdout) == (0, "groq is enabled.\n")
+    assert enabled.stderr == (
+        'groq cannot answer yet: no key: set it with "llm keys set groq" or the environment'
+        " variable GROQ_API_KEY.\n"
+    )
+
+
+def test_check_and_models_report_what_was_enabled_and_cannot_answer(write_config: Write) -> None:
+    with Server(stream("hello"), models=listing("gpt-4o")) as server:
+        write_config(
+            f"providers:\n  box: {{base_url: '{server.url}'}}\n  groq: {{enabled: true}}\n"
+            f"  other: {{base_url: '{server.url}', models: {{gpt-4o-mini: small}}}}\n"
+        )
+        checked = g4f("check")
+        rows = [line.split() for line in checked.stdout.splitlines()]
+        listed = g4f("models")
+    assert (checked.exit_code, listed.exit_code) == (1, 1)
+    assert [row[0] for row in rows] == ["provider", "box", "other", "groq"]
+    assert "no key: set it with" in checked.stdout
+    assert {asked.json["model"] for asked in server.requests} == {"gpt-4o", "small"}
+    assert listed.stdout.splitlines() == ["box/gpt-4o", "other/gpt-4o"]
+    assert listed.stderr.startswith('groq: no key: set it with "llm keys set groq"')
+
+
+def test_a_failure_is_said_once_without_the_name_twice(endpoints: Callable[..., Path]) -> None:
+    with Server([RESET], models=listing("gpt-4o")) as server:
+        endpoints(box=server)
+        checked = g4f("check", "--json")
+    assert json.loads(checked.stdout)[0]["error"].startswith("box (http")
+    assert "box" not in g4f("models", "box").stderr.removeprefix("Error: box")
 
 
 def test_models(run_llm: Run, endpoints: Callable[..., Path]) -> None:
@@ -165,7 +330,7 @@ def test_check(run_llm: Run, endpoints: Callable[..., Path]) -> None:
         lines = checked.stdout.splitlines()
         assert lines[1].split()[0] == "good"
         assert lines[1].split()[-1] == "gpt-4o-2024-11-20"
-        assert "bad rejected the key (HTTP 401)" in lines[2]
+        assert "  wants a key: llm keys set bad, then key: bad in g4f.yaml" in lines[2]
         assert sorted(checked.stderr.splitlines()) == ["bad: failed", "good: answered"]
         found = json.loads(run_llm("g4f", "check", "good", "--json").stdout)
         assert found[0]["exact"] is True

@@ -14,6 +14,8 @@ from llm_g4f.providers.catalogue import PROVIDERS
 from tests.support.commands import Run, failed, g4f, ok
 from tests.support.server import Server, stream
 
+ANSWERED = "gpt-4o is answered by"
+
 OPENAI_LEFT_OUT = (
     '-  openai: no key: set it with "llm keys set openai" or the environment variable'
     " OPENAI_API_KEY"
@@ -33,8 +35,22 @@ def test_route_shows_candidates_and_reasons(endpoints: Callable[..., Path]) -> N
     with Server(stream("never")) as server:
         endpoints(mybox=server)
         lines = told(g4f("route", "gpt-4o"))
-    assert lines == ["1. mybox: gpt-4o, exact", OPENAI_LEFT_OUT, EMBEDDED_LEFT_OUT]
+    assert lines == [
+        "1. mybox: gpt-4o, exact",
+        OPENAI_LEFT_OUT,
+        f"{len(PROVIDERS)} others: --all",
+        f"{ANSWERED} gpt-4o (mybox): the model itself.",
+    ]
     assert server.requests == []
+
+
+def test_route_of_all(endpoints: Callable[..., Path]) -> None:
+    with Server(stream("never")) as server:
+        endpoints(mybox=server)
+        lines = ok(g4f("route", "gpt-4o", "--all"))
+    assert lines[0] == "1. mybox: gpt-4o, exact"
+    assert {line[3:].split(":")[0] for line in lines[1:-1]} == {*PROVIDERS, "embedded"}
+    assert lines[-2:] == [EMBEDDED_LEFT_OUT, f"{ANSWERED} gpt-4o (mybox): the model itself."]
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "4o", "g4f/gpt-4o", "mine"])
@@ -42,14 +58,39 @@ def test_route_accepts_llms_names(endpoints: Callable[..., Path], name: str) -> 
     llm.set_alias("mine", "gpt-4o")
     with Server(stream("never")) as server:
         endpoints("routes: {gpt-4o: [mybox]}", mybox=server)
-        assert ok(g4f("route", name)) == ["1. mybox: gpt-4o, exact"]
+        assert ok(g4f("route", name))[0] == "1. mybox: gpt-4o, exact"
         assert json.loads(g4f("route", name, "--json").stdout)["model"] == "gpt-4o"
 
 
 def test_route_of_another_plugins_model(endpoints: Callable[..., Path]) -> None:
     with Server(stream("never")) as server:
         endpoints("routes: {echo: [mybox]}", mybox=server)
-        assert ok(g4f("route", "echo")) == ["1. mybox: echo, exact"]
+        assert ok(g4f("route", "echo"))[0] == "1. mybox: echo, exact"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gpt-40", "Unknown model 'gpt-40'. Did you mean gpt-4o? Models: gpt-4o, "),
+        ("gpt-4o-min", "Did you mean gpt-4o-mini?"),
+        ("min", "Did you mean mine?"),
+        ("echo", "Unknown model 'echo'. Models: "),
+        ("box2/llama", "or PROVIDER/ID."),
+    ],
+)
+def test_route_of_an_unknown_model(
+    write_config: Callable[[str], Path], name: str, words: str
+) -> None:
+    write_config("providers: {box: {base_url: 'http://127.0.0.1:1/v1', models: {mine: m}}}")
+    assert words in failed(g4f("route", name))
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-2024-08-06", "openai/gpt-4o", "mine", "box/llama"])
+def test_route_of_a_model_that_may_be_asked_for(
+    write_config: Callable[[str], Path], name: str
+) -> None:
+    write_config("providers: {box: {base_url: 'http://127.0.0.1:1/v1', models: {mine: m}}}")
+    assert g4f("route", name).exit_code == 0
 
 
 def test_route_in_order_with_substitutes(
@@ -71,6 +112,7 @@ def test_route_in_order_with_substitutes(
         "3. a: qwen, a substitute",
         '-  c: disabled in g4f.yaml: "llm g4f enable c"',
         "-  b: g4f.yaml does not say which of its models stands for gpt-4o",
+        f"{ANSWERED} gpt-4o (openai): the model itself.",
     ]
     assert "canary" not in result.output
 
@@ -104,23 +146,31 @@ def test_route_with_the_embedded_model(real_weights: Path) -> None:
     assert told(g4f("route", "gpt-4o")) == [
         "1. embedded: smollm2-135m-instruct, a substitute",
         OPENAI_LEFT_OUT,
+        f"{len(PROVIDERS) - 1} others: --all",
+        f"{ANSWERED} smollm2-135m-instruct (embedded): a substitute.",
     ]
 
 
 def test_route_without_candidates(write_config: Callable[[str], Path]) -> None:
     write_config("providers: {embedded: {enabled: false}}")
     assert told(g4f("route", "gpt-4o")) == [
-        "No provider available for gpt-4o.",
         OPENAI_LEFT_OUT,
         '-  embedded: disabled in g4f.yaml: "llm g4f enable embedded"',
+        f"{len(PROVIDERS) - 1} others: --all",
+        "No provider available for gpt-4o.",
+        (
+            'Three ways out: a key ("llm keys set openai"), an endpoint of your own ("providers:" in'
+            ' g4f.yaml), or the small model on this machine ("llm g4f enable embedded").'
+        ),
     ]
 
 
 def test_route_under_substitutes_false(write_config: Callable[[str], Path]) -> None:
     write_config("substitutes: false")
     lines = told(g4f("route", "gpt-4o"))
-    assert lines[0] == "No provider available for gpt-4o."
-    assert lines[2].startswith("-  embedded: smollm2-135m-instruct is a substitute")
+    assert lines[1].startswith("-  embedded: smollm2-135m-instruct is a substitute")
+    assert lines[-2] == "No provider available for gpt-4o."
+    assert "the small model" not in lines[-1]
 
 
 def test_route_with_an_unknown_provider(write_config: Callable[[str], Path]) -> None:
@@ -156,7 +206,8 @@ ROUTES: dict[str, tuple[dict[str, str], list[str]]] = {
 @pytest.mark.parametrize("case", ROUTES)
 def test_route_by_the_keys_of_the_environment(run_llm: Run, case: str) -> None:
     env, expected = ROUTES[case]
-    found = run_llm("g4f", "route", "gpt-4o", env=env).stdout.splitlines()
+    *found, answer = run_llm("g4f", "route", "gpt-4o", "--all", env=env).stdout.splitlines()
+    assert answer.startswith(ANSWERED)
     numbered = [line for line in found if not line.startswith("- ")]
     assert numbered == expected
     left_out = {line[2:].split(":")[0].strip() for line in found if line.startswith("- ")}

@@ -117,3 +117,18 @@ def test_a_key_is_not_in_its_repr() -> None:
     key = config.clean_key(CANARY, "a test")
     assert key.reveal() == CANARY
     assert CANARY not in f"{key!r} {key} {[key]}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sk-1", "gsk_abc", "hf_abc", "AIzaSy", "Bearer x", "0123456789abcdef01234567", " sk-or-v1-2"],
+)
+def test_what_may_be_a_key_is_not_a_name(name: str) -> None:
+    assert config.looks_like_key(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["mybox", "my-box-2", "OPENAI_API_KEY", "company-gateway-west-europe"]
+)
+def test_what_names_a_key(name: str) -> None:
+    assert not config.looks_like_key(name)

@@ -182,6 +182,17 @@ WRONG = [
     ("routes:\n  gpt-4o: mybox", 2, "the route of gpt-4o must be a list"),
     ("routes:\n  gpt-4o: []", 2, "the route of gpt-4o must be a list"),
     ("routes:\n  gpt-4o:\n  - a\n  - 5", 4, "an entry of the route of gpt-4o must be text, not 5"),
+    ("routes:\n  4o: [openai]", 2, "'4o' in routes is not the id of a model: write gpt-4o."),
+    ("routes:\n  g4f/gpt-4o: [openai]", 2, "write gpt-4o."),
+    ("routes:\n  gpt-4oo: [openai]", 2, "write gpt-4o."),
+    ("routes:\n  gpt-40-mini: [openai]", 2, "write gpt-4o-mini."),
+    ("routes:\n  gtp-4o: [openai]", 2, "write gpt-4o."),
+    ("routes:\n  gpt-4o: [openai]\n  gpt-oss-12ob: [groq]", 3, "write gpt-oss-120b."),
+    ("providers:\n  a:\n    models:\n      gpt4: x", 4, "'gpt4' in models of provider a is not"),
+    ("providers:\n  a:\n    models:\n      gpt-4.1-mni: x", 4, "write gpt-4.1-mini."),
+    ("routes:\n  gtp-4*: [openai]", 2, "'gtp-4*' in routes matches no model; models: gpt-4o, "),
+    ("routes:\n  gpt-4o: [openai, any]", 2, "any names no provider"),
+    ("providers:\n  any: {base_url: 'https://a.invalid/v1'}", 2, "any names no provider"),
     ("takeover: true\n  notice: true", 2, "mapping values are not allowed"),
     ("takeover: [true", 1, "g4f.yaml"),
     ("takeover: *nobody", 1, "undefined alias"),
@@ -211,6 +222,35 @@ def test_an_error_names_the_file_and_the_line(
     assert any(message.startswith(f"{path}, line {number}: ") for number in lines), message
     assert words in message
     assert len(message) < len(str(path)) + 6_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt-5",
+        "gpt-4.5",
+        "gpt-6o",
+        "mine",
+        "gpt-4-turbo-preview",
+        "gpt-4o-2024-08-06",
+        "GPT-4o",
+        "gpt-35-turbo",
+        "openai/gpt-4o",
+        "gpt-oss-20b:free",
+        "gpt-oss-21b",
+    ],
+)
+def test_a_new_name_defines_a_model(name: str) -> None:
+    parsed = parse(f"routes:\n  {name}: [a]\nproviders:\n  a: {{models: {{{name}: x}}}}")
+    assert parsed.models() == [name]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "gpt-4*", "gpt-4o-2024-*", "openai/gpt-4o*", "mi?e", "gpt-oss-*:free"]
+)
+def test_a_pattern_that_matches_a_model(pattern: str) -> None:
+    text = f"routes:\n  '{pattern}': [a]\nproviders:\n  a: {{models: {{mine: x}}}}"
+    assert parse(text).routes == {pattern: ("a",)}
 
 
 @pytest.mark.parametrize("text", ["[", "{a: ", "- ", "? "])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from llm_g4f.decoding.error_context import ErrorContext
 from llm_g4f.decoding.error_messages import error_in_body, http_error
@@ -28,7 +29,7 @@ def body(message: str = "No.") -> bytes:
             r"^a redirects to https://b\.example/v1 \(HTTP 302\)\. Redirects are not followed.*base_url",
         ),
         (400, r'^a rejected the request \(HTTP 400\): "No\."'),
-        (401, r'^a rejected the key \(HTTP 401\): "No\."\. set it with "llm keys set a"$'),
+        (401, r'^a rejected the key \(HTTP 401\): "No\."\. Set it with "llm keys set a"\.$'),
         (402, r'^a requires payment \(HTTP 402\): "No\.".*credit'),
         (403, r'^a does not allow this request \(HTTP 403\): "No\."'),
         (404, r'^a has no m at https://a\.example \(HTTP 404\): "No\.".*"llm g4f models a"'),
@@ -49,6 +50,65 @@ def test_the_message_of_each_status_says_what_to_do(status: int, words: str) -> 
     if isinstance(error, APIStatusError):
         assert (error.status_code, error.code) == (status, "c")
         assert (error.request_id, error.retry_after) == ("req_1", 7.5)
+
+
+OWN = ErrorContext(
+    *("a", "m", "https://a.example", "", None, "https://a.example/v1"),
+    "llm keys set a, then key: a in g4f.yaml",
+)
+
+FRAMEWORKS = {
+    "FastAPI": (404, b'{"detail":"Not Found"}'),
+    "FastAPI, for GET": (405, b'{"detail":"Method Not Allowed"}'),
+    "Flask": (404, b"<!doctype html>\n<title>404 Not Found</title>"),
+    "Express": (404, b"<pre>Cannot POST /chat/completions</pre>"),
+    "Go": (404, b"404 page not found\n"),
+    "Spring": (404, b'{"status":404,"error":"Not Found","path":"/chat/completions"}'),
+    "aiohttp": (404, b"404: Not Found"),
+    "nothing": (404, b""),
+    "llama.cpp": (
+        404,
+        b'{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}',
+    ),
+    "OpenAI": (404, b'{"error":{"message":"Invalid URL (POST /chat/completions)"}}'),
+    "Groq": (404, b'{"error":{"message":"Unknown request URL: POST /x","code":"unknown_url"}}'),
+}
+
+
+@pytest.mark.parametrize(("status", "answer"), FRAMEWORKS.values(), ids=FRAMEWORKS)
+def test_an_address_without_an_api(status: int, answer: bytes) -> None:
+    error = http_error(OWN, status, {}, answer)
+    begin = (
+        "Nothing at https://a.example/v1 speaks the API; base_url usually ends in /v1. a answered"
+    )
+    assert error.message.startswith(f"{begin} (HTTP {status})")
+    assert isinstance(error, APIStatusError)
+    assert error.reason in ("wrong_address", "unexpected_status")
+
+
+def test_lm_studios_error_under_200_for_another_path() -> None:
+    error = error_in_body(OWN, {"error": "Unexpected endpoint or method. (POST /chat/completions)"})
+    assert error.message.startswith("Nothing at https://a.example/v1 speaks the API;")
+
+
+def test_a_pasted_url_of_chat_completions() -> None:
+    pasted = replace(OWN, base_url="https://a.example/v1/chat/completions")
+    assert "and never in /chat/completions" in http_error(pasted, 404, {}, b"").message
+
+
+@pytest.mark.parametrize("answer", [b"model 'm' not found", b'{"error":{"message":"No."}}'])
+def test_an_api_without_the_model(answer: bytes) -> None:
+    assert http_error(OWN, 404, {}, answer).message.startswith("a has no m at https://a.example")
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"), [(401, b""), (400, b'{"error":{"message":"Invalid API key"}}')]
+)
+def test_a_missing_key_is_not_a_rejected_one(status: int, answer: bytes) -> None:
+    message = http_error(OWN, status, {}, answer).message
+    assert message.startswith(
+        f"a wants a key: llm keys set a, then key: a in g4f.yaml (HTTP {status})"
+    )
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_a_second_run_skips_a_provider_in_cooldown(
         endpoints(a=a, b=b)
         first = run_llm("-m", "gpt-4o", "hi")
         assert first.stdout == "B\n"
-        assert "a failed (RateLimitError, HTTP 429)" in first.stderr
+        assert "a failed (rate limit, HTTP 429)" in first.stderr
         second = run_llm("-m", "gpt-4o", "hi")
         assert second.stdout == "B\n"
         assert second.stderr == ""

@@ -45,7 +45,8 @@ def test_a_request_without_an_answer_is_noted(
             [_ async for _ in answer]
 
     def ask_sync() -> None:
-        list(Client().chat.completions.create("hi", stream=streaming))
+        answer: Any = Client().chat.completions.create("hi", stream=streaming)
+        list(answer if streaming else [])
 
     with Server(BROKEN) as a, Server(http(429, {"error": {"message": "no"}})) as b:
         endpoints(a=a, b=b)

@@ -46,11 +46,11 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
         ),
         (
             receipt(Attempt("mine", "gpt-4o", "NotFoundError", 400), OK),
-            "gpt-4o answered by gpt-4o (mine): mine failed (NotFoundError, HTTP 400).",
+            "gpt-4o answered by gpt-4o (mine): mine failed (no such model, HTTP 400).",
         ),
         (
             receipt(Attempt("openai", "gpt-4o", "BadRequestError", 400), OK),
-            "gpt-4o answered by gpt-4o (mine): openai failed (BadRequestError, HTTP 400).",
+            "gpt-4o answered by gpt-4o (mine): openai failed (the request was rejected, HTTP 400).",
         ),
         (
             Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"),
@@ -58,13 +58,13 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
         ),
         (
             receipt(LIMITED, OK),
-            "gpt-4o answered by gpt-4o (mine): openai failed (RateLimitError, HTTP 429).",
+            "gpt-4o answered by gpt-4o (mine): openai failed (rate limit, HTTP 429).",
         ),
         (
             receipt(REFUSED, REFUSED, LIMITED, OK),
             (
-                "gpt-4o answered by gpt-4o (mine): openai failed (APIConnectionError);"
-                " openai failed (RateLimitError, HTTP 429)."
+                "gpt-4o answered by gpt-4o (mine): openai failed (no connection);"
+                " openai failed (rate limit, HTTP 429)."
             ),
         ),
         (
@@ -73,7 +73,7 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
         ),
         (
             receipt(LIMITED, OK, exact=False, model="llama", omitted=("user",)),
-            "gpt-4o answered by llama (mine): a substitute; openai failed (RateLimitError,"
+            "gpt-4o answered by llama (mine): a substitute; openai failed (rate limit,"
             " HTTP 429); without user, which it does not take." + SHOWS_WHY,
         ),
     ],
@@ -126,7 +126,7 @@ def test_a_fallback_is_announced_once(
         endpoints(first=first, second=second)
         ask(stream=streamed)
         assert [record.getMessage() for record in caplog.records] == [
-            "gpt-4o answered by gpt-4o-2024-11-20 (second): first failed (RateLimitError, HTTP 429)."
+            "gpt-4o answered by gpt-4o-2024-11-20 (second): first failed (rate limit, HTTP 429)."
         ]
         caplog.clear()
         ask(stream=streamed)
