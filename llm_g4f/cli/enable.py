@@ -14,6 +14,7 @@ def enable(name: str) -> None:
     """Enable provider NAME, so that prompts may go there."""
     from ..providers.catalogue import PROVIDERS
     from .config_editor import editing
+    from .in_routes import offer
     from .validation import check_name
 
     check_name(name)
@@ -29,6 +30,7 @@ def enable(name: str) -> None:
         entry["enabled"] = True
     click.echo(f"{name} is enabled.")
     _warn_of_missing_key(name)
+    offer(name)
 
 
 def _warn_of_missing_key(name: str) -> None:
