@@ -11,6 +11,7 @@ import click
 from .errors import handle_errors
 
 if TYPE_CHECKING:
+    from ..errors import APIError
     from ..request import Secret
 
 _PASTED = ("/chat/completions", "/completions", "/models")
@@ -118,7 +119,7 @@ def _pair(pair: str, exact: bool) -> tuple[str, object]:
 def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Sequence[str] | None]:
     """The base URL at which the endpoint lists its models, and their ids; the given URL and None if
     it does not answer or has no list. Says what it found."""
-    from ..errors import APIConnectionError, APIError, AuthenticationError
+    from ..errors import APIConnectionError, AuthenticationError
     from ..safe_text import without_name
 
     shortened = base_url
@@ -127,7 +128,7 @@ def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Seque
     problem: APIError | None = None
     for url in dict.fromkeys((shortened, f"{shortened}/v1")):
         found = _look(name, url, key)
-        if not isinstance(found, APIError):
+        if not isinstance(found, Exception):
             if url != base_url:
                 click.echo(f"The API is at {url}: base_url is {url}.")
             return url, found
@@ -147,7 +148,7 @@ def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Seque
     return shortened, None
 
 
-def _look(name: str, url: str, key: Secret | None) -> Sequence[str] | Exception:
+def _look(name: str, url: str, key: Secret | None) -> Sequence[str] | APIError:
     """The ids that the endpoint lists, or the error."""
     from ..errors import APIError, APITimeoutError
     from ..event_loops import within
