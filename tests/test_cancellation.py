@@ -559,8 +559,8 @@ print("bye")
 """
     listing = http(200, {"data": []})
     good = stream("Hel", "lo")
-    with Server(good, good, listing, good) as server:
+    with Server(good, models=listing) as server:
         assert finished(server, code) == ["bye"]
         server.wait_closed(server.connections)
-    parent, child, _, again = (one.connection for one in server.requests)
+    parent, child, again = (one.connection for one in server.requests)
     assert parent == again != child

@@ -339,7 +339,8 @@ def test_no_redirect_is_followed(
 
     with Server(whole("stolen")) as sink:
         target = f"http://{host}:{sink.port}/v1/chat/completions"
-        with Server(http(status, "", [("Location", target)])) as server:
+        redirect = http(status, "", [("Location", target)])
+        with Server(redirect, models=redirect) as server:
             write_config(
                 f"providers:\n  box: {{base_url: '{server.url}', key_env: BOX}}\n"
                 f"  azure: {{base_url: '{server.url}', key_env: BOX, models: {{gpt-4o: d}}}}"
@@ -353,7 +354,8 @@ def test_no_redirect_is_followed(
                 with pytest.raises(APIStatusError, match="not followed"):
                     Client(name).models.list()
             asyncio.run(own_http(server.url))
-    assert [len(server.requests), sink.connections, sink.requests] == [7, 0, []]
+    assert [len(server.requests), sink.connections, sink.requests] == [5, 0, []]
+    assert len(server.looks) == 3
 
 
 PLANTED = "\n".join(

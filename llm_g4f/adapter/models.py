@@ -91,6 +91,7 @@ class _Shared:
     ) -> tuple[ResponseWriter, Fallback]:
         """The response writer, and the answer that it will write."""
         from .. import config
+        from ..routing.failure_log import FailureLog
         from ..routing.fallback import Fallback
         from ..routing.registry import Registry
         from .request import previous_metadata, prompt_to_request
@@ -100,7 +101,7 @@ class _Shared:
         show_notices()
         metadata = previous_metadata(prompt)
         request = prompt_to_request(self.requested, prompt, metadata, stream, key)
-        registry = Registry(config.load())
+        registry = Registry(config.load(), failures=FailureLog())
         return ResponseWriter(request, response, metadata, registry), Fallback(request, registry)
 
 

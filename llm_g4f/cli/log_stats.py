@@ -1,7 +1,6 @@
 """Read statistics of the providers from llm's logs: answers, failures, time to first token, tokens/s.
 
-An answer is a response with a receipt in its `response_json`. llm does not log prompts without an
-answer. The figures:
+An answer is a response with a receipt in its `response_json`. The figures:
 
 - first token: seconds from the request to the provider that answered until its first text, reasoning
   or tool call. Excludes time spent on providers that failed before.
@@ -66,6 +65,7 @@ class StoredReceipt(Struct, gc=False):
     provider: str | JSON | None = None
     model: str | JSON | None = None
     exact: bool | None = None
+    successor: bool | None = None
     attempts: list[StoredReceipt] = field(default_factory=list)
     ttft: float | None = None
     seconds: float | None = None
@@ -112,12 +112,12 @@ class Series:
 
 class Served(Series):
     """Answers of one provider with one model. `after_failures`: answers after another attempt had
-    failed; `counted`: answers with token counts; `priced`: answers with a price."""
+    failed; `successor`: those of its maker's successor; `counted`: answers with token counts; `priced`: answers with a price."""
 
     def __init__(self, provider: str, model: str) -> None:
         super().__init__(provider)
         self.model = model
-        self.exact = self.after_failures = self.counted = self.priced = 0
+        self.exact = self.successor = self.after_failures = self.counted = self.priced = 0
         self.input_tokens = self.output_tokens = 0
         self.price = 0.0
 
@@ -128,6 +128,7 @@ class Served(Series):
             "model": self.model,
             "answers": len(self),
             "exact_answers": self.exact,
+            "successor_answers": self.successor,
             "answers_after_failures": self.after_failures,
             "first_token_seconds": _quantiles(self.ttft, median=MEDIAN, p95=P95),
             "tokens_per_second": _quantiles(self.rates, median=MEDIAN, p5=P5, p95=P95),
@@ -261,8 +262,10 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
                 failed = True
                 _count(failures, attempt, key)
         entry.exact += receipt.exact is True
+        entry.successor += receipt.successor is True
         entry.after_failures += failed
-        if isinstance(tokens_in, int) and isinstance(tokens_out, int):
+        # A gateway's own cache counts 0, which is no measurement.
+        if isinstance(tokens_in, int) and isinstance(tokens_out, int) and tokens_in + tokens_out:
             entry.counted += 1
             entry.input_tokens += tokens_in
             entry.output_tokens += tokens_out

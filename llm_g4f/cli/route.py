@@ -11,6 +11,7 @@ from .errors import handle_errors
 from .validation import known_model
 
 if TYPE_CHECKING:
+    from ..providers.base import Ineligible
     from ..request import ChatRequest
     from ..routing.registry import Registry
     from ..routing.route import Route
@@ -34,6 +35,7 @@ def route(model: str, everything: bool, json: bool) -> None:
     from ..routing.route import resolve_route
     from ..sync import loop_thread
     from .ends import as_json
+    from .table import echo_line
 
     registry = Registry(config.load())
     model = known_model(model, registry)
@@ -54,13 +56,34 @@ def route(model: str, everything: bool, json: bool) -> None:
             ],
             "left_out": [
                 {"provider": name, "reason": ineligible.reason}
-                for name, ineligible in resolved.left_out
+                for name, ineligible in (*resolved.left_out, *_unnamed(model, registry))
             ],
         }
         click.echo(json_format.dumps(data, indent=2))
         return
     others = echo(resolved, request, registry, everything=everything)
+    for name, ineligible in _unnamed(model, registry):
+        echo_line(f"-  {name}: {ineligible.reason}")
     echo_answer(resolved, request, registry, others)
+
+
+def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
+    """The configured providers that a route in g4f.yaml leaves out."""
+    from ..providers.base import Ineligible
+    from ..routing.lineup import Entry
+
+    key = registry.route_key(model)
+    if key is None:
+        return []
+    named = {Entry.parse(entry).name for entry in registry.config.routes[key]}
+    reason = Ineligible(
+        f"the route {key} in g4f.yaml (line {registry.config.route_lines[key]}) does not name it"
+    )
+    return [
+        (name, reason)
+        for name, settings in registry.config.providers.items()
+        if name not in named and settings.enabled is not False
+    ]
 
 
 def echo(

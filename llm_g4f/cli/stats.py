@@ -13,7 +13,7 @@ import click
 from .errors import handle_errors
 
 if TYPE_CHECKING:
-    from .log_stats import Served, Stats
+    from .log_stats import Failure, Served, Stats
 
 
 class _Time(click.ParamType[datetime]):
@@ -79,6 +79,9 @@ def stats(
 ) -> None:
     """Show answers, failures and speed of each provider, from llm's logs.
 
+    Requests that failed without an answer are not in llm's logs; they are counted in
+    a small file of their own (g4f-failures.jsonl), which keeps the last ones.
+
     "first token" is the time from the request to the provider that answered until
     its first token: the median, and the value that 95 of 100 answers stay within
     (p95). "tokens/s" is the provider's count of output tokens divided by the time
@@ -87,13 +90,16 @@ def stats(
     """
     from ..config.files import user_file
     from ..errors import G4FError
-    from .log_stats import read
+    from . import failed_requests
+    from .log_stats import Stats, read
     from .validation import requested_model
 
-    path = database or Path(user_file("logs.db"))
-    if not path.exists():
+    path, name = database or Path(user_file("logs.db")), requested_model(model) if model else None
+    # Another database is another person's, or another time's.
+    failed = failed_requests.FailedRequests() if database else failed_requests.read(since, name)
+    if not path.exists() and not failed.count:
         raise G4FError(f"No answers yet: {path} does not exist.")
-    result = read(path, since, requested_model(model) if model else None)
+    result = read(path, since, name) if path.exists() else Stats((), ())
     if plot is not None:
         from .plot import draw
 
@@ -101,8 +107,10 @@ def stats(
         click.echo(f"Drawn: {plot}", err=True)
     if json:
         query = {"database": str(path), "since_utc": since and since.isoformat(), "model": model}
-        click.echo(json_format.dumps(query | result.to_dict(), indent=2))
-    elif result.span is None:
+        data = query | result.to_dict() | {"failed_requests": failed.to_dict()}
+        click.echo(json_format.dumps(data, indent=2))
+        return
+    if result.span is None:
         matching = " that match" if since or model else ""
         click.echo(f'No answers yet{matching} in {path}. Run "llm -m gpt-4o …" first.')
     else:
@@ -112,10 +120,12 @@ def stats(
 
             click.echo()
             echo(result)
+    if failed.count:
+        click.echo(f"\n{failed}\n")
+        _print_failures("failed without an answer", failed.failures)
 
 
 def _print(stats: Stats) -> None:
-    from ..reason import summary_of_class
     from ..safe_text import clean
     from . import table
 
@@ -149,7 +159,7 @@ def _print(stats: Stats) -> None:
     )
     click.echo()
     table.echo(
-        ("answered by", "exact", "tokens in", "tokens out", "price"),
+        ("answered by", "exact", "tokens in", "tokens out", "price", "otherwise"),
         [
             (
                 name,
@@ -157,6 +167,7 @@ def _print(stats: Stats) -> None:
                 f"{served.input_tokens:,}" if served.counted else "-",
                 f"{served.output_tokens:,}" if served.counted else "-",
                 _price(served),
+                _otherwise(served),
             )
             for name, served, _ in rows
         ],
@@ -165,21 +176,39 @@ def _print(stats: Stats) -> None:
     )
     if stats.failures:
         click.echo()
-        table.echo(
-            ("failed before an answer", "error", "times", "took"),
-            [
-                (
-                    clean(f"{failure.provider}/{failure.model}"),
-                    summary_of_class(failure.error)
-                    + (f", HTTP {failure.status}" if failure.status else ""),
-                    f"{failure.count:,}",
-                    _seconds(failure.seconds),
-                )
-                for failure in stats.failures
-            ],
-            numbers=(2, 3),
-            fit=True,
-        )
+        _print_failures("failed before an answer", stats.failures)
+
+
+def _print_failures(title: str, failures: list[Failure]) -> None:
+    from ..reason import summary_of_class
+    from ..safe_text import clean
+    from . import table
+
+    table.echo(
+        (title, "error", "times", "took"),
+        [
+            (
+                clean(f"{failure.provider}/{failure.model}"),
+                summary_of_class(failure.error)
+                + (f", HTTP {failure.status}" if failure.status else ""),
+                f"{failure.count:,}",
+                _seconds(failure.seconds),
+            )
+            for failure in failures
+        ],
+        numbers=(2, 3),
+        fit=True,
+    )
+
+
+def _otherwise(served: Served) -> str:
+    """What the answers are that the exact model did not give."""
+    from ..receipt import kind_of_answer
+
+    others = len(served) - served.exact
+    if not others:
+        return "-"
+    return kind_of_answer(exact=False, successor=served.successor == others)
 
 
 def _count(number: int, noun: str) -> str:

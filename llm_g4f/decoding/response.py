@@ -79,7 +79,7 @@ class CompletionStream:
     of the network brings at a time.
 
     `choices` is the number of choices asked for. Raises `APIError`, after the chunks that came
-    before it. `aclose` ends the exchange; an abandoned stream ends it when it is collected.
+    before it; `failure` has it already. `aclose` ends the exchange; an abandoned stream ends it when it is collected.
     """
 
     def __init__(self, context: ErrorContext, response: Response, choices: int = 1) -> None:
@@ -89,7 +89,7 @@ class CompletionStream:
             context.provider, context.model, choices, without_key=context.without_key
         )
         self._events: Decoder | None = None
-        self._failure: APIError | None = None
+        self.failure: APIError | None = None
         self._begun = False
         self._passed_over: Any = None
         self._done = False
@@ -105,7 +105,7 @@ class CompletionStream:
             chunks = await self._first()
             if chunks:
                 return chunks
-        while self._failure is None and not self._ended:
+        while self.failure is None and not self._ended:
             if self._done:
                 await self._drain()
                 break
@@ -121,8 +121,8 @@ class CompletionStream:
             chunks = self._decode(data) if data else self._end()
             if chunks:
                 return chunks
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
@@ -199,9 +199,9 @@ class CompletionStream:
                 if self._done:
                     break
         except EventTooLong:
-            self._failure = too_long(self._context)
+            self.failure = too_long(self._context)
         except APIError as error:
-            self._failure = error
+            self.failure = error
         self._begun = self._begun or bool(chunks)
         if self._reader.renewed:
             self._reader.renewed = False
@@ -284,7 +284,7 @@ class CompletionStream:
         except (TimeoutError, NetworkError, OSError):
             pass
         if self._reader.has_open_calls():
-            self._failure = self._truncated()
+            self.failure = self._truncated()
 
     def _end(self) -> Chunks:
         """The connection has ended: the chunks in an event that was left open, and the final check."""
@@ -295,8 +295,8 @@ class CompletionStream:
             if not self._done:
                 chunks += self._rest()
         except APIError as error:
-            self._failure = error
-        if self._failure is None:
+            self.failure = error
+        if self.failure is None:
             self._check_end(begun=self._begun or bool(chunks))
         return chunks
 
@@ -307,13 +307,13 @@ class CompletionStream:
             if self._passed_over is not None:
                 # Raises: it is JSON, but not a completion.
                 reader.read(self._passed_over)
-            self._failure = invalid_response(
+            self.failure = invalid_response(
                 self._context, "something", "that is neither JSON nor an event stream"
             )
         elif reader.has_open_calls() or not (
             self._done or reader.patience is not None or (reader.has_calls() and reader.has_usage())
         ):
-            self._failure = self._truncated()
+            self.failure = self._truncated()
 
     def _open_events(self) -> Chunks:
         """The chunks in an event without its last blank line, which some servers forget."""
@@ -326,7 +326,7 @@ class CompletionStream:
             # Half an event: the connection ended inside it.
             self._begun = True
         except EventTooLong:
-            self._failure = too_long(self._context)
+            self.failure = too_long(self._context)
         return chunks
 
     def _truncated(self) -> TruncatedStreamError:

@@ -74,6 +74,9 @@ class Attempt:
         while chunks := await self._read():
             held += chunks
             if (chunk := self._first_content(chunks)) is not None:
+                # An error that came with the first content comes before it: the caller has nothing yet.
+                if (failure := self._failure or getattr(self._stream, "failure", None)) is not None:
+                    raise failure
                 self._commit(chunk)
                 return held
             if self._failure is not None:

@@ -14,7 +14,6 @@ models. An unreadable or unwritable file never stops or delays an answer.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -25,21 +24,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ..config.files import atomic_write, set_aside, user_file
 from ..errors import APIError
 from ..request import Secret
+from .health_state import GONE_FOR, Listing, State, as_json, parse
 from .policy import LONGEST_COOLDOWN, cooldown_of
-
-GONE_FOR = 86_400.0
-"""Seconds for which a model that its provider no longer has is not asked for by the same key."""
-
-LISTED_FOR = 300.0
-"""Seconds for which the models of an endpoint are remembered."""
-
-_YEAR = 366 * 86_400
-"""Seconds: a cooldown beyond that is ignored."""
 
 _LOCK_WAIT = 1.0
 """Seconds to wait, in a thread, for another process that writes; then the change is dropped."""
@@ -47,26 +38,10 @@ _LOCK_WAIT = 1.0
 _MAX_SIZE = 4 * 1024 * 1024
 """Bytes of the file: a larger one is not ours."""
 
-_MAX_ENTRIES = 512
-"""Cooldowns, and models that are gone, that are kept: the last to end."""
-
-_MAX_LISTINGS = 16
-_MAX_MODELS = 1_000
-"""Listings that are kept, and models of each: gateways have some hundreds."""
-
 
 def key_of(provider: str, model: str, scope: str) -> str:
     """The scope of a rate limit: the provider's key, or one model of it."""
     return f"{provider}/{model}" if scope == "model" else provider
-
-
-class Listing(Struct, frozen=True):
-    """The ids at an endpoint's /models, None if it has no list, and the Unix time until which that
-    holds. `failed` says why it did not answer; the models are those of before."""
-
-    models: tuple[str, ...] | None
-    until: float
-    failed: str = ""
 
 
 class Gone(Struct, frozen=True):
@@ -77,24 +52,9 @@ class Gone(Struct, frozen=True):
     until: float
 
 
-class _State(Struct):
-    cooldowns: dict[str, tuple[float, int]] = field(default_factory=dict)
-    gone: dict[str, float] = field(default_factory=dict)
-    listings: dict[str, Listing] = field(default_factory=dict)
-    salt: str = ""
-    facts: str = ""
+_NOTHING = State()
 
-    def place(self, base_url: str, key: Secret | None) -> str:
-        """An endpoint as one key sees it."""
-        if key is None:
-            return f"{base_url} -"
-        secret, salt = (text.encode("utf-8", "replace") for text in (key.reveal(), self.salt))
-        return f"{base_url} {hashlib.blake2b(secret, digest_size=8, key=salt[:64]).hexdigest()}"
-
-
-_NOTHING = _State()
-
-Change = Callable[[_State], None]
+Change = Callable[[State], None]
 
 
 class Cooldowns:
@@ -104,7 +64,7 @@ class Cooldowns:
         self._file = str(path) if path else user_file("g4f-health.json")
         self.now = now
         self._seen: tuple[int, int, int] | None = None
-        self._state = _State()
+        self._state = State()
         self._waiting: list[Change] = []
         self._guard = threading.Lock()
 
@@ -125,7 +85,7 @@ class Cooldowns:
         if cooldown_of(error, 1) <= 0:
             return
 
-        def change(state: _State) -> None:
+        def change(state: State) -> None:
             until, failures = state.cooldowns.get(key, (0.0, 0))
             failures += 1
             until = max(until, self.now() + cooldown_of(error, failures, longest))
@@ -137,7 +97,7 @@ class Cooldowns:
         """Let `key` go last for some seconds."""
         until = self.now() + seconds
 
-        def change(state: _State) -> None:
+        def change(state: State) -> None:
             before, failures = state.cooldowns.get(key, (0.0, 0))
             state.cooldowns[key] = (max(before, until), failures)
 
@@ -169,7 +129,7 @@ class Cooldowns:
         """Note that `provider` has said to this key that it has `model` no more."""
         until = self.now() + GONE_FOR
 
-        def change(state: _State) -> None:
+        def change(state: State) -> None:
             state.gone[f"{provider} {state.place(base_url, key)} {model}"] = until
 
         self._change(change)
@@ -182,7 +142,7 @@ class Cooldowns:
     def note_listing(self, base_url: str, key: Secret | None, listing: Listing) -> None:
         """Note the models that an endpoint has listed."""
 
-        def change(state: _State) -> None:
+        def change(state: State) -> None:
             state.listings[state.place(base_url, key)] = listing
 
         self._change(change)
@@ -200,7 +160,7 @@ class Cooldowns:
         Listings are forgotten as well: what is wrong in one is not known by the provider's name."""
         forgotten: list[str] = []
 
-        def change(state: _State) -> None:
+        def change(state: State) -> None:
             now = self.now()
             for key, (until, _) in list(state.cooldowns.items()):
                 if provider in (None, key, key.split("/", 1)[0]):
@@ -221,7 +181,7 @@ class Cooldowns:
     def _path(self) -> Path:
         return Path(self._file)
 
-    def _read(self) -> _State:
+    def _read(self) -> State:
         """The state; read again only when the file has changed, since every request asks for it."""
         try:
             found = os.stat(self._file)  # noqa: PTH116 (a Path takes longer than the question)
@@ -233,18 +193,18 @@ class Cooldowns:
             self._seen = seen
         return self._state
 
-    def _load(self) -> _State:
+    def _load(self) -> State:
         try:
             # To read a pipe would wait for ever.
             found = self._path.is_file()
             large = found and self._path.stat().st_size > _MAX_SIZE
             text = self._path.read_text(encoding="utf-8") if found and not large else "{}"
         except (OSError, UnicodeDecodeError):
-            return _State()
+            return State()
         if large:
             return self._set_aside("too large")
         try:
-            return _parse(json.loads(text), self.now())
+            return parse(json.loads(text), self.now())
         except (
             ValueError,
             TypeError,
@@ -255,10 +215,10 @@ class Cooldowns:
         ):
             return self._set_aside("invalid content")
 
-    def _set_aside(self, reason: str) -> _State:
+    def _set_aside(self, reason: str) -> State:
         with suppress(OSError):
             set_aside(self._path, reason)
-        return _State()
+        return State()
 
     def _change(self, change: Change) -> None:
         """Change the state in the file. Where another process writes to it, a thread waits for that:
@@ -274,7 +234,7 @@ class Cooldowns:
         threading.Thread(target=self._write_waiting, name="g4f-health").start()
 
     def _write_waiting(self) -> None:
-        def changes(state: _State) -> None:
+        def changes(state: State) -> None:
             with self._guard:
                 for change in self._waiting:
                     change(state)
@@ -299,11 +259,11 @@ class Cooldowns:
         except (OSError, NotImplementedError):
             return True
         try:
-            state = self._load() if self._path.exists() else _State()
+            state = self._load() if self._path.exists() else State()
             state.salt = state.salt or secrets.token_hex(16)
             change(state)
             with suppress(OSError):
-                atomic_write(self._path, _as_json(state, self.now()))
+                atomic_write(self._path, as_json(state, self.now()))
         finally:
             lock.release()
         return True
@@ -311,54 +271,3 @@ class Cooldowns:
 
 def _drop(entries: dict[str, Any], key: str) -> None:
     entries.pop(key, None)
-
-
-def _last(entries: dict[str, Any], end: Callable[[Any], float], now: float, most: int) -> Any:
-    """The entries that end last. A day after its end, each is history."""
-    kept = [(key, value) for key, value in entries.items() if end(value) > now - 86_400]
-    kept.sort(key=lambda item: end(item[1]))
-    return dict(kept[-most:])
-
-
-def _as_json(state: _State, now: float) -> bytes:
-    cooldowns = _last(state.cooldowns, lambda entry: float(entry[0]), now, _MAX_ENTRIES)
-    listings = _last(state.listings, lambda listing: float(listing.until), now, _MAX_LISTINGS)
-    data: dict[str, Any] = {
-        "cooldowns": {
-            key: {"until": until, "failures": failures}
-            for key, (until, failures) in cooldowns.items()
-        },
-        "gone_models": _last(state.gone, float, now + 86_400, _MAX_ENTRIES),
-        "listings": {
-            place: {
-                "models": None if listing.models is None else listing.models[:_MAX_MODELS],
-                "until": listing.until,
-                "failed": listing.failed,
-            }
-            for place, listing in listings.items()
-        },
-        "salt": state.salt,
-    }
-    return json.dumps(data, indent=1).encode()
-
-
-def _parse(data: Any, now: float) -> _State:
-    """The state in the file's JSON. "gone", which older versions wrote for every key and address, is
-    dropped."""
-    state = _State(salt=str(data.get("salt", ""))[:64])
-    for key, entry in data.get("cooldowns", {}).items():
-        until, failures = float(entry["until"]), int(entry["failures"])
-        # A clock that was set back, or a typing error: no cooldown lasts for years.
-        if 0 <= until <= now + _YEAR:
-            state.cooldowns[str(key)] = (until, min(failures, 1_000))
-    for key, end in data.get("gone_models", {}).items():
-        if key.count(" ") >= 3 and now < float(end) <= now + GONE_FOR:
-            state.gone[key] = float(end)
-    for place, entry in data.get("listings", {}).items():
-        models, until = entry["models"], float(entry["until"])
-        if 0 <= until <= now + LISTED_FOR:
-            known = None if models is None else tuple(map(str, models))
-            state.listings[place] = Listing(known, until, str(entry.get("failed", ""))[:300])
-    listed = {place: listing.models for place, listing in state.listings.items()}
-    state.facts = json.dumps([state.gone, listed]) if state.gone or listed else ""
-    return state

@@ -17,8 +17,9 @@ from ..providers.base import Ineligible, ServedModel
 from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, names_of
 from ..safe_text import clean, without_name
-from .cooldowns import LISTED_FOR, Cooldowns, Listing, key_of
+from .cooldowns import Cooldowns, key_of
 from .endpoints import served_as, with_capabilities
+from .health_state import LISTED_FOR, Listing
 from .registry import Registry
 
 LOOK = 1.0

@@ -92,9 +92,8 @@ def known_endpoint(
     request; `is_gone`: whether it said, at a base URL and for a key, that it no longer has `model`.
     Raises `ConfigError`."""
     enabled = settings is not None and settings.enabled is True
-    takes_part = enabled or spec.kind not in ("local", "anonymous")
-    if not takes_part:
-        return _not_enabled(spec)
+    if not is_allowed(spec, settings):
+        return _not_enabled(spec, settings)
     if (missing := _missing_variable(spec, settings)) is not None:
         return missing
     found = key or _key(spec, settings, path, any_variable=enabled or named)
@@ -130,8 +129,20 @@ def _no_key(spec: ProviderSpec) -> Ineligible:
     return Ineligible(f"no key: {hint}", "no_key")
 
 
-def _not_enabled(spec: ProviderSpec) -> Ineligible:
+def is_allowed(spec: ProviderSpec, settings: ProviderConfig | None) -> bool:
+    """Whether prompts may go to a built-in provider, as far as g4f.yaml has to allow that: a server
+    on this machine that it describes is the user's own; a public endpoint it has to enable."""
+    if spec.kind not in ("local", "anonymous"):
+        return True
+    if settings is None or settings.enabled is not None:
+        return settings is not None and settings.enabled is True
+    return spec.kind == "local" and bool(settings.base_url or settings.models)
+
+
+def _not_enabled(spec: ProviderSpec, settings: ProviderConfig | None) -> Ineligible:
     where = " (a public endpoint)" if spec.kind == "anonymous" else ""
+    if settings is not None:
+        where += ', since its entry in g4f.yaml lacks "enabled: true"'
     return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
 
 

@@ -91,7 +91,7 @@ class Fallback:
                 self.receipt.ttft = round(self._loop.time() - self._start, 3)
                 return chunks
         assert self._first_error is not None
-        raise self._first_error
+        raise self._noted(self._first_error)
 
     async def next(self) -> Chunks:
         """The chunks that have come since; none at the end of the answer. Raises `APIError`."""
@@ -103,6 +103,7 @@ class Fallback:
         except APIError as error:
             self._judge(attempt, error)
             await self.aclose()
+            self._noted(error)
             raise
         except OtherLoopError:
             raise
@@ -166,7 +167,7 @@ class Fallback:
                 requeued=self._waiting_since is not None,
             )
         except APIError as error:
-            raise self._with_receipt(self._first_error or error) from None
+            raise self._noted(self._with_receipt(self._first_error or error)) from None
         self._permit = permit
         self._tries[permit.candidate.provider.name] += 1
         self._requests += 1
@@ -217,7 +218,7 @@ class Fallback:
         candidate = attempt.candidate
         name = candidate.provider.name
         if step == "stop":
-            raise error
+            raise self._noted(error)
         if step == "wait":
             self._tries[name] -= 1
             self._requests -= 1
@@ -284,6 +285,12 @@ class Fallback:
                 f"Not asked, although a key is set: {', '.join(self._needs_consent)}. To allow it:"
                 f' "llm g4f enable {self._needs_consent[0]}".'
             )
+        return error
+
+    def _noted(self, error: APIError) -> APIError:
+        """The error that the whole request ends in."""
+        if self._registry.failures is not None:
+            self._registry.failures.note(self.receipt)
         return error
 
     def _release(self) -> None:

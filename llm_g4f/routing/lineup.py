@@ -17,6 +17,7 @@ from ..providers.base import Ineligible, Provider
 from ..providers.catalogue import PROVIDERS
 from ..providers.endpoint import Endpoint
 from ..request import ChatRequest
+from .endpoints import is_allowed
 from .registry import Registry
 
 MAX_LINEUPS = 256
@@ -143,7 +144,7 @@ async def lineup_of(request: ChatRequest, registry: Registry) -> Lineup:
 async def _discovered(lineup: Lineup, request: ChatRequest, registry: Registry) -> Lineup:
     """The lineup with what its endpoints list, where g4f.yaml does not say what they have."""
     unknown = {
-        position: participant
+        position: participant.provider
         for position, participant in lineup.participants.items()
         if isinstance(participant.provider, Endpoint)
         and participant.provider.discover_models
@@ -154,9 +155,10 @@ async def _discovered(lineup: Lineup, request: ChatRequest, registry: Registry) 
         from .discovery import discovered
 
         found = await asyncio.gather(
-            *(discovered(one.provider, request.model, registry) for one in unknown.values())
+            *(discovered(endpoint, request.model, registry) for endpoint in unknown.values())
         )
-        for (position, participant), (endpoint, end) in zip(unknown.items(), found, strict=True):
+        for position, (endpoint, end) in zip(unknown, found, strict=True):
+            participant = lineup.participants[position]
             lineup.participants[position] = replace(participant, provider=endpoint)
             until = min(until, end)
     return lineup if until == float("inf") else replace(lineup, until=until)
@@ -270,6 +272,8 @@ class _DefaultRoute:
         if settings is None or settings.enabled is False:
             return False
         spec = PROVIDERS.get(name)
+        if spec is not None and spec.kind in ("local", "anonymous"):
+            return is_allowed(spec, settings)
         return spec is None or spec.key_is_consent or settings.enabled is True
 
     async def _takes_part(self, provider: Provider | Ineligible) -> bool:

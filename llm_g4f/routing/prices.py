@@ -34,6 +34,9 @@ def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) 
         return None
     if spec.reports_cost and isinstance(cost := usage.extra.get("cost"), (int, float)):
         return float(cost) + _upstream_cost(usage)
+    # A gateway's own cache counts 0, which is no measurement.
+    if not (usage.prompt_tokens or usage.completion_tokens):
+        return None
     if spec.price_table is None or tier not in (None, "default") or not has_table():
         return None
     from genai_prices import Usage as Tokens

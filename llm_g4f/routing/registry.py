@@ -35,6 +35,7 @@ from .endpoints import (
     with_capabilities,
     with_settings,
 )
+from .failure_log import FailureLog
 from .plugin_providers import family_of, loaded_plugins, plugin_providers
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Registry(Struct, frozen=True):
     """The providers as they are while g4f.yaml, the environment and the keys stay as they are.
 
     `custom` is the base URL of an ad-hoc provider. `network` and `http` are for all providers.
-    `today` gives the day that decides about retirement. `cooldowns` is the state file. `lineups`
-    holds what `routing.route` has worked out.
+    `today` gives the day that decides about retirement. `cooldowns` is the state file, `failures`
+    that of requests that failed, if they are to be noted. `lineups` holds what `routing.route` has worked out.
     """
 
     config: Config
@@ -55,6 +56,7 @@ class Registry(Struct, frozen=True):
     http: httpx.AsyncClient | None = None
     today: Callable[[], dt.date] = today
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
+    failures: FailureLog | None = None
     lineups: dict[Any, Any] = field(default_factory=dict)
 
     def own(self) -> list[str]:
@@ -236,7 +238,9 @@ class RegistryCache:
         if inputs != self._inputs or not configuration.environment_is(self._environment):
             # The registry first: another thread in between makes a second one, never an older one.
             environment = configuration.environment()
-            self._registry = Registry(config, self._custom, self._network, self._http)
+            self._registry = Registry(
+                config, self._custom, self._network, self._http, failures=FailureLog()
+            )
             self._environment, self._inputs = environment, inputs
         assert self._registry is not None
         return self._registry

@@ -375,9 +375,9 @@ def test_a_long_limit_is_written_once_for_other_processes(
     written: list[str] = []
     failed = Cooldowns.failed
 
-    def note(cooldowns: Cooldowns, key: str, error: APIError) -> None:
+    def note(cooldowns: Cooldowns, key: str, error: APIError, longest: float) -> None:
         written.append(key)
-        failed(cooldowns, key, error)
+        failed(cooldowns, key, error, longest)
 
     monkeypatch.setattr(Cooldowns, "failed", note)
     short = Host("short", bucket=Bucket(20, 5), takes=0.1)

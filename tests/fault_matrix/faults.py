@@ -207,6 +207,9 @@ async def outcomes(fault: Fault, folder: Path) -> dict[Way, Observed]:
     return dict(zip(WAYS, observed, strict=True))
 
 
+_MAPPED = "models: {gpt-4o: gpt-4o}"
+
+
 async def _try(fault: Fault, way: Way, folder: Path) -> Observed:
     folder.mkdir()
     with Server(stream("from", " b")) as b:
@@ -214,9 +217,10 @@ async def _try(fault: Fault, way: Way, folder: Path) -> Observed:
         aimed = tuple([_aimed(step, b) for step in script] for script in scripts)
         with fault.at(aimed, folder) as place:
             (folder / "g4f.yaml").write_text(
+                # Mapped: a look at /models would leave a connection behind.
                 "providers:\n"
-                f"  a: {{base_url: '{place.base_url}', {place.yaml or fault.yaml}}}\n"
-                f"  b: {{base_url: '{b.url}', {fault.behind}}}\n",
+                f"  a: {{base_url: '{place.base_url}', {_MAPPED}, {place.yaml or fault.yaml}}}\n"
+                f"  b: {{base_url: '{b.url}', {_MAPPED}, {fault.behind}}}\n",
                 encoding="utf-8",
             )
             return await _Trial(fault, way, folder, place, b).run()

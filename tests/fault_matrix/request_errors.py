@@ -54,7 +54,7 @@ def error_of(case: RequestError, folder: Path) -> G4FError:
         stack.enter_context(patch.dict(os.environ, {**case.env, "LLM_USER_PATH": str(folder)}))
         config = case.config
         for name, script in case.servers.items():
-            url = stack.enter_context(Server(script)).url
+            url = stack.enter_context(Server(script, models=script)).url
             assert isinstance(config, str)
             config = config.replace(f"{{{name}}}", url)
         (folder / "g4f.yaml").write_bytes(config.encode() if isinstance(config, str) else config)

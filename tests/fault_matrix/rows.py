@@ -85,8 +85,8 @@ def no(status: int, message: str = "No.", headers: list[Header] | None = None, *
 
 
 def begun(*rest: Any) -> Script:
-    """A stream that has said "Hel" before `rest`."""
-    return [SSE_HEAD, EVENT, *rest]
+    """A stream that has said "Hel" before `rest`, which does not come in the same piece."""
+    return [SSE_HEAD, EVENT, 0.05, *rest]
 
 
 def opened(*rest: Any) -> Script:

@@ -17,12 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_g4f import AsyncClient, Client
+from llm_g4f import AsyncClient, Client, config
 from llm_g4f.config.settings import Config, ProviderConfig
 from llm_g4f.errors import G4FError, NoProviderError
+from llm_g4f.providers.base import Ineligible, ServedModel
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.providers.endpoint import Endpoint
+from llm_g4f.request import ChatRequest
+from llm_g4f.routing import registry as registry_module
+from llm_g4f.routing.plugin_providers import PluginProviders
 from llm_g4f.routing.registry import Registry
+from llm_g4f.routing.route import resolve_route
+from tests.support.commands import g4f, ok
 from tests.support.server import RESET, Script, Server, events, http, stream, whole
 
 Write = Callable[[str], Path]
@@ -209,11 +215,11 @@ def _entry(name: str, enabled: bool | None, moved: bool, own: bool) -> ProviderC
 def test_no_key_is_for_another_origin(
     entries: dict[str, tuple[bool | None, bool, bool]], named: bool
 ) -> None:
-    config = Config(
+    given = Config(
         Path("g4f.yaml"), providers={name: _entry(name, *made) for name, made in entries.items()}
     )
     with patch.dict(os.environ, ENVIRONMENT):
-        source = Registry(config)
+        source = Registry(given)
         for name in source.names():
             try:
                 place = source.provider(name, "gpt-4o", named=named)
@@ -253,3 +259,89 @@ def test_200_prompts_from_8_processes(
         # Those that began before the first refusal was noted may have met it too.
         assert 1 <= len(flaky.requests) <= 8
     assert '"flaky"' in (user_path / "g4f-health.json").read_text()
+
+
+def shown(name: str) -> str:
+    """The line of a provider in `llm g4f route gpt-4o`."""
+    (line,) = [line for line in ok(g4f("route", "gpt-4o")) if f" {name}: " in line]
+    return line
+
+
+@pytest.mark.parametrize("given", ["base_url", "models", "both"])
+def test_a_local_server_that_g4f_yaml_describes_takes_part(given: str, write_config: Write) -> None:
+    fields = {"base_url": "base_url: 'http://127.0.0.1:9/v1'", "models": "models: {gpt-4o: qwen3}"}
+    text = ", ".join(fields.values()) if given == "both" else fields[given]
+    write_config(f"providers: {{vllm: {{{text}}}}}")
+    expected = "-  vllm: " if given == "base_url" else "1. vllm: qwen3, a substitute"
+    assert shown("vllm").startswith(expected)
+    assert "not enabled" not in shown("vllm")
+    write_config(f"providers: {{vllm: {{{text}, enabled: false}}}}")
+    assert "disabled in g4f.yaml" in shown("vllm")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("ovh", "models: {gpt-4o: x}", "not enabled (a public endpoint), since its entry in g4f.yaml"),
+        ("ovh", "base_url: 'https://x.example'", 'lacks "enabled: true": "llm g4f enable ovh"'),
+        ("vllm", "timeout: 60", 'not enabled, since its entry in g4f.yaml lacks "enabled: true"'),
+        ("groq", "timeout: 60", 'asked only if enabled: "llm g4f enable groq"'),
+        ("box", "base_url: 'http://127.0.0.1:9/v1', key: nope", 'no key: set it with "llm keys set nope"'),
+    ],
+)  # fmt: skip
+def test_no_configured_entry_is_ignored_silently(
+    name: str, text: str, words: str, write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    write_config(f"providers: {{{name}: {{{text}}}}}")
+    assert words in shown(name)
+
+
+def test_a_provider_that_a_route_does_not_name_is_shown(write_config: Write) -> None:
+    write_config(
+        "providers:\n"
+        "  a: {base_url: 'http://127.0.0.1:9/v1', models: {gpt-4o: x}}\n"
+        "  b: {base_url: 'http://127.0.0.1:9/v1'}\n"
+        "  c: {base_url: 'http://127.0.0.1:9/v1', enabled: false}\n"
+        "routes: {gpt-4o: [a/other]}\n"
+    )
+    assert ok(g4f("route", "gpt-4o")) == [
+        "1. a: other, a substitute",
+        "-  b: the route gpt-4o in g4f.yaml (line 5) does not name it",
+    ]
+
+
+AUDIO = [
+    {
+        "role": "user",
+        "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}],
+    }
+]
+
+
+class _TextOnly:
+    """A provider of another package that has gpt-4o itself, and cannot take audio."""
+
+    name, kind, scope = "theirs", "keyed", "key"
+
+    async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
+        if "audio" in request.needs:
+            return Ineligible("it does not take audio")
+        return ServedModel("gpt-4o", exact=True)
+
+
+@pytest.mark.parametrize("who", ["openai", "theirs"])
+def test_a_provider_that_cannot_take_this_request_counts_for_consent(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversation that it has answered so far goes nowhere else for one attachment."""
+    monkeypatch.setenv("GEMINI_API_KEY", "gm-1234567890")
+    if who == "openai":
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-1234567890")
+    else:
+        theirs = PluginProviders({"theirs": _TextOnly()}, {})  # type: ignore[dict-item]
+        monkeypatch.setattr(registry_module, "plugin_providers", lambda *_: theirs)
+    request = ChatRequest(model="gpt-4o", messages=AUDIO)
+    route = asyncio.run(resolve_route(request, Registry(config.load())))
+    assert route.candidates == ()
+    assert route.needs_consent == ("gemini",)

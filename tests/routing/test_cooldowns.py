@@ -28,7 +28,8 @@ from llm_g4f.errors import (
     RateLimitError,
 )
 from llm_g4f.request import Secret
-from llm_g4f.routing.cooldowns import Cooldowns, Listing, key_of
+from llm_g4f.routing.cooldowns import Cooldowns, key_of
+from llm_g4f.routing.health_state import Listing
 from llm_g4f.routing.policy import cooldown_of
 from tests.support.commands import failed, g4f, ok
 from tests.support.server import Server, http, stream, whole

@@ -25,7 +25,8 @@ def listing(*ids: str) -> Script:
 
 
 def asked(model: str = "gpt-4o", **params: Any) -> ChatCompletion:
-    return Client().chat.completions.create("hi", model=model, **params)
+    answer: ChatCompletion = Client().chat.completions.create("hi", model=model, **params)
+    return answer
 
 
 @pytest.fixture

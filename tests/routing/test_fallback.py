@@ -24,6 +24,7 @@ from llm_g4f.types import ChatCompletion
 from tests.support.answers import outcomes, streamed, text_of
 from tests.support.server import (
     CLOSE,
+    END,
     HANG,
     SSE_HEAD,
     Script,
@@ -357,3 +358,34 @@ def test_a_refused_parameter_is_left_out_and_the_others_are_kept(endpoints: Endp
     assert answer.receipt is not None
     assert answer.receipt.omitted == ("seed",)
     assert outcomes(answer) == [("a", "BadRequestError"), ("a", "ok")]
+
+
+def together(*items: Any) -> Script:
+    """A stream whose events all come in one piece."""
+    return [SSE_HEAD, framed(b"".join(map(event, items))), END]
+
+
+WITH_ITS_ERROR = {
+    "an error": together(chunk("Hel", model="x"), {"error": {"message": "boom", "code": 500}}),
+    "a finish": together(chunk("Hel", model="x"), chunk(finish="error", model="x")),
+    "no JSON": together(chunk("Hel", model="x"), "<html>"),
+    "a cut": [SSE_HEAD, framed(event(chunk("Hel", model="x")) + b"event: error\ndata: boom\n\n")],
+}
+
+
+@pytest.mark.parametrize("script", WITH_ITS_ERROR.values(), ids=WITH_ITS_ERROR)
+def test_what_comes_with_its_own_error_is_no_answer(
+    script: Script, endpoints: Endpoints, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Server(script) as a, Server(stream("good")) as b:
+        endpoints(a=a, b=b)
+        text, error = streamed("a,b")
+        assert (text, error) == ("good", None)
+        assert [line.split(":")[0] for line in caplog.messages] == [
+            "gpt-4o answered by gpt-4o-2024-11-20 (b)"
+        ]
+        caplog.clear()
+        text, error = streamed("a", max_retries=0)
+        assert text == ""
+        assert error is not None
+        assert caplog.messages == []
