@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .durations import seconds_in
 from .files import user_file
-from .settings import Config, ModelEntry, ProviderConfig
+from .settings import Config, LocalConfig, ModelEntry, ProviderConfig
 from .urls import check_base_url
 
 _PROVIDER_NAME = r"[a-z0-9][a-z0-9_.-]*"
@@ -181,11 +182,34 @@ class _Reader:
             raise self.fail(node, f"{label} must be a number above 0, not {self.shown(value)}.")
         return value
 
+    def duration(self, node: Any, label: str) -> float:
+        value = self.plain(node)
+        seconds = seconds_in(value)
+        if seconds is None:
+            example = "a time such as 300, 5m or 24h"
+            raise self.fail(node, f"{label} must be {example}, not {self.shown(value)}.")
+        return seconds
+
+    def local(self, node: Any) -> LocalConfig:
+        values: dict[str, Any] = {}
+        for key, key_node, value in self.items(node, "local"):
+            if key == "model":
+                values[key] = self.text(value, "model of local")
+            elif key == "keep_alive":
+                values[key] = self.duration(value, "keep_alive of local")
+            else:
+                raise self.fail(
+                    key_node, f"unknown key {key!r} in local; known keys: model, keep_alive."
+                )
+        return LocalConfig(**values)
+
     def config(self, root: Any) -> Config:
         values: dict[str, Any] = {}
         for key, key_node, value in self.items(root, "g4f.yaml"):
             if key in ("takeover", "substitutes", "notice"):
                 values[key] = self.boolean(value, key)
+            elif key == "local":
+                values[key] = self.local(value)
             elif key == "providers":
                 values[key] = {
                     name: self.provider(name, name_node, entry)
@@ -200,7 +224,8 @@ class _Reader:
             else:
                 raise self.fail(
                     key_node,
-                    f"unknown key {key!r}; known keys: takeover, substitutes, notice, providers, routes.",
+                    f"unknown key {key!r}; known keys: takeover, substitutes, notice, local, providers,"
+                    " routes.",
                 )
         return Config(self.path, **values)
 
