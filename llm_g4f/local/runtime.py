@@ -8,7 +8,6 @@ so generation stops when the main thread ends.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import secrets
@@ -20,9 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..event_loops import loop_local
 from ..safe_text import clean
-from .weights import Weights, WeightsError, fetch, find, set_damaged_aside
+from .errors import WeightsError
+from .files import ModelFile
 
 CONTEXT = 4096
 """Tokens of prompt and answer together. More would cost memory and not make this model any better."""
@@ -48,7 +47,7 @@ class _Runtime:
         self.keep = keep
         self._forked = keep is not None
 
-    def load(self, weights: Weights) -> Any:
+    def load(self, weights: ModelFile) -> Any:
         """The server for `weights`. Blocks for 0.5 s the first time. Raises `WeightsError`."""
         with self.lock:
             if self.path != weights.path:
@@ -105,7 +104,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _new_server(weights: Weights) -> Any:
+def _new_server(weights: ModelFile) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -146,33 +145,13 @@ def _short_folder() -> str | None:
     return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"  # noqa: S108
 
 
-def load(weights: Weights) -> Any:
+def load(weights: ModelFile) -> Any:
     """This process's server for `weights`. Blocks for 0.5 s the first time. Raises `WeightsError`."""
     return _runtime.load(weights)
 
 
-def try_out(weights: Weights) -> None:
+def try_out(weights: ModelFile) -> None:
     """Load `weights` to check that they are a model. Raises `WeightsError`."""
     if not is_installed():
         raise WeightsError(f"The model cannot be tried: {NOT_INSTALLED}")
     _runtime.load(weights)
-
-
-async def ready_weights() -> Weights:
-    """Valid weights: fetched if missing, set aside and fetched again if damaged. Raises
-    `WeightsError`."""
-    async with loop_local("_llm_g4f_fetching", asyncio.Lock):
-        weights = find()
-        if weights is None:
-            return await fetch()
-        # Not again for loaded weights: it would double the time to the first word.
-        problem = await asyncio.to_thread(weights.check, check_hash=weights.path != _runtime.path)
-        if problem is None:
-            return weights
-        if weights.chosen:
-            raise WeightsError(
-                f"The embedded model's file {weights.path} cannot be used: {problem}."
-                ' "llm g4f local use PATH.gguf" chooses another file, "llm g4f local remove" forgets it.'
-            )
-        set_damaged_aside(weights, problem)
-        return await fetch()

@@ -12,8 +12,11 @@ from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import error_in_body
 from ..decoding.text import text_of
 from ..errors import APIConnectionError
-from ..local.runtime import CONTEXT, NOT_INSTALLED, is_installed, load, ready_weights
-from ..local.weights import MODEL, Weights, WeightsError, find
+from ..local.errors import WeightsError
+from ..local.fetch import ready_file
+from ..local.files import ModelFile, find
+from ..local.runtime import CONTEXT, NOT_INSTALLED, is_installed, load
+from ..local.table import DEFAULT
 from ..request import SAMPLING, ChatRequest
 from ..types import JSON, ChatCompletionChunk
 from ..worker_thread import WorkerThread
@@ -23,11 +26,6 @@ _PARAMETERS = frozenset(
     (*SAMPLING, "max_completion_tokens", "max_tokens", "response_format", "seed", "stop")
 )
 """The parameters that llama.cpp's server takes (its README, "POST /v1/chat/completions")."""
-
-_DEFAULTS = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1, "max_tokens": 1024}
-"""The parameters that apply unless the request has its own. Temperature and top_p are from SmolLM2's
-model card. Without the penalty, half of the answers repeat a sentence until the context is full;
-max_tokens ends those that still do."""
 
 _UNSUPPORTED = {
     "tools": "the embedded model cannot call tools",
@@ -56,7 +54,7 @@ class Embedded:
             return Ineligible("the embedded model gives one answer per request (n=1)")
         weights = find()
         return ServedModel(
-            weights.model if weights else MODEL,
+            weights.model if weights else DEFAULT.id,
             exact=False,
             omitted=tuple(sorted(request.params.keys() - _PARAMETERS - {"n", "stream_options"})),
             context=CONTEXT,
@@ -75,7 +73,7 @@ class Embedded:
         """The answer. Raises `APIError`."""
         context = ErrorContext(self.name, serving.model, "this machine")
         try:
-            weights = await ready_weights()
+            weights = await ready_file()
             server = await asyncio.to_thread(load, weights)
         except WeightsError as error:
             raise APIConnectionError(
@@ -108,8 +106,8 @@ class Embedded:
             await chunks.aclose()
 
 
-def _body(request: ChatRequest, weights: Weights) -> JSON:
-    body: JSON = {} if weights.chosen else dict(_DEFAULTS)
+def _body(request: ChatRequest, weights: ModelFile) -> JSON:
+    body: JSON = dict(weights.row.sampling) if weights.row else {}
     for name, value in request.params.items():
         if name == "max_completion_tokens":
             body["max_tokens"] = value
