@@ -85,7 +85,7 @@ def _as_json(model: LocalModel) -> dict[str, Any]:
 
 
 def _print_table(models: list[LocalModel]) -> None:
-    from ..local.machine import total_memory
+    from ..local.resources import total_memory
     from ..local.progress import shown_size
     from .table import echo
 

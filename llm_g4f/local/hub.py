@@ -22,7 +22,7 @@ from ..version import __version__
 from . import records
 from .errors import WeightsError, disk_full
 from .hub_cache import repository_folder
-from .machine import free_disk
+from .resources import free_disk
 from .processes import Silent, environment_without_keys, run_child
 from .progress import progress_bar, shown_size
 

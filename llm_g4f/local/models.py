@@ -13,7 +13,7 @@ from . import records
 from .errors import WeightsError
 from .files import ModelFile, choice, choice_file, located, make_folder, named
 from .hub_cache import hub_cache
-from .machine import free_disk, total_memory
+from .resources import free_disk, total_memory
 from .progress import shown_size
 from .records import folder
 from .table import DEFAULT, ROWS, ModelRow

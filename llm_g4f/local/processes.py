@@ -1,4 +1,4 @@
-"""Run child.py: its progress, its end."""
+"""Run fetch_child.py: its progress, its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..config import load as load_config
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
-_SCRIPT = str(Path(__file__).with_name("child.py"))
+_SCRIPT = str(Path(__file__).with_name("fetch_child.py"))
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 
@@ -48,7 +48,7 @@ async def run_child(
     done: Callable[[], int],
     patience: float | None = None,
 ) -> tuple[int, str, str]:
-    """Run child.py in an empty folder within `folder`. Returns its exit code, stdout and stderr.
+    """Run fetch_child.py in an empty folder within `folder`. Returns its exit code, stdout and stderr.
 
     `done` counts the bytes that are there, for the bar. Without more of them for `patience` seconds
     while any are missing, raises `Silent`. If cancelled, or in case of an error, the child is ended.

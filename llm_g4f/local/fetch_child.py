@@ -1,7 +1,7 @@
 """Fetch for a parent process, and end with it.
 
-    python -P child.py pip FOLDER ARGUMENT…     pip, which writes into FOLDER only
-    python -P child.py hub JOB                  a file from a Hugging Face hub, into its cache
+    python -P fetch_child.py pip FOLDER ARGUMENT…     pip, which writes into FOLDER only
+    python -P fetch_child.py hub JOB                  a file from a Hugging Face hub, into its cache
 
 Run by its path, in an empty folder: it imports nothing of this package, and nothing that lies where
 the user is. The parent holds the other end of stdin: however the parent ends, so does this process,
@@ -46,10 +46,12 @@ def fetch_from_hub(job: dict[str, Any]) -> dict[str, Any]:
     the cache once its hash is known to be right.
     """
     import huggingface_hub
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils._headers import build_hf_headers
 
+    # By default it writes every 10 MiB, and what is not written is lost, and no progress.
+    constants.DOWNLOAD_CHUNK_SIZE = 1 << 16
     endpoint, repository, file = job["endpoint"], job["repository"], job["file"]
     token: str | bool = os.environ.get("HF_TOKEN") or False
     huggingface_hub.set_client_factory(lambda: _client(endpoint))
@@ -66,7 +68,7 @@ def fetch_from_hub(job: dict[str, Any]) -> dict[str, Any]:
     partial.parent.mkdir(parents=True, exist_ok=True)
     if metadata.size is not None and partial.exists() and partial.stat().st_size > metadata.size:
         partial.unlink()
-    with partial.open("ab") as target:
+    with partial.open("ab", buffering=0) as target:
         http_get(
             metadata.location,
             target,
