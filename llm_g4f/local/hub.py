@@ -22,9 +22,9 @@ from ..version import __version__
 from . import records
 from .errors import WeightsError, disk_full
 from .hub_cache import repository_folder
-from .resources import free_disk
 from .processes import Silent, environment_without_keys, run_child
 from .progress import progress_bar, shown_size
+from .resources import free_disk
 
 _REACH = 5.0
 """Seconds that the hub has for its first answer."""

@@ -29,7 +29,7 @@ class DiskFull(Exception):
 
 def ways_out(row: ModelRow) -> str:
     """What to do where `row` cannot be fetched, as sentences."""
-    again = "" if row is DEFAULT else f" {row.name}"
+    again = "" if row.name == DEFAULT.name else f" {row.name}"
     return (
         f'Run "llm g4f local install{again}" once you are online, "llm g4f local use PATH.gguf" with a'
         ' model file you have, or "llm keys set openai".'

@@ -31,14 +31,9 @@ ROW = row_of()
 REFERENCE = f"hf:{REPOSITORY}/{FILE}"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's cache of this test, and nothing of the machine's own."""
-    for name in list(os.environ):
-        if name.startswith(("HF_", "HUGGING", "OLLAMA", "TRANSFORMERS_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The hub's cache of this test."""
     return tmp_path / "hf" / "hub"
 
 
