@@ -1,0 +1,320 @@
+"""Find the process of a local model, or start it.
+
+One lock in the private folder lets one process start at a time. A process is found by its name: a
+hash of the file's identity, of the settings, and of the versions, so that a change of any of them
+is another process, and the old one ends when it is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from msgspec import Struct
+
+from ..safe_text import clean
+from ..version import __version__
+from . import control
+from .child import CANNOT_LOAD, identity
+from .control import Running
+from .gguf import read_header
+from .machine import available_memory, physical_cores
+from .private_folder import FolderError, private_folder
+from .runtime import library
+from .weights import WeightsError
+
+SMALL = 400_000_000
+"""Bytes of a file up to which one thread writes as quickly as two: SmolLM2-135M wrote 36–50 tokens/s
+with one and 33–41 with two beside busy processes, Qwen2.5-Coder-0.5B 17 and 14–23."""
+
+DEFAULT_CONTEXT = 4_096
+"""Tokens, for a file that does not say how many it was trained for."""
+
+_CACHE = 256
+"""MiB for the prompts of conversations that were asked in turn."""
+
+_POLL = 0.01
+
+_ALLOWED = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH")
+_ALLOWED_PREFIXES = ("LC_", "OMP_", "GGML_", "CUDA_", "HIP_", "VK_")
+
+
+class ServerError(WeightsError):
+    """The process of a model cannot start, or ended. The message says why and what to do."""
+
+
+class LocalModel(Struct, frozen=True):
+    """A file to run, and the name that its answers have. `vision` is the file by which it reads
+    images. `chosen`: the user's own file."""
+
+    path: Path
+    name: str
+    vision: Path | None = None
+    chosen: bool = False
+
+
+def uses_unix_sockets() -> bool:
+    """Whether processes listen on Unix sockets, else on ports of 127.0.0.1 with a key."""
+    return os.name != "nt" and hasattr(socket, "AF_UNIX")
+
+
+def name_of(model: LocalModel) -> str:
+    """The name of the process of a model. Raises `ServerError` for a missing file."""
+    try:
+        files = [identity(str(path)) for path in (model.path, model.vision) if path is not None]
+        versions = [__version__, *identity(str(library() / "xllamacpp" / "__init__.py"))]
+    except OSError as error:
+        raise ServerError(f"{model.path} cannot be read: {error.strerror}.") from None
+    settings = [model.name, uses_unix_sockets()]
+    return hashlib.sha256(json.dumps([files, versions, settings]).encode()).hexdigest()[:16]
+
+
+def is_loaded(model: LocalModel) -> bool:
+    """Whether a process of the model is there, or was until it was killed."""
+    try:
+        name = name_of(model)
+        return control.held(name) is not None or (private_folder() / f"{name}.json").exists()
+    except (FolderError, ServerError):
+        return False
+
+
+async def server_for(
+    model: LocalModel,
+    keep_alive: float,
+    before_start: Callable[[], Awaitable[None]] | None = None,
+) -> Running:
+    """The process of a model, which this program uses from now on. `keep_alive`: seconds for which
+    it goes on after the last program; negative: for ever. Raises `WeightsError`."""
+    name = name_of(model)
+    running = control.held(name)
+    if running is not None:
+        return running
+    # Its memory may be needed.
+    control.release(but=name)
+    folder = _folder()
+    process: _Process | None = None
+    lock = FileLock(str(folder / "lock"), mode=0o600)
+    try:
+        while True:
+            state = control.state_of(folder, name)
+            if state is not None:
+                hold = await asyncio.to_thread(control.hold, state, keep_alive)
+                if hold is not None:
+                    return hold.running
+            if process is not None and process.poll() is not None:
+                raise _failed_start(model, process, folder / f"{name}.log")
+            if process is None and _is_acquired(lock) and control.state_of(folder, name) == state:
+                if before_start is not None:
+                    await before_start()
+                await asyncio.to_thread(_make_room, folder)
+                process = await asyncio.to_thread(start, model, folder, name, keep_alive)
+            await asyncio.sleep(_POLL)
+    finally:
+        lock.release()
+
+
+def try_out(model: LocalModel) -> None:
+    """Load a model to check that it is one, and let it go. Raises `WeightsError`."""
+    running = asyncio.run(server_for(model, 0))
+    control.release()
+    control.stop(running)
+
+
+def running_models() -> list[tuple[Running, dict[str, Any]]]:
+    """Every process that answers, with what it tells of itself. Raises `ServerError`."""
+    folder = _folder()
+    found = [(running, control.status(running)) for running in control.all_states(folder)]
+    return [(running, told) for running, told in found if told is not None]
+
+
+def stop_all() -> list[Running]:
+    """End every process. Raises `ServerError`."""
+    control.release()
+    folder = _folder()
+    stopped = []
+    for running in control.all_states(folder):
+        if control.stop(running):
+            stopped.append(running)
+        control.forget(folder, running)
+    return stopped
+
+
+def ending_of(running: Running) -> str | None:
+    """How a process ended that this program had, as the end of a sentence; None if it did not."""
+    if control.held(running.name) == running:
+        return None
+    process = _started.get(running.pid)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        # Its connections end a moment before it does.
+        return "ended" if process is None else _how(process.wait(1.0))
+    return None
+
+
+def _folder() -> Path:
+    try:
+        return private_folder()
+    except FolderError as error:
+        raise ServerError(str(error)) from None
+
+
+def _is_acquired(lock: FileLock) -> bool:
+    if lock.is_locked:
+        return True
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise ServerError(f"{lock.lock_file} cannot be locked: {error.strerror}.") from None
+    return True
+
+
+def _make_room(folder: Path) -> None:
+    """End the processes that nothing uses, and remove what killed ones left."""
+    for running in control.all_states(folder):
+        told = control.status(running)
+        if told is None:
+            control.forget(folder, running)
+        elif not told["users"] and not told["busy"]:
+            control.stop(running)
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A process that may outlive this program: it is no oversight that nothing waits for it."""
+
+    def __del__(self, *_: object) -> None:
+        pass
+
+
+_started: dict[int, _Process] = {}
+
+
+def start(
+    model: LocalModel, folder: Path, name: str, keep_alive: float, port: int | None = None
+) -> _Process:
+    """Start the process of a model; it is ready when its file NAME.json is there. `port`: listen at
+    this one of 127.0.0.1, 0 for any; None where Unix sockets do. Raises `ServerError`."""
+    if not sys.executable:
+        raise ServerError("The local model needs a Python of its own, and sys.executable is empty.")
+    for pid in [pid for pid, process in _started.items() if process.poll() is not None]:
+        del _started[pid]
+    log = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(model.path, os.O_RDONLY)
+    try:
+        given = _parameters(model, folder, name, keep_alive, port)
+        # Through the descriptor, where there is a way: the file is the one that was looked at.
+        through = Path(f"/proc/self/fd/{descriptor}")
+        given["load"] = str(through if through.exists() else model.path)
+        process = _Process(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py"))],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=_environment(),
+            start_new_session=True,
+            pass_fds=(descriptor,) if os.name != "nt" else (),
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except OSError as error:
+        raise ServerError(f"The local model cannot start: {error.strerror}.") from None
+    finally:
+        os.close(log)
+        os.close(descriptor)
+    _started[process.pid] = process
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(json.dumps(given).encode())
+    return process
+
+
+def _parameters(
+    model: LocalModel, folder: Path, name: str, keep_alive: float, port: int | None
+) -> dict[str, Any]:
+    size, cores = model.path.stat().st_size, physical_cores()
+    unix = port is None and uses_unix_sockets()
+    place = str(folder / f"{name}-{secrets.token_hex(3)}")
+    return {
+        "library": str(library()),
+        "path": str(model.path),
+        "identity": identity(str(model.path)),
+        "model": model.name,
+        "vision": None if model.vision is None else str(model.vision),
+        "state": str(folder / f"{name}.json"),
+        "socket": f"{place}.sock" if unix else None,
+        "control": f"{place}.ctl" if unix else None,
+        "port": port or 0,
+        "key": None if unix else f"sk-{secrets.token_hex(24)}",
+        "keep_alive": keep_alive,
+        "context": context_for(model.path),
+        "batch": batch_for(size, cores),
+        "parallel": 2,
+        "cache": _CACHE,
+        "threads": 1 if size <= SMALL else cores,
+        "reading_threads": cores,
+    }
+
+
+def context_for(path: Path) -> int:
+    """Tokens of context: as many as the file was trained for, while they fit half of the memory that
+    the weights leave."""
+    header = read_header(path)
+    if header is None:
+        return DEFAULT_CONTEXT
+    available = available_memory()
+    if available is None:
+        return min(header.context, DEFAULT_CONTEXT)
+    left = max(0, available - path.stat().st_size) // 2
+    fitting = left // header.bytes_per_token // 256 * 256
+    return int(min(header.context, max(fitting, 2_048)))
+
+
+def batch_for(size: int, cores: int) -> int:
+    """Tokens of a prompt to read at a time: about a second's work beside busy processes, since a
+    request that was left ends after two batches. A core reads 20 tokens/s of a model of a gigabyte
+    then (Qwen2.5-Coder-1.5B, 4 bits, 30 tokens/s on two cores)."""
+    tokens = 15e9 * cores / max(size, 1)
+    return next((batch for batch in (128, 64, 32) if batch <= tokens), 16)
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the process: no keys, nothing of Python's."""
+    names = [
+        name for name in os.environ if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
+    ]
+    # Threads that wait by spinning are ten times slower beside busy processes; a damaged file would
+    # run a debugger.
+    usual = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
+    return usual | {name: os.environ[name] for name in names}
+
+
+def _failed_start(model: LocalModel, process: _Process, log: Path) -> ServerError:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        lines = []
+    said = clean(next((line for line in reversed(lines) if line.strip()), ""), 200)
+    again = "" if model.chosen else ' "llm g4f local install --force" fetches it again.'
+    code = process.returncode
+    if code == CANNOT_LOAD:
+        return ServerError(f"llama.cpp cannot load {model.path} ({said}).{again}")
+    why = ": it may be damaged" if code != -signal.SIGKILL else ": the memory may be too small"
+    return ServerError(
+        f"The local model's process {_how(code)} while loading {model.path}{why}.{again}"
+    )
+
+
+def _how(code: int) -> str:
+    return f"ended (signal {-code})" if code < 0 else f"ended (exit code {code})"
