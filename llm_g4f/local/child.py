@@ -19,6 +19,7 @@ import selectors
 import socket
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ _TICK = 1.0
 _GRACE = 10.0
 """Seconds for the program that started this process to connect."""
 
+_PROMPT = 0.2
+"""Seconds in which a server answers that has nothing else to do."""
+
 _BUSY = re.compile(r"^llamacpp:requests_(?:processing|deferred) ([\d.]+)", re.MULTILINE)
 
 
@@ -47,6 +51,7 @@ def main() -> None:
     """Load the model, serve, and end when nothing needs it any more."""
     given = json.loads(sys.stdin.buffer.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.umask(0o077)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -56,7 +61,8 @@ def main() -> None:
     try:
         server = _load(given)
     except RuntimeError as error:
-        print(error, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
         os._exit(CANNOT_LOAD)
     _Control(server, given).run()
 
@@ -108,6 +114,8 @@ class _Control:
         self._began = self._last_used = time.monotonic()
         self._holders: set[socket.socket] = set()
         self._held = False
+        self._worker = ThreadPoolExecutor(1)
+        self._asked: Future[str] | None = None
         self._clients: dict[socket.socket, bytes] = {}
         self._selector = selectors.DefaultSelector()
         self._door = self._listen()
@@ -151,7 +159,9 @@ class _Control:
         control = given["control"] or self._door.getsockname()[1]
         state = {
             **{name: given[name] for name in ("model", "path", "context", "key")},
-            **{"pid": os.getpid(), "address": address, "control": control},
+            "pid": os.getpid(),
+            "address": address,
+            "control": control,
         }
         target = Path(given["state"])
         temporary = target.with_suffix(f".{os.getpid()}")
@@ -220,12 +230,25 @@ class _Control:
         now = time.monotonic()
         idle = 0.0 if self._holders or self._is_busy() else now - self._last_used
         return {
-            **{"busy": self._is_busy(), "users": len(self._holders), "idle": round(idle, 1)},
-            **{"keep_alive": self._keep_alive, "memory": _memory(), "up": round(now - self._began)},
+            "busy": self._is_busy(),
+            "users": len(self._holders),
+            "idle": round(idle, 1),
+            "keep_alive": self._keep_alive,
+            "memory": _memory(),
+            "up": round(now - self._began),
         }
 
     def _is_busy(self) -> bool:
-        return any(float(count) for count in _BUSY.findall(self._server.handle_metrics()))
+        """Whether a request is read, answered or waits. The server tells between two batches only: no
+        word from it says enough."""
+        if self._asked is None:
+            self._asked = self._worker.submit(self._server.handle_metrics)
+        try:
+            counts = _BUSY.findall(self._asked.result(_PROMPT))
+        except TimeoutError:
+            return True
+        self._asked = None
+        return any(float(count) for count in counts)
 
     def _has_changed(self) -> bool:
         """Whether the model's file is another one by now."""
@@ -248,7 +271,7 @@ class _Control:
         with contextlib.suppress(OSError, ValueError):
             if json.loads(state.read_text(encoding="utf-8"))["pid"] == os.getpid():
                 state.unlink()
-        for path in (given["socket"], given["control"]):
+        for path in (given["socket"], given["control"], given["log"]):
             if path is not None:
                 Path(path).unlink(missing_ok=True)
         os._exit(0)

@@ -93,8 +93,11 @@ def status(running: Running) -> dict[str, Any] | None:
     if it has ended."""
     try:
         connection, answer = ask(running, "status")
-    except OSError:
+    except (ConnectionError, FileNotFoundError):
         return None
+    except OSError:
+        # It is stopped (SIGSTOP), or the machine is overloaded.
+        return {"busy": True, "users": 1, "idle": 0.0, "keep_alive": 0.0, "memory": 0, "up": 0}
     connection.close()
     return answer
 

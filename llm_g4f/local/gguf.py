@@ -11,7 +11,19 @@ from typing import IO, Any
 
 from msgspec import Struct
 
-_FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_FORMATS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _STRING, _ARRAY = 8, 9
 
 _LONGEST_TEXT, _LONGEST_ARRAY, _MOST_FACTS = 1 << 20, 4_096, 4_096

@@ -39,10 +39,13 @@ def _windows_memory() -> int | None:
     import ctypes
 
     class MemoryStatus(ctypes.Structure):  # MEMORYSTATUSEX of sysinfoapi.h
-        _fields_ = [  # noqa: RUF012
+        _fields_ = [
             ("length", ctypes.c_ulong),
             ("load", ctypes.c_ulong),
-            *((name, ctypes.c_ulonglong) for name in ("total", "available", "a", "b", "c", "d", "e")),
+            *(
+                (name, ctypes.c_ulonglong)
+                for name in ("total", "available", "a", "b", "c", "d", "e")
+            ),
         ]
 
     status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))

@@ -5,6 +5,7 @@ Only this user may enter it: who can connect to a socket in it can use the model
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -46,10 +47,8 @@ def _places() -> list[Path]:
 def _problem_of(path: Path) -> str | None:
     """Why the folder cannot be used, in words; None for a folder that is there and ours alone."""
     try:
-        try:
+        with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
-        except FileExistsError:
-            pass
         # Links are not followed: they could lead to a folder that others may enter.
         found = path.lstat()
     except OSError as error:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .files import ModelFile
 
 NOT_INSTALLED = "it is not installed: llm install 'llm-g4f[local]'"
 
@@ -19,3 +23,18 @@ def library() -> Path:
     if spec is None or spec.origin is None:
         raise FileNotFoundError(2, "xllamacpp is not installed")
     return Path(spec.origin).parents[1]
+
+
+def try_out(file: ModelFile) -> None:
+    """Load a model to check that it is one, and let it go. Raises `WeightsError`."""
+    import asyncio
+
+    from . import control
+    from .files import WeightsError
+    from .server import server_for
+
+    if not is_installed():
+        raise WeightsError(f"The model cannot be tried: {NOT_INSTALLED}")
+    running = asyncio.run(server_for(file, 0))
+    control.release()
+    control.stop(running)

@@ -12,32 +12,31 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from msgspec import Struct
 
 from ..safe_text import clean
 from ..version import __version__
 from . import control
 from .child import CANNOT_LOAD, identity
 from .control import Running
+from .files import ModelFile, WeightsError, loadable_path
 from .gguf import read_header
 from .machine import available_memory, physical_cores
 from .private_folder import FolderError, private_folder
 from .runtime import library
-from .weights import WeightsError
 
 SMALL = 400_000_000
-"""Bytes of a file up to which one thread writes as quickly as two: SmolLM2-135M wrote 36–50 tokens/s
-with one and 33–41 with two beside busy processes, Qwen2.5-Coder-0.5B 17 and 14–23."""
+"""Bytes of a file up to which one thread writes as quickly as two: SmolLM2-135M wrote 36 to 50 tokens/s
+with one and 33 to 41 with two beside busy processes, Qwen2.5-Coder-0.5B 17 and 14 to 23."""
 
 DEFAULT_CONTEXT = 4_096
 """Tokens, for a file that does not say how many it was trained for."""
@@ -55,49 +54,36 @@ class ServerError(WeightsError):
     """The process of a model cannot start, or ended. The message says why and what to do."""
 
 
-class LocalModel(Struct, frozen=True):
-    """A file to run, and the name that its answers have. `vision` is the file by which it reads
-    images. `chosen`: the user's own file."""
-
-    path: Path
-    name: str
-    vision: Path | None = None
-    chosen: bool = False
-
-
 def uses_unix_sockets() -> bool:
     """Whether processes listen on Unix sockets, else on ports of 127.0.0.1 with a key."""
     return os.name != "nt" and hasattr(socket, "AF_UNIX")
 
 
-def name_of(model: LocalModel) -> str:
-    """The name of the process of a model. Raises `ServerError` for a missing file."""
+def name_of(file: ModelFile) -> str:
+    """The name of the process of a model. Raises `WeightsError` for a missing file."""
     try:
-        files = [identity(str(path)) for path in (model.path, model.vision) if path is not None]
-        versions = [__version__, *identity(str(library() / "xllamacpp" / "__init__.py"))]
-    except OSError as error:
-        raise ServerError(f"{model.path} cannot be read: {error.strerror}.") from None
-    settings = [model.name, uses_unix_sockets()]
+        vision = vision_file(file.path)
+        files = [identity(str(path)) for path in (file.path, vision) if path is not None]
+    except (OSError, ValueError) as error:
+        raise file.unusable(getattr(error, "strerror", None) or str(error)) from None
+    versions = [__version__, *identity(str(library() / "xllamacpp" / "__init__.py"))]
+    settings = [file.model, uses_unix_sockets()]
     return hashlib.sha256(json.dumps([files, versions, settings]).encode()).hexdigest()[:16]
 
 
-def is_loaded(model: LocalModel) -> bool:
+def is_loaded(file: ModelFile) -> bool:
     """Whether a process of the model is there, or was until it was killed."""
     try:
-        name = name_of(model)
+        name = name_of(file)
         return control.held(name) is not None or (private_folder() / f"{name}.json").exists()
-    except (FolderError, ServerError):
+    except (FolderError, WeightsError):
         return False
 
 
-async def server_for(
-    model: LocalModel,
-    keep_alive: float,
-    before_start: Callable[[], Awaitable[None]] | None = None,
-) -> Running:
+async def server_for(file: ModelFile, keep_alive: float) -> Running:
     """The process of a model, which this program uses from now on. `keep_alive`: seconds for which
     it goes on after the last program; negative: for ever. Raises `WeightsError`."""
-    name = name_of(model)
+    name = name_of(file)
     running = control.held(name)
     if running is not None:
         return running
@@ -114,22 +100,17 @@ async def server_for(
                 if hold is not None:
                     return hold.running
             if process is not None and process.poll() is not None:
-                raise _failed_start(model, process, folder / f"{name}.log")
+                if process.returncode == 0 and name_of(file) != name:
+                    # The file has changed meanwhile.
+                    process, name = None, name_of(file)
+                    continue
+                raise _failed_start(file, process, folder / f"{name}.log")
             if process is None and _is_acquired(lock) and control.state_of(folder, name) == state:
-                if before_start is not None:
-                    await before_start()
                 await asyncio.to_thread(_make_room, folder)
-                process = await asyncio.to_thread(start, model, folder, name, keep_alive)
+                process = await asyncio.to_thread(start, file, folder, name, keep_alive)
             await asyncio.sleep(_POLL)
     finally:
         lock.release()
-
-
-def try_out(model: LocalModel) -> None:
-    """Load a model to check that it is one, and let it go. Raises `WeightsError`."""
-    running = asyncio.run(server_for(model, 0))
-    control.release()
-    control.stop(running)
 
 
 def running_models() -> list[tuple[Running, dict[str, Any]]]:
@@ -202,7 +183,7 @@ _started: dict[int, _Process] = {}
 
 
 def start(
-    model: LocalModel, folder: Path, name: str, keep_alive: float, port: int | None = None
+    file: ModelFile, folder: Path, name: str, keep_alive: float, port: int | None = None
 ) -> _Process:
     """Start the process of a model; it is ready when its file NAME.json is there. `port`: listen at
     this one of 127.0.0.1, 0 for any; None where Unix sockets do. Raises `ServerError`."""
@@ -210,13 +191,12 @@ def start(
         raise ServerError("The local model needs a Python of its own, and sys.executable is empty.")
     for pid in [pid for pid, process in _started.items() if process.poll() is not None]:
         del _started[pid]
-    log = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    descriptor = os.open(model.path, os.O_RDONLY)
+    opened, log = file.open(), -1
     try:
-        given = _parameters(model, folder, name, keep_alive, port)
-        # Through the descriptor, where there is a way: the file is the one that was looked at.
-        through = Path(f"/proc/self/fd/{descriptor}")
-        given["load"] = str(through if through.exists() else model.path)
+        log = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        given = _parameters(file, folder, name, keep_alive, port)
+        # Through the descriptor, where there is a way: it is the file that was checked.
+        given["load"] = loadable_path(opened, file.path)
         process = _Process(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("child.py"))],
             stdin=subprocess.PIPE,
@@ -225,14 +205,15 @@ def start(
             cwd=folder,
             env=_environment(),
             start_new_session=True,
-            pass_fds=(descriptor,) if os.name != "nt" else (),
+            pass_fds=(opened.fileno(),) if os.name != "nt" else (),
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
     except OSError as error:
         raise ServerError(f"The local model cannot start: {error.strerror}.") from None
     finally:
-        os.close(log)
-        os.close(descriptor)
+        opened.close()
+        if log >= 0:
+            os.close(log)
     _started[process.pid] = process
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
@@ -241,24 +222,26 @@ def start(
 
 
 def _parameters(
-    model: LocalModel, folder: Path, name: str, keep_alive: float, port: int | None
+    file: ModelFile, folder: Path, name: str, keep_alive: float, port: int | None
 ) -> dict[str, Any]:
-    size, cores = model.path.stat().st_size, physical_cores()
+    size, cores = file.path.stat().st_size, physical_cores()
+    vision = vision_file(file.path)
     unix = port is None and uses_unix_sockets()
     place = str(folder / f"{name}-{secrets.token_hex(3)}")
     return {
         "library": str(library()),
-        "path": str(model.path),
-        "identity": identity(str(model.path)),
-        "model": model.name,
-        "vision": None if model.vision is None else str(model.vision),
+        "path": str(file.path),
+        "identity": identity(str(file.path)),
+        "model": file.model,
+        "vision": None if vision is None else str(vision),
+        "log": str(folder / f"{name}.log"),
         "state": str(folder / f"{name}.json"),
         "socket": f"{place}.sock" if unix else None,
         "control": f"{place}.ctl" if unix else None,
         "port": port or 0,
         "key": None if unix else f"sk-{secrets.token_hex(24)}",
         "keep_alive": keep_alive,
-        "context": context_for(model.path),
+        "context": context_for(file.path),
         "batch": batch_for(size, cores),
         "parallel": 2,
         "cache": _CACHE,
@@ -281,39 +264,60 @@ def context_for(path: Path) -> int:
     return int(min(header.context, max(fitting, 2_048)))
 
 
+def vision_file(path: Path) -> Path | None:
+    """The file by which the model in `path` reads images: "mmproj" with its name beside it, or the
+    only one beside a model that is alone in its folder, as in Hugging Face's cache."""
+    for name in (f"mmproj-{path.name}", f"{path.stem}-mmproj.gguf", f"{path.stem}.mmproj.gguf"):
+        if (path.parent / name).is_file():
+            return path.parent / name
+    # Looking through a folder of downloads would take longer than an answer from nearby.
+    if path.parent.parent.name != "snapshots" or "mmproj" in path.name.lower():
+        return None
+    others = [other for other in path.parent.glob("*.gguf") if other.name != path.name]
+    alone = len(others) == 1 and "mmproj" in others[0].name.lower()
+    return others[0] if alone else None
+
+
 def batch_for(size: int, cores: int) -> int:
-    """Tokens of a prompt to read at a time: about a second's work beside busy processes, since a
-    request that was left ends after two batches. A core reads 20 tokens/s of a model of a gigabyte
-    then (Qwen2.5-Coder-1.5B, 4 bits, 30 tokens/s on two cores)."""
-    tokens = 15e9 * cores / max(size, 1)
+    """Tokens of a prompt to read at a time: a second's work at most beside busy processes, since a
+    request that was left ends after two batches. On two shared cores that were asked for four times
+    what they have, SmolLM2-135M read 30 to 60 tokens/s in batches of 16 to 128 alike."""
+    tokens = 2e9 * cores / max(size, 1)
     return next((batch for batch in (128, 64, 32) if batch <= tokens), 16)
 
 
 def _environment() -> dict[str, str]:
     """The environment of the process: no keys, nothing of Python's."""
-    names = [
-        name for name in os.environ if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
-    ]
+    names = [name for name in os.environ if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)]
     # Threads that wait by spinning are ten times slower beside busy processes; a damaged file would
     # run a debugger.
     usual = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
     return usual | {name: os.environ[name] for name in names}
 
 
-def _failed_start(model: LocalModel, process: _Process, log: Path) -> ServerError:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        lines = []
-    said = clean(next((line for line in reversed(lines) if line.strip()), ""), 200)
-    again = "" if model.chosen else ' "llm g4f local install --force" fetches it again.'
+def _failed_start(file: ModelFile, process: _Process, log: Path) -> ServerError:
+    said = ""
+    with contextlib.suppress(OSError):
+        said = log.read_text(encoding="utf-8", errors="replace")
+        log.unlink()
+    again = "" if file.chosen else ' "llm g4f local install --force" fetches it again.'
     code = process.returncode
     if code == CANNOT_LOAD:
-        return ServerError(f"llama.cpp cannot load {model.path} ({said}).{again}")
-    why = ": it may be damaged" if code != -signal.SIGKILL else ": the memory may be too small"
-    return ServerError(
-        f"The local model's process {_how(code)} while loading {model.path}{why}.{again}"
+        found = _CAUSE.search(said)
+        why = clean(found[1], 200) if found else "no reason given"
+        return ServerError(f"llama.cpp cannot load {file.path} ({why}).{again}")
+    why = (
+        "the memory may be too small"
+        if code == -getattr(signal, "SIGKILL", 9)
+        else "it may be damaged"
     )
+    return ServerError(
+        f"The local model's process {_how(code)} while loading {file.path}: {why}.{again}"
+    )
+
+
+_CAUSE = re.compile(r"error loading model: (.+)")
+"""The cause in llama.cpp's log, which its error does not name."""
 
 
 def _how(code: int) -> str:
