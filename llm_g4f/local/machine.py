@@ -1,10 +1,11 @@
-"""What this machine has for a model: memory and cores."""
+"""What this machine has free for a model: memory and cores."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from .resources import total_memory
 
 
 def available_memory() -> int | None:
@@ -15,13 +16,9 @@ def available_memory() -> int | None:
                 return min(int(line.split()[1]) * 1024, _cgroup_limit())
     except (OSError, ValueError):
         pass
-    if sys.platform == "win32":
-        return _windows_memory()
-    try:
-        # macOS tells only how much there is: half of it is a careful guess at what is free.
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (OSError, ValueError):
-        return None
+    # Other systems tell how much there is: half of it is a careful guess at what is free.
+    total = total_memory()
+    return None if total is None else total // 2
 
 
 def _cgroup_limit() -> int:
@@ -33,26 +30,6 @@ def _cgroup_limit() -> int:
         return int(limit) - int((folder / "memory.current").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 1 << 62
-
-
-def _windows_memory() -> int | None:
-    import ctypes
-
-    class MemoryStatus(ctypes.Structure):  # MEMORYSTATUSEX of sysinfoapi.h
-        _fields_ = [
-            ("length", ctypes.c_ulong),
-            ("load", ctypes.c_ulong),
-            *(
-                (name, ctypes.c_ulonglong)
-                for name in ("total", "available", "a", "b", "c", "d", "e")
-            ),
-        ]
-
-    status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
-    windows = getattr(ctypes, "windll")  # noqa: B009 (missing elsewhere)
-    if not windows.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
-        return None
-    return int(status.available)
 
 
 def physical_cores() -> int:

@@ -30,7 +30,7 @@ def try_out(file: ModelFile) -> None:
     import asyncio
 
     from . import control
-    from .files import WeightsError
+    from .errors import WeightsError
     from .server import server_for
 
     if not is_installed():

@@ -28,7 +28,8 @@ from ..version import __version__
 from . import control
 from .child import CANNOT_LOAD, identity
 from .control import Running
-from .files import ModelFile, WeightsError, loadable_path
+from .errors import WeightsError
+from .files import ModelFile, loadable_path
 from .gguf import read_header
 from .machine import available_memory, physical_cores
 from .private_folder import FolderError, private_folder
@@ -69,15 +70,6 @@ def name_of(file: ModelFile) -> str:
     versions = [__version__, *identity(str(library() / "xllamacpp" / "__init__.py"))]
     settings = [file.model, uses_unix_sockets()]
     return hashlib.sha256(json.dumps([files, versions, settings]).encode()).hexdigest()[:16]
-
-
-def is_loaded(file: ModelFile) -> bool:
-    """Whether a process of the model is there, or was until it was killed."""
-    try:
-        name = name_of(file)
-        return control.held(name) is not None or (private_folder() / f"{name}.json").exists()
-    except (FolderError, WeightsError):
-        return False
 
 
 async def server_for(file: ModelFile, keep_alive: float) -> Running:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,11 +17,12 @@ from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, parse_url
 from ..local import server
 from ..local.control import Running
-from ..local.files import ModelFile, WeightsError, find, set_damaged_aside
+from ..local.errors import WeightsError
+from ..local.fetch import ready_file
+from ..local.files import ModelFile, find
 from ..local.runtime import NOT_INSTALLED, is_installed
 from ..local.status_line import StatusLine
 from ..local.table import DEFAULT
-from ..local.weights import fetch
 from ..request import SAMPLING, ChatRequest, Secret
 from ..types import JSON, ChatCompletionChunk, Chunks
 from .base import ChunkStream, Ineligible, Kind, OpenStream, Scope, ServedModel
@@ -96,7 +96,7 @@ class Embedded:
         """Send the request, once the model is loaded and has a turn for it. Raises `APIError`."""
         line = StatusLine()
         try:
-            file = await _ready_file()
+            file = await ready_file()
             line.say(f"{served.model} is being loaded …")
             running = await _running(file)
             line.say(f"{served.model} is busy with another prompt …")
@@ -200,22 +200,6 @@ def _ended(running: Running, error: APIError) -> APIError:
         return error
     message = f"The local model's process {ending} before its answer was complete. Ask again."
     return TruncatedStreamError(message, provider=error.provider, model=error.model)
-
-
-async def _ready_file() -> ModelFile:
-    """The model's file: the default's is fetched if it is missing, and fetched again if it is
-    damaged. Raises `WeightsError`."""
-    file = find()
-    if file is None:
-        return await fetch()
-    # A process that has the file is proof enough, and another look doubles the time to a first word.
-    if file.chosen or server.is_loaded(file):
-        return file
-    problem = await asyncio.to_thread(file.check)
-    if problem is None:
-        return file
-    set_damaged_aside(file, problem)
-    return await fetch()
 
 
 async def _running(file: ModelFile) -> Running:
