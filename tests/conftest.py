@@ -24,7 +24,8 @@ from llm.plugins import pm
 from llm_g4f import sync
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
-from llm_g4f.local import control, weights
+from llm_g4f.local import control
+from llm_g4f.local.table import DEFAULT
 from tests.support import tls
 from tests.support.commands import Run
 from tests.support.environment import live_at, without_httptools
@@ -141,11 +142,9 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given)
     path = tmp_path_factory.mktemp("weights")
     environment = {**os.environ, "LLM_USER_PATH": str(path)}
-    command = (
-        "import asyncio; from llm_g4f.local import control, weights; asyncio.run(weights.fetch())"
-    )
+    command = "import asyncio; from llm_g4f.local import fetch; asyncio.run(fetch.fetch())"
     subprocess.run([sys.executable, "-c", command], env=environment, check=True)
-    return path / "g4f" / weights.FILE
+    return path / "g4f" / DEFAULT.file
 
 
 @pytest.fixture
@@ -154,8 +153,8 @@ def real_weights(weights_file: Path, user_path: Path) -> Path:
     folder = user_path / "g4f"
     folder.mkdir()
     # A hard link would change the file: its process would end, and each test start another.
-    (folder / weights.FILE).symlink_to(weights_file)
-    return folder / weights.FILE
+    (folder / DEFAULT.file).symlink_to(weights_file)
+    return folder / DEFAULT.file
 
 
 @pytest.fixture(scope="session", autouse=True)

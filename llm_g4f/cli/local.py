@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from ..local.models import LocalModel
 
 
-_COMMANDS = {"install": "local_install", "remove": "local_choice", "use": "local_choice"}
+_COMMANDS = {
+    "install": "local_install",
+    "remove": "local_choice",
+    "use": "local_choice",
+    **dict.fromkeys(("serve", "status", "stop"), "local_server"),
+}
 """The module of each command."""
 
 
@@ -113,21 +118,3 @@ def _print_table(models: list[LocalModel]) -> None:
     has = f"This machine has {shown_size(memory)} of memory" if memory else "Memory: unknown"
     advice = f'; recommended: "llm g4f local install {best.name}"' if best else ""
     click.echo(f"* answers. {has}{advice}.")
-
-
-@local.command()
-@handle_errors
-def status() -> None:
-    """Show the local model and whether it can run."""
-    from ..local import files, runtime
-
-    click.echo(
-        f"runtime: {'xllamacpp is installed' if runtime.is_installed() else runtime.NOT_INSTALLED}"
-    )
-    found = files.find()
-    if found is None:
-        click.echo("weights: not there; fetched at the first prompt, or by: llm g4f local install")
-        return
-    problem = found.check()
-    click.echo(f"model:   {found.model}")
-    click.echo(f"weights: {found.path} ({'whole' if problem is None else problem})")

@@ -253,7 +253,7 @@ class _Control:
     def _has_changed(self) -> bool:
         """Whether the model's file is another one by now."""
         try:
-            return identity(self._given["path"]) != self._given["identity"]
+            return bool(identity(self._given["path"]) != self._given["identity"])
         except OSError:
             return True
 

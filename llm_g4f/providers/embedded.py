@@ -21,6 +21,7 @@ from ..local.errors import WeightsError
 from ..local.fetch import ready_file
 from ..local.files import ModelFile, find
 from ..local.runtime import NOT_INSTALLED, is_installed
+from ..local.start import vision_file
 from ..local.status_line import StatusLine
 from ..local.table import DEFAULT
 from ..request import SAMPLING, ChatRequest, Secret
@@ -65,7 +66,7 @@ class Embedded:
         tools = row.tools != "no" if row else await _calls_tools(request, file)
         reasons = row is None or row.thinks != "no"
         capabilities = Capabilities(
-            images=file is not None and server.vision_file(file.path) is not None,
+            images=file is not None and vision_file(file.path) is not None,
             tools=tools,
             context=row.context if row else None,
             reasons=reasons,
