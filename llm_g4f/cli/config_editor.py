@@ -17,8 +17,8 @@ LOCK_SECONDS = 10.0
 
 
 @contextmanager
-def editing() -> Iterator[Any]:
-    """Edit `providers:` of g4f.yaml as a mapping. The file is replaced in one step at the end, and
+def editing(section: str = "providers") -> Iterator[Any]:
+    """Edit a section of g4f.yaml as a mapping. The file is replaced in one step at the end, and
     locked until then: of two commands at once, both count.
 
     Raises `ConfigError` if the file is invalid, before or after the edit, and leaves it as it is.
@@ -26,7 +26,7 @@ def editing() -> Iterator[Any]:
     path = config.config_path()
     with ExitStack() as stack:
         _lock(path, stack)
-        yield from _edit(path)
+        yield from _edit(path, section)
 
 
 def _lock(path: Path, stack: ExitStack) -> None:
@@ -53,7 +53,7 @@ def _unlink(path: Path) -> None:
         path.unlink()
 
 
-def _edit(path: Path) -> Iterator[Any]:
+def _edit(path: Path, section: str) -> Iterator[Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
@@ -66,11 +66,11 @@ def _edit(path: Path) -> Iterator[Any]:
     document = yaml.load(text)
     if document is None:
         document = CommentedMap()
-    if document.get("providers") is None:
-        document["providers"] = CommentedMap()
-    yield document["providers"]
-    if not document["providers"]:
-        del document["providers"]
+    if document.get(section) is None:
+        document[section] = CommentedMap()
+    yield document[section]
+    if not document[section]:
+        del document[section]
     out = StringIO()
     if document:
         yaml.dump(document, out)
