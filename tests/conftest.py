@@ -26,7 +26,7 @@ from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
 from llm_g4f.local import control
 from llm_g4f.local.table import DEFAULT
-from llm_g4f.routing import policy
+from llm_g4f.routing import nearby, policy
 from tests.support import tls
 from tests.support.commands import Run
 from tests.support.environment import live_at, without_httptools
@@ -37,6 +37,10 @@ from tests.support.waiting import wait_until
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
 """These tests need the extra `ray`: half a gigabyte and many processes."""
+
+if os.name != "posix":
+    # They need pseudo-terminals.
+    collect_ignore += ["adapter/test_terminal.py", "cli/test_setup.py"]
 
 without_syncing()
 
@@ -81,6 +85,12 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries at one provider follow one another without a wait."""
     monkeypatch.setattr(policy, "BACKOFF", (0.0, 0.0))
+
+
+@pytest.fixture(autouse=True)
+def _no_servers_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs at the usual ports of this machine is no matter of a test in this process."""
+    monkeypatch.setattr(nearby, "addresses", dict)
 
 
 @pytest.fixture(params=["own", "httpx's"])

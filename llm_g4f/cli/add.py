@@ -55,7 +55,7 @@ def add(
         raise click.ClickException(str(error)) from None
     _check_is_new(name, config.load().providers)
     secret = _stored_key(name, key)
-    served = dict(_pair(pair, exact) for pair in models)
+    served = dict(pair(text, exact) for text in models)
     base_url, listed = _looked_at(name, base_url, secret)
     mapped = _mapping(listed, served)
     write(name, base_url, key, served | mapped, plain_http=plain_http)
@@ -109,10 +109,11 @@ def _stored_key(name: str, key: str | None) -> Secret | None:
     )
 
 
-def _pair(pair: str, exact: bool) -> tuple[str, object]:
-    requested, separator, upstream = pair.partition("=")
+def pair(text: str, exact: bool = False) -> tuple[str, object]:
+    """The requested model and its entry of `models:` in REQUESTED=UPSTREAM. Raises a click error."""
+    requested, separator, upstream = text.partition("=")
     if not separator or not requested or not upstream:
-        raise click.ClickException(f"Invalid --model {pair!r}: use REQUESTED=UPSTREAM.")
+        raise click.ClickException(f"Invalid --model {text!r}: use REQUESTED=UPSTREAM.")
     return requested, {"id": upstream, "exact": True} if exact else upstream
 
 

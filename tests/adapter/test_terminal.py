@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-if sys.platform == "win32":
-    pytest.skip("no pseudo-terminals", allow_module_level=True)
 
 from llm_g4f.adapter import terminal
 from llm_g4f.routing.notices import announce
