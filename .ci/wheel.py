@@ -11,7 +11,7 @@ ALLOWED = {
     *("llm", "httpx", "pluggy"),
     *("filelock", "httptools", "jsonschema", "msgspec", "ruamel-yaml"),
 }
-LOCAL = {"xllamacpp"}
+LOCAL = {"xllamacpp", "huggingface-hub"}
 PRICES = {"genai-prices"}
 PLOT = {"matplotlib"}
 RAY = {"ray"}
@@ -59,7 +59,12 @@ def required(requirements: list[str], extra: str = "") -> set[str]:
         match = re.search(r"extra == ['\"]([^'\"]+)['\"]", marker)
         if (match[1] if match else "") == extra:
             assert "@" not in package, f"required from a URL: {package}"
-            names.add(re.split(r"[<>=!~ \[(]", package.strip())[0].lower().replace(".", "-"))
+            names.add(
+                re.split(r"[<>=!~ \[(]", package.strip())[0]
+                .lower()
+                .replace(".", "-")
+                .replace("_", "-")
+            )
     return names
 
 

@@ -233,10 +233,12 @@ class _Answer(JSONShape, Struct, gc=False):
 
 class ChatCompletionChunk(_Answer, gc=False):
     """A piece of an answer. `usage` comes with the last one, if the provider counts.
-    `prompt_progress` is how many tokens of the prompt a server has read so far, if it says so."""
+    `prompt_progress` is how many tokens of the prompt a server has read so far, if it says so, and
+    `prompt_total` of how many."""
 
     choices: list[ChunkChoice]
     prompt_progress: int | None = None
+    prompt_total: int | None = None
 
     @property
     def object(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,17 +24,23 @@ from llm.plugins import pm
 from llm_g4f import sync
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
-from llm_g4f.local import weights
-from llm_g4f.routing import policy
+from llm_g4f.local import control
+from llm_g4f.local.table import DEFAULT
+from llm_g4f.routing import nearby, policy
 from tests.support import tls
 from tests.support.commands import Run
 from tests.support.environment import live_at, without_httptools
 from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
 from tests.support.loops import LOOPS
 from tests.support.prompts import Ask, ask_async, ask_sync
+from tests.support.waiting import wait_until
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
 """These tests need the extra `ray`: half a gigabyte and many processes."""
+
+if os.name != "posix":
+    # They need pseudo-terminals.
+    collect_ignore += ["adapter/test_terminal.py", "cli/test_setup.py"]
 
 without_syncing()
 
@@ -50,6 +55,8 @@ def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "llm"
     path.mkdir()
     live_at(path, monkeypatch)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
     return path
 
 
@@ -78,6 +85,12 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries at one provider follow one another without a wait."""
     monkeypatch.setattr(policy, "BACKOFF", (0.0, 0.0))
+
+
+@pytest.fixture(autouse=True)
+def _no_servers_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs at the usual ports of this machine is no matter of a test in this process."""
+    monkeypatch.setattr(nearby, "addresses", dict)
 
 
 @pytest.fixture(params=["own", "httpx's"])
@@ -148,9 +161,9 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given)
     path = tmp_path_factory.mktemp("weights")
     environment = {**os.environ, "LLM_USER_PATH": str(path)}
-    command = "import asyncio; from llm_g4f.local import weights; asyncio.run(weights.fetch())"
+    command = "import asyncio; from llm_g4f.local.fetch import fetch; asyncio.run(fetch())"
     subprocess.run([sys.executable, "-c", command], env=environment, check=True)
-    return path / "g4f" / weights.FILE
+    return path / "g4f" / DEFAULT.file
 
 
 @pytest.fixture
@@ -158,11 +171,23 @@ def real_weights(weights_file: Path, user_path: Path) -> Path:
     """The real weights in this test's user directory."""
     folder = user_path / "g4f"
     folder.mkdir()
-    try:
-        os.link(weights_file, folder / weights.FILE)
-    except OSError:
-        shutil.copy(weights_file, folder / weights.FILE)
-    return folder / weights.FILE
+    # A hard link would change the file: its process would end, and each test start another.
+    (folder / DEFAULT.file).symlink_to(weights_file)
+    return folder / DEFAULT.file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_end_with_the_tests() -> Iterator[None]:
+    """The processes of local models have a folder of their own, and none outlives the tests."""
+    # A name short enough for a socket's path.
+    with (
+        tempfile.TemporaryDirectory(prefix="g4f-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+        control.release()
+        wait_until(lambda: not control.all_states(Path(folder, "llm-g4f")))
 
 
 @pytest.fixture(scope="session")

@@ -62,11 +62,9 @@ class RowProcessor:
         id: Id = number
         request = None
         try:
-            given = unwrapped(row) if isinstance(row, Mapping) else row
-            if isinstance(given, str):
-                raise invalid_row(given)
-            id = id_of(given, number)
-            request = row_to_request(given, self._defaults, self._settings)
+            row = _unwrapped(row)
+            id = id_of(row, number)
+            request = row_to_request(row, self._defaults, self._settings)
             registry = self._settings.registry()
             await self._load_prices()
             completion = await self._answer(request, registry)
@@ -112,6 +110,15 @@ def _price(completion: ChatCompletion, registry: Registry) -> float | None:
     if completion.receipt is None or completion.usage is None:
         return None
     return price(completion.receipt, completion.usage, completion.service_tier, registry)
+
+
+def _unwrapped(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(row, Mapping):
+        return row  # `id_of` says what is wrong with it.
+    found = unwrapped(row)
+    if isinstance(found, str):
+        raise invalid_row(found)
+    return found
 
 
 def id_of(row: Mapping[str, Any], number: int) -> Id:

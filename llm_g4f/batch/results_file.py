@@ -118,19 +118,23 @@ class IdIndex:
 
     def offset(self, id: Id) -> int | None:
         """The byte where the current line of `id` begins in the file."""
-        return self._value("offset", id)
+        offset: int | None = self._value("offset", id)
+        return offset
 
     def line(self, id: Id) -> int | None:
         """The line of the row with `id`, if it has been read."""
-        return self._value("line", id)
+        line: int | None = self._value("line", id)
+        return line
 
     def digest(self, id: Id) -> str | None:
         """The digest in the current line of `id`; None without one."""
-        return self._value("digest", id)
+        digest: str | None = self._value("digest", id)
+        return digest
 
     def row_digest(self, id: Id) -> str | None:
         """The digest of the row with `id`, if it has been read."""
-        return self._value("row_digest", id)
+        digest: str | None = self._value("row_digest", id)
+        return digest
 
     def _value(self, column: str, id: Id) -> Any:
         row = self._database.execute(

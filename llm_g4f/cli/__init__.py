@@ -22,6 +22,7 @@ _COMMANDS = (
     "remove",
     "reset",
     "route",
+    "setup",
     "stats",
 )
 

@@ -11,6 +11,7 @@ import click
 from .errors import handle_errors
 
 if TYPE_CHECKING:
+    from ..errors import APIError
     from ..request import Secret
 
 _PASTED = ("/chat/completions", "/completions", "/models")
@@ -55,7 +56,7 @@ def add(
         raise click.ClickException(str(error)) from None
     _check_is_new(name, config.load().providers)
     secret = _stored_key(name, key)
-    served = dict(_pair(pair, exact) for pair in models)
+    served = dict(pair(text, exact) for text in models)
     base_url, listed = _looked_at(name, base_url, secret)
     mapped = _mapping(listed, served)
     write(name, base_url, key, served | mapped, plain_http=plain_http)
@@ -110,17 +111,18 @@ def _stored_key(name: str, key: str | None) -> Secret | None:
     )
 
 
-def _pair(pair: str, exact: bool) -> tuple[str, object]:
-    requested, separator, upstream = pair.partition("=")
+def pair(text: str, exact: bool = False) -> tuple[str, object]:
+    """The requested model and its entry of `models:` in REQUESTED=UPSTREAM. Raises a click error."""
+    requested, separator, upstream = text.partition("=")
     if not separator or not requested or not upstream:
-        raise click.ClickException(f"Invalid --model {pair!r}: use REQUESTED=UPSTREAM.")
+        raise click.ClickException(f"Invalid --model {text!r}: use REQUESTED=UPSTREAM.")
     return requested, {"id": upstream, "exact": True} if exact else upstream
 
 
 def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Sequence[str] | None]:
     """The base URL at which the endpoint lists its models, and their ids; the given URL and None if
     it does not answer or has no list. Says what it found."""
-    from ..errors import APIConnectionError, APIError, AuthenticationError
+    from ..errors import APIConnectionError, AuthenticationError
     from ..safe_text import without_name
 
     shortened = base_url
@@ -129,7 +131,7 @@ def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Seque
     problem: APIError | None = None
     for url in dict.fromkeys((shortened, f"{shortened}/v1")):
         found = _look(name, url, key)
-        if not isinstance(found, APIError):
+        if not isinstance(found, Exception):
             if url != base_url:
                 click.echo(f"The API is at {url}: base_url is {url}.")
             return url, found
@@ -149,7 +151,7 @@ def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Seque
     return shortened, None
 
 
-def _look(name: str, url: str, key: Secret | None) -> Sequence[str] | Exception:
+def _look(name: str, url: str, key: Secret | None) -> Sequence[str] | APIError:
     """The ids that the endpoint lists, or the error."""
     from ..errors import APIError, APITimeoutError
     from ..event_loops import within

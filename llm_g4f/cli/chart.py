@@ -35,7 +35,9 @@ def echo(stats: Stats) -> None:
     providers = stats.by_provider()
     for name, unit, values in _PANELS:
         head = f"{name} over time"
-        click.echo(click.style(f"{head:{NAME + 2 + COLUMNS}}  {'median':>8}  {'█':>8}", bold=True))
+        click.echo(
+            click.style(f"{head:{NAME + 2 + COLUMNS}}  {'median':>8}  {'max, █':>8}", bold=True)
+        )
         for series in providers:
             known = [value for value in values(series) if not isnan(value)]
             medians = _medians(series, values(series), first, width)

@@ -18,7 +18,7 @@ LOCK_SECONDS = 10.0
 
 @contextmanager
 def editing(section: str = "providers") -> Iterator[Any]:
-    """Edit `providers:`, or another section of g4f.yaml, as a mapping. The file is replaced in one step at the end, and
+    """Edit a section of g4f.yaml as a mapping. The file is replaced in one step at the end, and
     locked until then: of two commands at once, both count.
 
     Raises `ConfigError` if the file is invalid, before or after the edit, and leaves it as it is.

@@ -19,7 +19,7 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         from .. import config
         from ..errors import G4FError
-        from ..local.weights import WeightsError
+        from ..local.errors import WeightsError
 
         try:
             config.load()

@@ -1,76 +1,121 @@
-"""`llm g4f local …`: the model file of the local model."""
+"""`llm g4f local …`: the models that run on this machine."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import handle_errors
 
-
-@click.group()
-def local() -> None:
-    """Manage the small model that runs on this machine."""
+if TYPE_CHECKING:
+    from ..local.models import ListedModel
 
 
-@local.command()
-@click.option("--force", is_flag=True, help="Fetch the model again even if it is there.")
+_COMMANDS = {
+    "install": "local_install",
+    "remove": "local_choice",
+    "use": "local_choice",
+    **dict.fromkeys(("serve", "status", "stop"), "local_server"),
+}
+"""The module of each command."""
+
+
+class _LocalCommands(click.Group):
+    """Load a command from its module."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"..{_COMMANDS[cmd_name]}", __name__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=_LocalCommands, invoke_without_command=True)
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def local(ctx: click.Context, json: bool) -> None:
+    """List and manage the models that run on this machine.
+
+    Without a command: list them, whether they fit this machine, and which one is chosen.
+    """
+    if ctx.invoked_subcommand is None:
+        _list(json)
+
+
 @handle_errors
-def install(force: bool) -> None:
-    """Fetch the local model (98 MB) and check its hash."""
-    from ..local import runtime, weights
-    from ..sync import loop_thread
+def _list(json: bool) -> None:
+    from ..local.models import overview
 
-    found = weights.find()
-    if found is not None and not found.chosen and not force and found.check() is None:
-        click.echo(f"Already there: {found.path}")
+    models = overview()
+    if json:
+        from json import dumps
+
+        click.echo(dumps([_as_json(model) for model in models], indent=2))
     else:
-        found = loop_thread().run(weights.fetch)
-        click.echo(f"Fetched {found.path}")
-    if not runtime.is_installed():
-        raise click.ClickException(
-            "The model is there, but its runtime is missing: llm install 'llm-g4f[local]'"
-        )
+        _print_table(models)
 
 
-@local.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@handle_errors
-def use(path: Path) -> None:
-    """Use your own model file PATH (.gguf)."""
-    from ..local import runtime, weights
+def _as_json(model: ListedModel) -> dict[str, Any]:
+    row = model.row
+    facts = {
+        "name": model.name,
+        "chosen": model.chosen,
+        "recommended": model.recommended,
+        "fits": not model.obstacle,
+        "obstacle": model.obstacle or None,
+        "file": model.origin or None,
+        "path": str(model.path) if model.path else None,
+    }
+    if row is None:
+        return facts
+    return {
+        **facts,
+        "size": row.size,
+        "memory": row.memory,
+        "context": row.context,
+        "license": row.license,
+        "tools": row.tools,
+        "thinks": row.thinks,
+        "repository": row.repository or None,
+        "revision": row.revision or None,
+        "filename": row.file,
+        "sha256": row.sha256,
+    }
 
-    chosen = weights.use(path, runtime.try_out)
-    click.echo(f"{chosen.model} answers from {chosen.path}")
 
+def _print_table(models: list[ListedModel]) -> None:
+    from ..local.progress import shown_size
+    from ..local.resources import total_memory
+    from .table import echo
 
-@local.command()
-@handle_errors
-def status() -> None:
-    """Show the local model and whether it can run."""
-    from ..local import runtime, weights
-
-    click.echo(
-        f"runtime: {'xllamacpp is installed' if runtime.is_installed() else runtime.NOT_INSTALLED}"
+    echo(
+        ("model", "size", "memory", "fits", "file", "tools", "thinks"),
+        [
+            (
+                f"{'*' if model.chosen else ' '} {model.name}",
+                *(
+                    (shown_size(row.size), shown_size(row.memory))
+                    if (row := model.row)
+                    else ("-", "-")
+                ),
+                "no" if model.obstacle else "yes",
+                model.origin or "-",
+                *((row.tools, row.thinks) if row else ("-", "-")),
+            )
+            for model in models
+        ],
+        numbers=(1, 2),
+        fit=True,
     )
-    found = weights.find()
-    if found is None:
-        click.echo("weights: not there; fetched at the first prompt, or by: llm g4f local install")
-        return
-    problem = found.check()
-    click.echo(f"model:   {found.model}")
-    click.echo(f"weights: {found.path} ({'whole' if problem is None else problem})")
-
-
-@local.command()
-@handle_errors
-def remove() -> None:
-    """Delete the fetched model and forget the file chosen with "use" (the file stays)."""
-    from ..local import weights
-
-    removed = weights.remove()
-    for path in removed:
-        click.echo(f"Removed {path}")
-    if not removed:
-        click.echo("Nothing to remove.")
+    memory = total_memory()
+    has = f" This machine has {shown_size(memory)} of memory." if memory else ""
+    click.echo(f"* answers.{has}")
+    best = next((model for model in models if model.recommended and not model.chosen), None)
+    if best is not None:
+        click.echo(f"Recommended here: llm g4f local install {best.name}")

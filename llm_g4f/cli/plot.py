@@ -23,6 +23,11 @@ OTHERS = "#7F7F7F"
 MIN_ANSWERS = 3
 """Answers needed for a median."""
 INTERVALS = {
+    1: "second",
+    2: "2 seconds",
+    5: "5 seconds",
+    10: "10 seconds",
+    30: "30 seconds",
     60: "minute",
     300: "5 minutes",
     900: "15 minutes",
@@ -34,8 +39,14 @@ INTERVALS = {
     2_419_200: "4 weeks",
     31_536_000: "365 days",
 }
-"""Seconds per median of a line, and their names. The shortest with at most `MAX_INTERVALS` is used."""
+"""Seconds per median of a line, and their names. The shortest is used with at most `MAX_INTERVALS`,
+and with `USUAL_ANSWERS` of the most frequent provider in each, were they spread evenly."""
 MAX_INTERVALS = 60
+USUAL_ANSWERS = 5
+MARGIN = 0.03
+"""Share of the time that is left free at both ends of its axis."""
+MIN_MARGIN = 1.0
+"""Seconds, for a single answer."""
 MAX_DOTS = 100
 """Up to this many answers of a provider are drawn as dots; more are too, if they are sparse."""
 MAX_GAP = 4
@@ -102,7 +113,9 @@ def figure(stats: Stats) -> Figure:
     assert stats.span is not None
     first, last = stats.span
     span = (last - first).total_seconds()
-    interval = next((step for step in INTERVALS if span / step <= MAX_INTERVALS), max(INTERVALS))
+    most = max(map(len, stats.by_provider()))
+    intervals = min(MAX_INTERVALS, max(most // USUAL_ANSWERS, 1))
+    interval = next((step for step in INTERVALS if span / step <= intervals), max(INTERVALS))
     picture = Figure(figsize=(10, 6.4), layout="constrained")
     upper, lower = picture.subplots(2, 1, sharex=True)
     shown = list(zip(_limited(stats.by_provider()), (*COLOURS, OTHERS), strict=False))
@@ -175,7 +188,8 @@ def _dots(panel: Axes, known: list[tuple[float, float]], colour: str) -> None:
         values,
         s=24 if len(known) < MAX_DOTS / 2 else 14,
         color=colour,
-        alpha=0.7,
+        # Where many overlap, the dark places show how they are distributed.
+        alpha=0.7 if len(known) <= MAX_DOTS else 0.25,
         linewidths=0,
     )
     if len(known) >= MIN_ANSWERS:
@@ -237,7 +251,7 @@ def _time_axis(panel: Axes, first: datetime, last: datetime) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     begin, end = _dates((first.timestamp(), last.timestamp()))
-    margin = max((end - begin) * 0.02, 1 / 48)
+    margin = max((end - begin) * MARGIN, MIN_MARGIN / 86_400)
     panel.set_xlim(begin - margin, end + margin)
     locator = AutoDateLocator(tz=UTC)
     panel.xaxis.set_major_locator(locator)

@@ -41,12 +41,17 @@ class ProgressBar:
 
     def __enter__(self) -> ProgressBar:
         if self._bar is not None:
+            from ..local import status_line
+
+            self._alone = status_line.hidden()
+            self._alone.__enter__()
             self._bar.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.__exit__(*error)
+            self._alone.__exit__(None, None, None)
 
     def update(self, progress: Progress) -> None:
         """Show `progress`, unless the last update was a moment ago."""

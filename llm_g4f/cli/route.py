@@ -62,6 +62,8 @@ def route(model: str, everything: bool, json: bool) -> None:
         click.echo(json_format.dumps(data, indent=2))
         return
     others = echo(resolved, request, registry, everything=everything)
+    if _is_nothing_set_up(resolved, registry):
+        _echo_nearby(model)
     for name, ineligible in _unnamed(model, registry):
         echo_line(f"-  {name}: {ineligible.reason}")
     echo_answer(resolved, request, registry, others)
@@ -84,6 +86,22 @@ def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
         for name, settings in registry.config.providers.items()
         if name not in named and settings.enabled is not False
     ]
+
+
+def _is_nothing_set_up(route: Route, registry: Registry) -> bool:
+    """Whether at most the local model answers, and nobody has chosen that."""
+    config = registry.config
+    others = [one for one in route.candidates if one.provider.kind != "embedded"]
+    return not (others or config.providers or config.routes or config.local.model)
+
+
+def _echo_nearby(model: str) -> None:
+    from ..routing.nearby import servers_here
+    from ..sync import loop_thread
+    from .table import echo_line
+
+    for server in loop_thread().run(servers_here):
+        echo_line(server.line(model))
 
 
 def echo(

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from ..model_names import MODELS, OPEN_MODELS, SNAPSHOTS, meant_by
 from .settings import is_pattern
 
+ANY_IS_RESERVED = "any names no provider: -o provider any stands for the default route."
+
 
 def problem_of(name: str, named: Iterable[str]) -> str | None:
     """The reason why `name` cannot stand for a model, as the end of a sentence; None if it can.

@@ -47,6 +47,15 @@ class ProviderConfig(NamedTuple):
     ca_file: str | None = None
 
 
+class LocalConfig(NamedTuple):
+    """`local:`, the models that run on this machine. None: not set. `model` is the name of the one
+    that answers. `keep_alive`: seconds for which it stays loaded, 0 for as long as the command,
+    negative for ever."""
+
+    model: str | None = None
+    keep_alive: float | None = None
+
+
 class Config(NamedTuple):
     """g4f.yaml, or the defaults if the file does not exist. `route_lines`: each route's line in it."""
 
@@ -54,6 +63,7 @@ class Config(NamedTuple):
     takeover: bool = True
     substitutes: bool = True
     notice: bool = True
+    local: LocalConfig = LocalConfig()
     providers: Mapping[str, ProviderConfig] = _EMPTY
     routes: Mapping[str, tuple[str, ...]] = _EMPTY
     route_lines: Mapping[str, int] = _EMPTY

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .durations import seconds_in
 from .files import user_file
-from .model_keys import problem_of
-from .settings import Config, ModelEntry, ProviderConfig
+from .model_keys import ANY_IS_RESERVED, problem_of
+from .settings import Config, LocalConfig, ModelEntry, ProviderConfig
 from .urls import check_base_url
 from .yaml_size import count_values
 
 _PROVIDER_NAME = r"[a-z0-9][a-z0-9_.-]*"
-
-_ANY_IS_RESERVED = "any names no provider: -o provider any stands for the default route."
 
 _MAX_DEPTH = 100
 
@@ -174,12 +173,35 @@ class _Reader:
             raise self.fail(node, f"{label} must be a number above 0, not {self.shown(value)}.")
         return value
 
+    def duration(self, node: Any, label: str) -> float:
+        value = self.plain(node)
+        seconds = seconds_in(value)
+        if seconds is None:
+            example = "a time such as 300, 5m or 24h"
+            raise self.fail(node, f"{label} must be {example}, not {self.shown(value)}.")
+        return seconds
+
+    def local(self, node: Any) -> LocalConfig:
+        values: dict[str, Any] = {}
+        for key, key_node, value in self.items(node, "local"):
+            if key == "model":
+                values[key] = self.text(value, "model of local")
+            elif key == "keep_alive":
+                values[key] = self.duration(value, "keep_alive of local")
+            else:
+                raise self.fail(
+                    key_node, f"unknown key {key!r} in local; known keys: model, keep_alive."
+                )
+        return LocalConfig(**values)
+
     def config(self, root: Any) -> Config:
         values: dict[str, Any] = {}
         route_nodes: list[tuple[str, Any]] = []
         for key, key_node, value in self.items(root, "g4f.yaml"):
             if key in ("takeover", "substitutes", "notice"):
                 values[key] = self.boolean(value, key)
+            elif key == "local":
+                values[key] = self.local(value)
             elif key == "providers":
                 values[key] = {
                     name: self.provider(name, name_node, entry)
@@ -195,7 +217,8 @@ class _Reader:
             else:
                 raise self.fail(
                     key_node,
-                    f"unknown key {key!r}; known keys: takeover, substitutes, notice, providers, routes.",
+                    f"unknown key {key!r}; known keys: takeover, substitutes, notice, local, providers,"
+                    " routes.",
                 )
         config = Config(self.path, **values)
         for model, node in route_nodes:
@@ -211,7 +234,7 @@ class _Reader:
             raise self.fail(node, f"the route of {model} must be a list of providers.")
         entries = [self.text(entry, f"an entry of the route of {model}") for entry in node.value]
         if "any" in entries:
-            raise self.fail(node.value[entries.index("any")], _ANY_IS_RESERVED)
+            raise self.fail(node.value[entries.index("any")], ANY_IS_RESERVED)
         return tuple(entries)
 
     def provider(self, name: str, name_node: Any, node: Any) -> ProviderConfig:
@@ -221,7 +244,7 @@ class _Reader:
                 f"invalid provider name {name!r}: use lower-case letters, digits, - _ and . only.",
             )
         if name == "any":
-            raise self.fail(name_node, _ANY_IS_RESERVED)
+            raise self.fail(name_node, ANY_IS_RESERVED)
         label = f"provider {name}"
         entry: dict[str, Any] = {}
         nodes: dict[str, Any] = {}

@@ -149,6 +149,7 @@ class ChunkReader:
         if isinstance(progress := data.get("prompt_progress"), dict):
             # llama.cpp with return_progress: {total, cache, processed, time_ms}; tools/server/README.md.
             chunk.prompt_progress = integer(progress.get("processed"))
+            chunk.prompt_total = integer(progress.get("total"))
         return chunk
 
     def rest(self) -> ChatCompletionChunk | None:

@@ -35,11 +35,13 @@ CONNECT_TIMEOUT = 5.0
 
 class Network(Struct, frozen=True):
     """How to reach an origin. `ca_file` is trusted besides the system's certificates. `http_proxy`
-    and `https_proxy` are URLs of proxies, in place of HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
+    and `https_proxy` are URLs of proxies, in place of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+    `unix_socket` is the path of a socket to connect to in place of the host, over no proxy."""
 
     ca_file: str | None = None
     http_proxy: str | None = None
     https_proxy: str | None = None
+    unix_socket: str | None = None
 
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+").fullmatch
@@ -161,7 +163,7 @@ async def _make_transport(network: Network, url: URL) -> Transport:
     proxy = _proxy(network, url)
     pool = _pool_class() if proxy is None else None
     if pool is not None and url.scheme == "http":
-        return pool(url)
+        return pool(url, unix_socket=network.unix_socket)
     # In a thread: certificates take 20 ms to load, and so does httpx.
     return await asyncio.to_thread(_load_transport, network, url, proxy, pool)
 
@@ -187,9 +189,11 @@ def _load_transport(
         return pool(url, context)
     from .httpx_transport import over_transport
 
-    return over_transport(context, proxy)
+    return over_transport(context, proxy, network.unix_socket)
 
 
 def _proxy(network: Network, url: URL) -> Proxy | None:
+    if network.unix_socket is not None:
+        return None
     given = network.https_proxy if url.scheme == "https" else network.http_proxy
     return environment_proxy(url) if given is None else Proxy(given, "proxies=")

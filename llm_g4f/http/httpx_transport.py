@@ -54,7 +54,9 @@ def _raised_by(*names: str) -> tuple[type[Exception], ...]:
 Send = Callable[[Any], Any]
 
 
-def over_transport(context: ssl.SSLContext | None, proxy: Proxy | None) -> Transport:
+def over_transport(
+    context: ssl.SSLContext | None, proxy: Proxy | None, unix_socket: str | None = None
+) -> Transport:
     """Httpx's own transport, with a pool of its own. Raises `ProxyUnusable`."""
     try:
         transport = httpx.AsyncHTTPTransport(
@@ -63,6 +65,7 @@ def over_transport(context: ssl.SSLContext | None, proxy: Proxy | None) -> Trans
             verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             limits=_LIMITS,
             proxy=None if proxy is None else proxy.url,
+            uds=unix_socket,
         )
     except ImportError:
         assert proxy is not None

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from ..event_loops import is_done_within
 from .http11 import Connection, HTTP11Response
-from .tcp import open_socket
+from .tcp import open_socket, open_unix
 from .types import (
     URL,
     ConnectionBroken,
@@ -69,9 +69,12 @@ class ConnectionPool:
     each connection. For GET and POST.
     """
 
-    def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
-        """`tls` is required for https://."""
+    def __init__(
+        self, url: URL, tls: ssl.SSLContext | None = None, unix_socket: str | None = None
+    ) -> None:
+        """`tls` is required for https://. `unix_socket`: the path to connect to in place of the host."""
         self._url = url
+        self._unix_socket = unix_socket
         self._tls = tls
         self._room = asyncio.Semaphore(MAX_IN_USE)
         self._idle: deque[tuple[float, Connection]] = deque()
@@ -137,8 +140,8 @@ class ConnectionPool:
         self, opened: list[socket.socket], seconds: float | None
     ) -> Connection:
         """A connection; `opened` gets its socket before TLS begins."""
-        url = self._url
-        opened.append(await open_socket(url.host, url.port))
+        url, path = self._url, self._unix_socket
+        opened.append(await (open_socket(url.host, url.port) if path is None else open_unix(path)))
         _, connection = await asyncio.get_running_loop().create_connection(
             lambda: Connection(self),
             sock=opened[0],

@@ -1,4 +1,4 @@
-"""TCP connections the same way on every event loop.
+"""TCP connections, and those to Unix sockets, the same way on every event loop.
 
 asyncio's own loops try the next address of a host beside a silent one; uvloop's cannot, and both
 hide the errors of several addresses.
@@ -45,6 +45,11 @@ async def open_socket(host: str, port: int) -> socket.socket:
             task.add_done_callback(_close_unused)
             task.cancel()
     raise failure or OSError(f"{host} has no address")
+
+
+async def open_unix(path: str) -> socket.socket:
+    """A non-blocking socket that is connected to the Unix socket at `path`. Raises `OSError`."""
+    return await _connected(socket.AF_UNIX, path)
 
 
 async def _addresses(host: str, port: int) -> list[Address]:

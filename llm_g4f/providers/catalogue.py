@@ -38,7 +38,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     its tool calls back. `price_table`: its name in genai-prices. `reports_cost`: usage.cost is in US
     dollars. `trains_on_prompts`: whether it may train models on prompts, None if unknown. `enforces_schema`: it
     promises that answers fit the schema of a request, token by token; other answers are checked.
-    `image_urls`: it fetches images from the web. `evidence`: the source of these facts.
+    `image_urls`: it fetches images from the web. `limits`: how much may be asked without a key. `evidence`: the source of these facts.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     trains_on_prompts: bool | None = None
     enforces_schema: bool = False
     image_urls: bool = True
+    limits: str = ""
     evidence: str = ""
 
     @property
@@ -379,6 +380,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             env_vars=("OVHCLOUD_API_KEY",),
             models=_oss("gpt-oss-120b", "gpt-oss-20b", "Qwen2.5-VL-72B-Instruct"),
             trains_on_prompts=False,
+            limits="2 requests a minute for each model",
             evidence="OVHcloud AI Endpoints: 2 requests a minute by address and model without a key",
         ),
         ProviderSpec(
@@ -388,6 +390,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             env_vars=("KILO_API_KEY",),
             models={"*": ("kilo-auto/free",)},
             trains_on_prompts=True,
+            limits="200 requests an hour, and prompts are logged",
             evidence="Kilo's gateway documentation: free models log prompts, 200 requests an hour",
         ),
         ProviderSpec(

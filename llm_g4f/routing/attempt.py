@@ -121,7 +121,11 @@ class Attempt:
             await self._stream.aclose()
 
     async def _open(self) -> OpenStream:
-        self._watch.begin()
+        # Waiting for one's own turn at a server of ours is no silence of it.
+        patient = getattr(self.candidate.provider, "queues", False)
+        patient = patient and self._request.waits.read is None
+        self._reading = patient
+        self._watch.begin(patient=patient)
         try:
             candidate, request = self.candidate, self._request
             if "response_format" in request.params:

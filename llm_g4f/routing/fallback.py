@@ -25,10 +25,11 @@ from . import policy
 from .admission import Admission, CooldownOrder, Permit
 from .attempt import Attempt
 from .lineup import is_exact_only
+from .no_provider import no_provider_error
 from .policy import State, Step, next_step
 from .registry import Registry
 from .repairs import is_sent, rejected_by, repaired
-from .route import Candidate, larger_than, no_provider_error, resolve_route
+from .route import Candidate, larger_than, resolve_route
 
 
 class Fallback:

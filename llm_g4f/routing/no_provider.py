@@ -106,7 +106,7 @@ def _provider_with_key(request: ChatRequest) -> str | None:
     """The first provider that a key opens for the requested model itself."""
     for name, spec in PROVIDERS.items():
         is_open = spec.kind == "keyed" and not spec.url_env_vars
-        if is_open and listed({key: key for key in spec.models if key != "*"}, request.model):
+        if is_open and listed({key: True for key in spec.models if key != "*"}, request.model):
             return name
     return None
 

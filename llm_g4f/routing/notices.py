@@ -17,8 +17,8 @@ _log = logging.getLogger("llm_g4f")
 def notice_of(receipt: Receipt) -> str | None:
     """The line to show before the first word; None if the exact model answered as asked.
 
-    >>> notice_of(Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"))
-    'gpt-4o answered by smollm2-135m-instruct (embedded): a substitute. "llm g4f route gpt-4o" shows why.'
+    >>> notice_of(Receipt("gpt-4o", "ollama", "qwen3:8b"))
+    'gpt-4o answered by qwen3:8b (ollama): a substitute. "llm g4f route gpt-4o" shows why.'
     """
     parts = []
     if not receipt.exact:
@@ -38,9 +38,20 @@ def notice_of(receipt: Receipt) -> str | None:
         f"{receipt.requested_model} answered by {receipt.model} ({receipt.provider}):"
         f" {'; '.join(parts)}."
     )
+    if _is_smallest(receipt):
+        return f'{line} A small model that gets facts wrong; "llm g4f setup" for better.'
     if not receipt.exact:
         line += f' "llm g4f route {receipt.requested_model}" shows why.'
     return line
+
+
+def _is_smallest(receipt: Receipt) -> bool:
+    """Whether the model answers that comes without being asked for."""
+    if receipt.provider != "embedded":
+        return False
+    from ..local.table import DEFAULT
+
+    return receipt.model == DEFAULT.id
 
 
 def successor_note(receipt: Receipt) -> str:

@@ -7,13 +7,16 @@ from typing import Any, Literal
 
 from ..event_loops import EXTENSION, LATE, OtherLoopError
 
+_AGES = 1e9
+"""Seconds that nothing takes."""
+
 
 class Watch:
     """Cancels waits that bring no content for too long. One timer for an attempt, set anew only when
     it fires: a stream has thousands of waits.
 
     `limit` is in seconds without content; `deadline`, a time of the loop, is for all waits. The time
-    between the waits is the caller's, and does not count.
+    between the waits is the caller's, and does not count. A `patient` wait has the deadline only.
     """
 
     def __init__(self, limit: float, deadline: float | None) -> None:
@@ -22,6 +25,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._silence = 0.0
+        self._patient = False
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._extended = float("-inf")
@@ -29,7 +33,7 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._due(), self._fire)
 
     def _due(self) -> float:
-        idle = self._since + self.limit
+        idle = self._since + (_AGES if self._patient else self.limit)
         return idle if self._deadline is None else min(idle, self._deadline)
 
     def _fire(self) -> None:
@@ -40,7 +44,9 @@ class Watch:
         due = self._due()
         late = self._loop.time() - due
         if late < 0:
-            self._timer = self._loop.call_at(due, self._fire)
+            # A wait that is not patient may follow one that is.
+            soon = min(due, self._loop.time() + self.limit)
+            self._timer = self._loop.call_at(soon, self._fire)
             return
         if late > LATE and due - self._extended > EXTENSION:
             # What has come meanwhile counts first, but not again and again.
@@ -52,9 +58,10 @@ class Watch:
         self._cancelling = self._task.cancelling()
         self._task.cancel()
 
-    def begin(self, *, anew: bool = True) -> None:
+    def begin(self, *, anew: bool = True, patient: bool = False) -> None:
         """A wait of the current task begins; not `anew`: it continues the one before.
         Raises `OtherLoopError`."""
+        self._patient = patient
         self._task = asyncio.current_task(self._loop)
         if self._task is None:
             raise OtherLoopError

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-if sys.platform == "win32":
-    pytest.skip("no pseudo-terminals", allow_module_level=True)
-
 from llm_g4f.adapter import terminal
 from llm_g4f.routing.notices import announce
 from tests.support.commands import Run
 from tests.support.forked import Forks
-from tests.support.server import RESET, SSE_HEAD, Server, chunk, event, framed, stream
+from tests.support.server import RESET, SSE_HEAD, Script, Server, chunk, event, framed, stream
 from tests.support.terminal import on_terminal
 
-BROKEN = [SSE_HEAD, framed(event(chunk("Half an "))), 0.05, RESET]
+BROKEN: Script = [SSE_HEAD, framed(event(chunk("Half an "))), 0.05, RESET]
 NOTICE = 'gpt-4o answered by llama (mybox): a substitute. "llm g4f route gpt-4o" shows why.'
 MAPPED = "providers:\n  mybox: {{base_url: '{url}', models: {{gpt-4o: llama}}}}\n"
 
@@ -39,7 +35,7 @@ def test_an_error_after_partial_text_has_its_own_line(
 def test_an_error_has_no_blank_line_before_it_without_partial_text(
     endpoints: Callable[..., Path], forks: Forks | None
 ) -> None:
-    ended = [SSE_HEAD, framed(event(chunk("A line.\n"))), 0.05, RESET]
+    ended: Script = [SSE_HEAD, framed(event(chunk("A line.\n"))), 0.05, RESET]
     with Server(ended) as server:
         endpoints(mybox=server)
         shown = on_terminal(forks, ["-m", "gpt-4o", "hi"])

@@ -779,7 +779,7 @@ def test_progress_on_a_terminal(endpoints: Endpoints) -> None:
     assert pictures[-1][1:] == ("100", "6", "1", "54")
     assert "#" in pictures[2][0]
     # The bar made room for the notice.
-    assert "\x1b[2Kgpt-4o answered by llama (box): a substitute." in seen
+    assert "\x1b[2K\x1b[2mgpt-4o answered by llama (box): a substitute." in seen
     assert seen.count("answered by llama") == 1
     # And the cursor is there again.
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")

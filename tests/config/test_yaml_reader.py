@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_g4f import config
-from llm_g4f.config.settings import Config, ModelEntry, ProviderConfig
+from llm_g4f.config.settings import Config, LocalConfig, ModelEntry, ProviderConfig
 from llm_g4f.errors import ConfigError
 
 Write = Callable[[str], Path]
@@ -32,6 +32,19 @@ def test_defaults_without_a_file(user_path: Path) -> None:
     assert config.load().notice
     assert not config.load().providers
     assert not config.load().routes
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("0", 0), ("300", 300), ("5m", 300), ("'5m'", 300), ("1.5h", 5400), ("24h", 86400),
+        ("-1", -1), ("-1m", -60), ("500ms", 0.5), ("2.5", 2.5), ("7d", 604800),
+    ],
+)  # fmt: skip
+def test_local(written: str, seconds: float) -> None:
+    found = parse(f"local: {{model: smollm2-360m, keep_alive: {written}}}").local
+    assert found == LocalConfig("smollm2-360m", seconds)
+    assert parse("local: {}").local == parse("").local == LocalConfig(None, None)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "{}", "\ufefftakeover: true"])
@@ -126,6 +139,13 @@ def test_ca_file_in_the_home_directory(
 # (text, the line that is at fault, words of the message)
 WRONG = [
     ("takeover: true\nrouts: {}", 2, "unknown key 'routs'; known keys: takeover"),
+    ("local: 5m", 1, "local must be a mapping"),
+    ("local:\n  keepalive: 5m", 2, "unknown key 'keepalive' in local; known keys: model"),
+    ("local: {keep_alive: soon}", 1, "must be a time such as 300, 5m or 24h, not 'soon'"),
+    ("local: {keep_alive: true}", 1, "must be a time such as"),
+    ("local: {keep_alive: .inf}", 1, "must be a time such as"),
+    ("local: {keep_alive: []}", 1, "must be a time such as"),
+    ("local: {model: ''}", 1, "model of local must be text"),
     ("takeover: maybe", 1, "takeover must be true or false, not 'maybe'"),
     ("\nsubstitutes: 1", 2, "substitutes must be true or false"),
     ("notice:\n  [true]", 2, "notice must be true or false"),

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +25,10 @@ from llm_g4f.errors import APIConnectionError, APITimeoutError, G4FError
 from llm_g4f.http import connect
 from llm_g4f.http.connect import Network
 from llm_g4f.http.proxies import Proxy as Proxied
-from llm_g4f.http.types import parse_url
+from llm_g4f.http.types import NetworkError, Request, parse_url
 from tests.support.environment import no_more_files
 from tests.support.proxy import Proxy
-from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, whole
+from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, http, whole
 from tests.support.tls import server_tls
 
 pytestmark = pytest.mark.usefixtures("transport", "event_loops")
@@ -237,6 +238,34 @@ def test_ssl_cert_file(
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
     with Server(whole("trusted"), tls=server_tls(authority)) as server:
         assert asyncio.run(ask(server.url)) == "trusted"
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets here")
+def test_a_unix_socket_in_place_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    url = parse_url("http://model.example/v1/chat/completions")
+
+    async def ask_at(path: str) -> bytes:
+        said = b""
+        for _ in range(2):
+            request = Request("POST", url, {}, b"hi")
+            response = await connect.send(Network(unix_socket=path), request)
+            said += b"".join([data async for data in response])
+            await response.aclose()
+        return said
+
+    # A name short enough for a socket's path.
+    with tempfile.TemporaryDirectory(prefix="t") as folder:
+        path = f"{folder}/s"
+        with Server(http(200, b"there"), unix_socket=path) as server:
+            assert asyncio.run(ask_at(path)) == b"there" * 2
+        assert [(one.path, one.headers["host"], one.body) for one in server.requests] == [
+            ("/v1/chat/completions", "model.example", b"hi")
+        ] * 2
+        # Kept for the next request, as every connection is.
+        assert server.connections == 1
+        with pytest.raises((OSError, NetworkError)):
+            asyncio.run(ask_at(path))
 
 
 def test_connections_are_closed_with_their_event_loop() -> None:

@@ -17,8 +17,9 @@ from llm_g4f.local import runtime
 from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.providers.endpoint import Endpoint
 from llm_g4f.request import ChatRequest, Secret
+from llm_g4f.routing.no_provider import no_provider_error
 from llm_g4f.routing.registry import Registry
-from llm_g4f.routing.route import Route, no_provider_error, resolve_route
+from llm_g4f.routing.route import Route, resolve_route
 from tests.support.server import Server, whole
 
 Write = Callable[[str], Path]

@@ -79,6 +79,7 @@ class Server:
     closed: int = 0
     hanging: int = 0
     port: int = 0
+    unix_socket: str | None = None
 
     def __init__(
         self,
@@ -86,9 +87,11 @@ class Server:
         tls: ssl.SSLContext | None = None,
         port: int = 0,
         models: Script | None = (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",),
+        unix_socket: str | None = None,
     ) -> None:
         self.scripts = scripts
         self.models = models
+        self.unix_socket = unix_socket
         self.tls = tls
         self.requests = []
         self.looks = []
@@ -154,8 +157,11 @@ class Server:
                 tasks.discard(task)
                 writer.close()
 
-        server = await asyncio.start_server(accept, "127.0.0.1", self.port, ssl=self.tls)
-        self.port = server.sockets[0].getsockname()[1]
+        if self.unix_socket is not None:
+            server = await asyncio.start_unix_server(accept, self.unix_socket)
+        else:
+            server = await asyncio.start_server(accept, "127.0.0.1", self.port, ssl=self.tls)
+            self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
         # A connection that is made takes some turns of the loop to reach its task; before that,

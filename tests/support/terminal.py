@@ -44,17 +44,19 @@ def on_terminal(
     rows: int = 24,
     typed: Sequence[tuple[str, str]] = (),
     env: dict[str, str] | None = None,
+    prelude: str = "",
     seconds: float = 60.0,
 ) -> Shown:
-    """Run `llm` with `args` on a terminal of `columns` and `rows`. `typed`: after the first text has been
-    shown, the second is typed. Raises AssertionError after `seconds`."""
+    """Run `llm` with `args` on a terminal of `columns` and `rows`, after the Python code `prelude`.
+    `typed`: after the first text has been shown, the second is typed. Raises AssertionError after
+    `seconds`."""
     leader, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     hidden = ("COLUMNS", "LINES", "NO_COLOR")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment |= {"PYTHONUTF8": "1", "TERM": "xterm", **(env or {})}
     with os.fdopen(terminal, "wb", buffering=0) as file:
-        process = _start(forks, args, environment, file)
+        process = _start(forks, f"{prelude}\n{LLM}", args, environment, file)
     try:
         shown = _converse(leader, list(typed), time.monotonic() + seconds)
         code = process.wait(10)
@@ -66,12 +68,16 @@ def on_terminal(
 
 
 def _start(
-    forks: Forks | None, args: Sequence[str], environment: dict[str, str], file: object
+    forks: Forks | None,
+    program: str,
+    args: Sequence[str],
+    environment: dict[str, str],
+    file: object,
 ) -> Fork | subprocess.Popen[bytes]:
     files = (file, file, file)
     if forks is not None and forks.suit(environment):
-        return forks.start(LLM, args, environment, files)  # type: ignore[arg-type]
-    command = [sys.executable, "-m", "llm", *args]
+        return forks.start(program, args, environment, files)  # type: ignore[arg-type]
+    command = [sys.executable, "-c", program, *args]
     return subprocess.Popen(command, stdin=file, stdout=file, stderr=file, env=environment)  # type: ignore[call-overload,no-any-return]
 
 

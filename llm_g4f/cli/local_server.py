@@ -1,0 +1,127 @@
+"""`llm g4f local status, stop, serve`: the processes of the models that run on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import handle_errors
+
+if TYPE_CHECKING:
+    from ..local.control import Running
+
+
+@click.command()
+@click.option("--json", is_flag=True, help="Print JSON.")
+@handle_errors
+def status(json: bool) -> None:
+    """Show the local model, whether it can run, and what is loaded."""
+    from ..local import files, runtime, server
+
+    file = files.find()
+    problem = file.check() if file is not None else None
+    running = server.running_models()
+    if json:
+        from json import dumps
+
+        facts = {
+            "runtime": runtime.is_installed(),
+            "model": file.model if file else None,
+            "path": str(file.path) if file else None,
+            "problem": problem,
+            "loaded": [_as_json(*one) for one in running],
+        }
+        click.echo(dumps(facts, indent=2))
+        return
+    installed = runtime.is_installed()
+    click.echo(f"runtime: {'xllamacpp is installed' if installed else runtime.NOT_INSTALLED}")
+    if file is None:
+        click.echo("weights: not there; fetched at the first prompt, or by: llm g4f local install")
+    else:
+        click.echo(f"model:   {file.model}")
+        click.echo(f"weights: {file.path} ({'whole' if problem is None else problem})")
+    for one, told in running:
+        click.echo(f"loaded:  {one.model}, {_in_words(one, told)}")
+
+
+def _as_json(running: Running, told: dict[str, Any]) -> dict[str, Any]:
+    facts = {name: getattr(running, name) for name in ("model", "path", "pid", "context")}
+    return facts | told
+
+
+def _in_words(running: Running, told: dict[str, Any]) -> str:
+    from ..local.progress import shown_size
+
+    keep_alive = told["keep_alive"]
+    if told["users"]:
+        programs = "1 program" if told["users"] == 1 else f"{told['users']} programs"
+        use = f"used by {programs}"
+    elif told["busy"]:
+        use = "busy"
+    else:
+        end = "until it is stopped" if keep_alive < 0 else f"of {keep_alive:g} s"
+        use = f"idle for {told['idle']:.0f} s {end}"
+    memory = shown_size(told["memory"])
+    return f"{running.context:,} tokens of context, {memory} of memory, {use}"
+
+
+@click.command()
+@handle_errors
+def stop() -> None:
+    """End the processes of local models, and free their memory."""
+    from ..local import server
+
+    stopped = server.stop_all()
+    for running in stopped:
+        click.echo(f"Stopped {running.model}")
+    if not stopped:
+        click.echo("Nothing to stop.")
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port of 127.0.0.1; 0: any free one."
+)
+@handle_errors
+def serve(port: int) -> None:
+    """Serve the local model to other programs, until Ctrl-C.
+
+    Prints its base_url, and the key that it requires. No web page can use it.
+    """
+    from ..local import runtime, server
+    from ..local.fetch import ready_file
+    from ..sync import loop_thread
+
+    if not runtime.is_installed():
+        raise click.ClickException(f"The local model cannot run: {runtime.NOT_INSTALLED}")
+    _check_free(port)
+
+    async def started() -> Any:
+        return await server.serve(await ready_file(), port)
+
+    running, process = loop_thread().run(started)
+    click.echo(f"base_url: {running.base_url}")
+    click.echo(f"key:      {running.key}")
+    click.echo(f"model:    {running.model}")
+    # Ctrl-C is the usual end. Its own process sees that this one has gone.
+    with contextlib.suppress(KeyboardInterrupt):
+        process.wait()
+        from ..local.start import ending
+
+        if process.returncode:
+            raise click.ClickException(
+                f"The local model's process {ending(process.returncode)}. Run the command again."
+            )
+
+
+def _check_free(port: int) -> None:
+    import socket
+
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise click.ClickException(
+            f"Port {port} of 127.0.0.1 cannot be used ({error.strerror}): choose another --port."
+        ) from None

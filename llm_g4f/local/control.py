@@ -1,0 +1,177 @@
+"""Talk to the processes of local models: find them, use them, ask them, stop them.
+
+A process that is ready has a file NAME.json in the private folder, which says where it listens; one
+that was killed leaves it there. `local.child` has the other end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import select
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, ValidationError, convert
+
+_PATIENCE = 5.0
+"""Seconds for an answer: the process may be in the middle of a batch, which takes one."""
+
+
+class Running(Struct, frozen=True):
+    """A process that is ready. `address` and `control` are the path of a Unix socket, or a port of
+    127.0.0.1, which requires the `key`. `context` is in tokens."""
+
+    pid: int
+    model: str
+    path: str
+    context: int
+    address: str | int
+    control: str | int
+    key: str | None
+    name: str = ""
+
+    @property
+    def base_url(self) -> str:
+        """The URL under which its requests are sent, over its socket where it has one."""
+        port = f"127.0.0.1:{self.address}" if isinstance(self.address, int) else "localhost"
+        return f"http://{port}/v1"
+
+    @property
+    def unix_socket(self) -> str | None:
+        return self.address if isinstance(self.address, str) else None
+
+
+def state_of(folder: Path, name: str) -> Running | None:
+    """What the file of process `name` says; None if there is none."""
+    try:
+        state = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return convert({**state, "name": name}, Running)
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def all_states(folder: Path) -> list[Running]:
+    """Every process that says it is ready."""
+    found = [state_of(folder, path.stem) for path in sorted(folder.glob("*.json"))]
+    return [running for running in found if running is not None]
+
+
+def ask(running: Running, do: str, **fields: Any) -> tuple[socket.socket, dict[str, Any]]:
+    """The connection, and the answer to one question. Raises OSError where nothing answers."""
+    control = running.control
+    if isinstance(control, str):
+        connection = socket.socket(socket.AF_UNIX)
+    else:
+        connection = socket.socket()
+    try:
+        connection.settimeout(_PATIENCE)
+        connection.connect(control if isinstance(control, str) else ("127.0.0.1", control))
+        question = {"do": do, "key": running.key, **fields}
+        connection.sendall(json.dumps(question).encode() + b"\n")
+        line = b""
+        while not line.endswith(b"\n"):
+            data = connection.recv(4096)
+            if not data:
+                raise ConnectionResetError("the process ended")
+            line += data
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        connection.close()
+        raise OSError(str(error)) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection, answer
+
+
+def status(running: Running) -> dict[str, Any] | None:
+    """What a process tells of itself: busy, users, idle (seconds), keep_alive, memory (bytes); None
+    if it has ended."""
+    try:
+        connection, answer = ask(running, "status")
+    except (ConnectionError, FileNotFoundError):
+        return None
+    except OSError:
+        # It is stopped (SIGSTOP), or the machine is overloaded.
+        return {"busy": True, "users": 1, "idle": 0.0, "keep_alive": 0.0, "memory": 0, "up": 0}
+    connection.close()
+    return answer
+
+
+def stop(running: Running) -> bool:
+    """End a process, whatever it does; whether there was one."""
+    try:
+        connection, _ = ask(running, "stop")
+        connection.close()
+    except ConnectionResetError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def forget(folder: Path, running: Running) -> None:
+    """Remove what a process left that was killed."""
+    for path in (running.address, running.control, folder / f"{running.name}.json"):
+        if not isinstance(path, int):
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+
+
+class Hold:
+    """A connection by which a process knows that this program uses it; it ends with the program."""
+
+    def __init__(self, running: Running, connection: socket.socket) -> None:
+        self.running = running
+        self._connection = connection
+        connection.setblocking(False)
+
+    def is_open(self) -> bool:
+        """Whether the process is still there."""
+        try:
+            ready, _, _ = select.select([self._connection], [], [], 0)
+            return not ready or bool(self._connection.recv(1))
+        except (OSError, ValueError):
+            return False
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+_holds: dict[str, Hold] = {}
+_lock = threading.Lock()
+
+
+def hold(running: Running, keep_alive: float) -> Hold | None:
+    """Use a process until this program ends, or uses another one; None if it has ended.
+    `keep_alive`: seconds for which it goes on then."""
+    try:
+        connection, _ = ask(running, "hold", keep_alive=keep_alive)
+    except OSError:
+        return None
+    made = Hold(running, connection)
+    with _lock:
+        before = _holds.pop(running.name, None)
+        _holds[running.name] = made
+    if before is not None:
+        before.close()
+    return made
+
+
+def held(name: str) -> Running | None:
+    """The process `name`, if this program uses it and it is still there."""
+    found = _holds.get(name)
+    return found.running if found is not None and found.is_open() else None
+
+
+@atexit.register
+def release(*, but: str | None = None) -> None:
+    """Use no process any more, `but` one."""
+    with _lock:
+        dropped = [_holds.pop(name) for name in list(_holds) if name != but]
+    for one in dropped:
+        one.close()

