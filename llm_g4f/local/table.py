@@ -278,9 +278,3 @@ _TABLE = (
 
 ROWS: Mapping[str, ModelRow] = {row.name: row for row in _TABLE}
 """The rows by name, the least memory first."""
-
-
-def recommend(memory: int) -> ModelRow:
-    """The row to take on a machine with `memory` bytes."""
-    fitting = [row for row in _TABLE if row.recommended and row.memory <= memory]
-    return fitting[-1] if fitting else DEFAULT

@@ -319,6 +319,7 @@ def test_a_module_in_the_current_folder_is_not_run(
     (tmp_path / "pip.py").write_text("open('ran', 'w')")
     (tmp_path / "sitecustomize.py").write_text("open('ran', 'w')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", os.environ.get("PYTHONPATH", "")]))
     with Index(GOOD) as server:
         index(server.origin)
         assert asyncio.run(fetch(ROW)).check() is None
