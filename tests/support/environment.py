@@ -20,6 +20,9 @@ KEY_VARIABLES = {
     *(name for row in PROVIDERS.values() for name in (*row.env_vars, *row.url_env_vars)),
 }
 
+OTHERS = ("SSL_CERT_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_")
+"""Settings of the machine, by how their names begin."""
+
 
 def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `path` the user directory, and forget the keys, proxies and settings of the environment, and
@@ -27,7 +30,7 @@ def live_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notices._announced.clear()
     monkeypatch.setenv("LLM_USER_PATH", str(path))
     for name in list(os.environ):
-        if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
+        if name in KEY_VARIABLES or name.lower().endswith("_proxy") or name.startswith(OTHERS):
             monkeypatch.delenv(name)
 
 
