@@ -181,6 +181,7 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
     if code == CANNOT_LOAD:
         found = _CAUSE.search(said)
         why = clean(found[1], 200) if found else "no reason given"
+        why = re.sub(r"/proc/self/fd/\d+", file.path.name, why)
         return ServerError(f"llama.cpp cannot load {file.path} ({why}).{again}")
     why = (
         "the memory may be too small"
@@ -192,8 +193,8 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
     )
 
 
-_CAUSE = re.compile(r"error loading model: (.+)")
-"""The cause in llama.cpp's log, which its error does not name."""
+_CAUSE = re.compile(r" E (?:\w+ +)?\w+: +(.+)")
+"""The first error in llama.cpp's log: what it raises names no cause."""
 
 
 def ending(code: int) -> str:
