@@ -20,7 +20,7 @@ from .errors import WeightsError
 from .files import ModelFile, loadable_path
 from .gguf import read_header
 from .machine import available_memory, physical_cores
-from .runtime import library
+from .runtime import PARALLEL, library
 
 SMALL = 400_000_000
 """Bytes of a file up to which one thread writes as quickly as two: SmolLM2-135M wrote 36 to 50 tokens/s
@@ -117,7 +117,7 @@ def _parameters(
         "keep_alive": keep_alive,
         "context": context_for(file.path),
         "batch": batch_for(size, cores),
-        "parallel": 2,
+        "parallel": PARALLEL,
         "cache": _CACHE,
         "threads": 1 if size <= SMALL else cores,
         "reading_threads": cores,
