@@ -132,7 +132,8 @@ class APIError(G4FError):
     """A provider was asked and did not answer.
 
     `partial` is the text that had arrived. `reason` is that of the class unless given. `body`, the
-    JSON object of the error, and its `type`, `code` and `param` are what the provider sent, or None.
+    JSON object of the error, its `type`, `code` and `param`, and `response`, the `status_code` and
+    `headers`, are what the provider sent, or None.
     """
 
     default_reason: ClassVar[Reason] = "unknown"
@@ -140,6 +141,7 @@ class APIError(G4FError):
     type: str | None = None
     code: str | None = None
     param: str | None = None
+    response: ResponseHead | None = None
 
     def __init__(
         self,
@@ -155,6 +157,12 @@ class APIError(G4FError):
         super().__init__(message, provider=provider, model=model, receipt=receipt, hint=hint)
         self.reason: Reason = reason or self.default_reason
         self.partial = partial
+
+    def set_response(self, response: ResponseHead | None, body: Any) -> None:
+        """Set what openai's errors have besides: the head of the response, and the error's JSON."""
+        self.response, self.body = response, body
+        kind = body.get("type") if isinstance(body, dict) else None
+        self.type = kind if isinstance(kind, str) else None
 
 
 class APIConnectionError(APIError):
@@ -178,7 +186,7 @@ class APIStatusError(APIError):
     """The provider answered with an HTTP status other than 200.
 
     `retry_after` is in seconds; `code` and `detail` are the provider's own words for the error, and
-    `param` is the parameter it complains of. `response` has the `status_code` and `headers`.
+    `param` is the parameter it complains of.
     """
 
     default_reason: ClassVar[Reason] = "unexpected_status"
@@ -215,13 +223,6 @@ class APIStatusError(APIError):
         self.param = param
         self.request_id = request_id
         self.retry_after = retry_after
-        self.response: ResponseHead | None = None
-
-    def set_response(self, response: ResponseHead, body: Any) -> None:
-        """Set what openai's errors have besides: the head of the response, and the error's JSON."""
-        self.response, self.body = response, body
-        kind = body.get("type") if isinstance(body, dict) else None
-        self.type = kind if isinstance(kind, str) else None
 
 
 class BadRequestError(APIStatusError):

@@ -18,7 +18,18 @@ from llm_g4f.event_loops import is_done_within, within
 from llm_g4f.http import pool, tcp
 from llm_g4f.types import ChatCompletionChunk
 from tests.support.loops import LOOPS
-from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, stream, whole
+from tests.support.server import (
+    HANG,
+    SSE_HEAD,
+    USAGE,
+    Script,
+    Server,
+    chunk,
+    event,
+    framed,
+    stream,
+    whole,
+)
 
 pytestmark = pytest.mark.usefixtures("event_loops")
 
@@ -165,6 +176,26 @@ def test_a_stream_that_came_while_the_loop_was_blocked_counts() -> None:
             return size
 
         assert asyncio.run(main()) == 6 * len(long)
+
+
+def test_usage_that_came_while_the_loop_was_blocked_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wait for what follows the last finish_reason is a short one."""
+    monkeypatch.setattr("llm_g4f.decoding.chunks.AFTER_FINISH", 0.3)
+    answer = [framed(event(part)) for part in (chunk("Hello"), chunk(finish="stop"))]
+    usage = [framed(event(chunk(usage=USAGE))), HANG]
+    with Server([SSE_HEAD, *answer, 0.1, *usage]) as server:
+
+        async def main() -> int | None:
+            client = AsyncClient(base_url=server.url)
+            stream = await client.chat.completions.create("hi", stream=True)
+            asyncio.get_running_loop().call_later(0.05, time.sleep, 0.5)
+            async for _ in stream:
+                pass
+            return stream.usage and stream.usage.total_tokens
+
+        assert asyncio.run(main()) == 9
 
 
 def test_a_time_out_while_the_loop_was_blocked_is_one_where_nothing_came() -> None:

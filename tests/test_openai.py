@@ -15,7 +15,18 @@ import llm_g4f.openai as ours
 from llm_g4f import AsyncClient, Client
 from llm_g4f.stream import AsyncStream, Stream
 from tests.support.commands import run_python
-from tests.support.server import Server, http, stream, whole
+from tests.support.server import (
+    END,
+    SSE_HEAD,
+    Script,
+    Server,
+    chunk,
+    event,
+    framed,
+    http,
+    stream,
+    whole,
+)
 
 HI = [{"role": "user", "content": "hi"}]
 HEADED = http(200, {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}, [
@@ -88,6 +99,52 @@ def test_an_error_without_a_response_has_the_same_attributes() -> None:
         ours.OpenAI(base_url="http://127.0.0.1:1", max_retries=0).chat.completions.create(HI)
     error = caught.value
     assert (error.body, error.type, error.code, error.param) == (None, None, None, None)
+    assert error.response is None
+
+
+ERROR = {"message": "Overloaded sk-canary-0123456789", "type": "server_error", "code": "busy",
+         "param": "model"}  # fmt: skip
+SHOWN = {**ERROR, "message": "Overloaded …"}
+STREAM_HEAD = SSE_HEAD.replace(b"\r\n\r\n", b"\r\nX-Request-Id: req_3\r\n\r\n")
+
+
+def broken(*events: Any) -> Script:
+    return [STREAM_HEAD, *(framed(event(one)) for one in events), END]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "status"),
+    [
+        (broken({"error": ERROR}), ours.APIError, 200),
+        (broken(chunk("Hel"), {"error": ERROR}), ours.APIError, 200),
+        (http(200, {"error": ERROR}, [("X-Request-Id", "req_3")]), ours.APIError, 200),
+        (http(408, {"error": ERROR}, [("X-Request-Id", "req_3")]), ours.APITimeoutError, 408),
+    ],
+    ids=["before the text", "in the text", "whole", "408"],
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_every_error_of_a_provider_has_what_it_sent(
+    script: Script, kind: type[ours.APIError], status: int, asynchronous: bool
+) -> None:
+    async def ask(url: str) -> None:
+        client = AsyncClient(base_url=url, api_key="sk-canary-0123456789", max_retries=0)
+        async for _ in client.chat.completions.create(HI, stream=True):
+            pass
+
+    with Server(script) as server, pytest.raises(kind) as caught:
+        if asynchronous:
+            asyncio.run(ask(server.url))
+        else:
+            client = Client(base_url=server.url, api_key="sk-canary-0123456789", max_retries=0)
+            list(client.chat.completions.create(HI, stream=True))
+    error = caught.value
+    assert error.body == SHOWN
+    assert (error.type, error.code, error.param) == ("server_error", "busy", "model")
+    assert error.response is not None
+    assert error.response.status_code == status
+    assert error.response.headers["X-Request-Id"] == "req_3"
+    for other in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert vars(other) == vars(error)
 
 
 # Clients.

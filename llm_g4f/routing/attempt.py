@@ -260,7 +260,10 @@ class Attempt:
             words = error.detail if isinstance(error, APIStatusError) else ""
             message = f"{error.provider} broke off its answer: {words}" if words else error.message
             reason = error.reason if error.reason in ("empty", "filtered") else None
+            cause = error
             error = StreamError(message, provider=error.provider, model=error.model, reason=reason)
+            error.set_response(cause.response, cause.body)
+            error.code, error.param = cause.code, cause.param
         error.partial = self.completion.text
         return error
 
