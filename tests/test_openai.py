@@ -131,12 +131,13 @@ def test_every_error_of_a_provider_has_what_it_sent(
         async for _ in client.chat.completions.create(HI, stream=True):
             pass
 
-    with Server(script) as server, pytest.raises(kind) as caught:
-        if asynchronous:
-            asyncio.run(ask(server.url))
-        else:
-            client = Client(base_url=server.url, api_key="sk-canary-0123456789", max_retries=0)
-            list(client.chat.completions.create(HI, stream=True))
+    def ask_sync(url: str) -> None:
+        client = Client(base_url=url, api_key="sk-canary-0123456789", max_retries=0)
+        list(client.chat.completions.create(HI, stream=True))
+
+    with Server(script) as server:
+        with pytest.raises(kind) as caught:
+            asyncio.run(ask(server.url)) if asynchronous else ask_sync(server.url)
     error = caught.value
     assert error.body == SHOWN
     assert (error.type, error.code, error.param) == ("server_error", "busy", "model")
