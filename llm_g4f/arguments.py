@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from .config.settings import Names, provider_names
@@ -94,6 +94,9 @@ def _check_params(params: MutableMapping[str, Any]) -> None:
     for name in _REFUSED.keys() & params.keys():
         if params.pop(name):
             raise ArgumentError(_REFUSED[name])
+    if isinstance(tools := params.get("tools"), Iterator):
+        # Every provider of the route is sent them.
+        params["tools"] = list(tools)
     if is_parsable(params.get("response_format")):
         raise ArgumentError(
             "response_format is a class: only chat.completions.parse(…) takes one. create() takes an"

@@ -27,6 +27,7 @@ from .errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
+from .parsing import function_tool as pydantic_function_tool
 from .version import __version__
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "__version__",
     "not_given",
     "omit",
+    "pydantic_function_tool",
 ]
 
 OpenAI = Client

@@ -79,6 +79,10 @@ def _tool_calls(calls: Any) -> list[JSON]:
     if isinstance(calls, (list, tuple)):
         dumped = [call if isinstance(call, dict) else as_param(call) for call in calls]
         if all(isinstance(call, dict) for call in dumped):
+            for call in dumped:
+                if isinstance(function := call.get("function"), dict):
+                    # For the reader: what `parse` made of the arguments.
+                    function.pop("parsed_arguments", None)
             return dumped
     raise BadRequestError("tool_calls must be a list of objects.", status_code=400)
 

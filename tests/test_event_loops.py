@@ -16,7 +16,7 @@ from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import APITimeoutError
 from llm_g4f.event_loops import is_done_within, within
 from llm_g4f.http import pool, tcp
-from llm_g4f.types import ChatCompletionChunk
+from llm_g4f.types import ChatCompletionChunk, Usage
 from tests.support.loops import LOOPS
 from tests.support.server import (
     HANG,
@@ -184,18 +184,18 @@ def test_usage_that_came_while_the_loop_was_blocked_counts(
     """The wait for what follows the last finish_reason is a short one."""
     monkeypatch.setattr("llm_g4f.decoding.chunks.AFTER_FINISH", 0.3)
     answer = [framed(event(part)) for part in (chunk("Hello"), chunk(finish="stop"))]
-    usage = [framed(event(chunk(usage=USAGE))), HANG]
-    with Server([SSE_HEAD, *answer, 0.1, *usage]) as server:
+    usage = framed(event(chunk(usage=USAGE)))
+    with Server([SSE_HEAD, *answer, 0.1, usage, HANG]) as server:
 
-        async def main() -> int | None:
+        async def main() -> Usage | None:
             client = AsyncClient(base_url=server.url)
             stream = await client.chat.completions.create("hi", stream=True)
             asyncio.get_running_loop().call_later(0.05, time.sleep, 0.5)
             async for _ in stream:
                 pass
-            return stream.usage and stream.usage.total_tokens
+            return stream.usage
 
-        assert asyncio.run(main()) == 9
+        assert asyncio.run(main()) == Usage(7, 2, 9)
 
 
 def test_a_time_out_while_the_loop_was_blocked_is_one_where_nothing_came() -> None:
