@@ -166,6 +166,42 @@ def test_an_unreachable_proxy_is_named_by_its_variable(
 
 # httpcore leaves its connection open.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("http", "https://a.example/v1"),
+        ("socks5", "https://a.example/v1"),
+        ("socks5h", "http://a.example/v1"),
+    ],
+)
+def test_a_proxy_that_stays_silent_is_named_within_the_connect_time(
+    kind: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("ALL_PROXY", f"{kind}://u:secret@127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        error = refused(url)
+        assert time.monotonic() - begun < 4
+    assert error.reason == "proxy"
+    assert "accepted the connection and did not answer. Check ALL_PROXY" in error.message
+    del error
+    gc.collect()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_behind_a_proxy_may_think_longer_than_the_connect_time(
+    scheme: str, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    tls = server_tls(authority, "a.example") if scheme == "https" else None
+    with behind_proxy([0.6, *whole("late")], tls=tls) as proxy:
+        assert asyncio.run(ask(f"{scheme}://a.example/v1", proxies=proxy.url)) == "late"
+
+
+# httpcore leaves its connection open.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_proxy_that_does_not_speak_socks(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer() -> None:
         client, _ = server.accept()
