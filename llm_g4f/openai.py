@@ -5,7 +5,7 @@ The package openai is not imported. Its `AzureOpenAI`, `types` and the like are 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from .arguments import Absent
 from .client import AsyncClient, AsyncStream, Client, Stream
@@ -97,3 +97,13 @@ class Omit(Absent):
 NOT_GIVEN: Final = NotGiven()
 not_given: Final = NOT_GIVEN
 omit: Final = Omit()
+
+
+_OF_CLIENTS = frozenset(("beta", "chat", "models"))
+"""What the package openai has for its client of the module."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        use = f"make a client: OpenAI().{name}" if name in _OF_CLIENTS else "use the package openai"
+        raise AttributeError(f"llm_g4f.openai has no {name}: {use}.")

@@ -50,6 +50,15 @@ def test_the_names_of_openai_mean_what_they_mean_there() -> None:
     assert (repr(ours.NOT_GIVEN), repr(ours.omit)) == ("NotGiven", "Omit")
 
 
+def test_what_the_module_does_not_have_is_named() -> None:
+    with pytest.raises(AttributeError, match=r"no chat: make a client: OpenAI\(\)\.chat\."):
+        getattr(ours, "chat")  # noqa: B009 (mypy knows that it is missing)
+    with pytest.raises(AttributeError, match=r"no AzureOpenAI: use the package openai\."):
+        getattr(ours, "AzureOpenAI")  # noqa: B009
+    with pytest.raises(ImportError, match="AzureOpenAI"):
+        exec("from llm_g4f.openai import AzureOpenAI")
+
+
 def test_the_module_imports_nothing_heavy() -> None:
     heavy = ["llm", "httpx", "openai", "pydantic", "httpx2"]
     done = run_python(
@@ -195,6 +204,7 @@ def test_with_options_changes_a_copy() -> None:
         ("responses", "chat.completions.create"),
         ("audio", "chat.completions.create"),
         ("files", "openai's own client"),
+        ("with_raw_response", r"chat\.completions\.with_raw_response"),
     ],
 )
 def test_what_is_not_here_says_what_has_it(kind: Any, name: str, use: str) -> None:
