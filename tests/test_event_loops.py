@@ -30,6 +30,7 @@ from tests.support.server import (
     stream,
     whole,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("event_loops")
 
@@ -187,10 +188,14 @@ def test_usage_that_came_while_the_loop_was_blocked_counts(
     usage = framed(event(chunk(usage=USAGE)))
     with Server([SSE_HEAD, *answer, 0.1, usage, HANG]) as server:
 
+        def block() -> None:
+            wait_until(lambda: server.hanging)
+            time.sleep(0.4)
+
         async def main() -> Usage | None:
             client = AsyncClient(base_url=server.url)
             stream = await client.chat.completions.create("hi", stream=True)
-            asyncio.get_running_loop().call_later(0.05, time.sleep, 0.5)
+            asyncio.get_running_loop().call_later(0.05, block)
             async for _ in stream:
                 pass
             return stream.usage

@@ -32,6 +32,9 @@ from tests.support.tls import server_tls
 
 pytestmark = pytest.mark.usefixtures("transport", "event_loops")
 
+# Proxies are httpx's in any case.
+ONLY_OWN = pytest.mark.parametrize("transport", ["own"], indirect=True)
+
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 Write = Callable[[str], Path]
@@ -166,6 +169,7 @@ def test_an_unreachable_proxy_is_named_by_its_variable(
 
 # httpcore leaves its connection open.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@ONLY_OWN
 @pytest.mark.parametrize(
     ("kind", "url"),
     [
@@ -189,15 +193,16 @@ def test_a_proxy_that_stays_silent_is_named_within_the_connect_time(
     gc.collect()
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@ONLY_OWN
+@pytest.mark.parametrize("event_loops", ["asyncio"], indirect=True)
 def test_a_server_behind_a_proxy_may_think_longer_than_the_connect_time(
-    scheme: str, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 1.0)
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-    tls = server_tls(authority, "a.example") if scheme == "https" else None
-    with behind_proxy([0.6, *whole("late")], tls=tls) as proxy:
-        assert asyncio.run(ask(f"{scheme}://a.example/v1", proxies=proxy.url)) == "late"
+    tls = server_tls(authority, "a.example")
+    with behind_proxy([1.2, *whole("late")], tls=tls) as proxy:
+        assert asyncio.run(ask("https://a.example/v1", proxies=proxy.url)) == "late"
 
 
 # httpcore leaves its connection open.
