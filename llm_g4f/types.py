@@ -143,10 +143,17 @@ class ChoiceDelta(JSONShape, Struct, gc=False):
     extra: JSON | None = None
 
     def has_content(self) -> bool:
-        """Whether it brings the answer forward: by text, reasoning, a tool call, a refusal or media."""
-        return bool(self.content or self.reasoning or self.tool_calls or self.refusal) or has_media(
-            self.extra
-        )
+        """Whether it brings the answer forward: by text, reasoning, a part of a tool call, a refusal or
+        media."""
+        if self.content or self.reasoning or self.refusal or has_media(self.extra):
+            return True
+        return any(call.function.name or call.function.arguments for call in self.tool_calls or ())
+
+    def is_answer(self) -> bool:
+        """Whether it is more than reasoning and blanks."""
+        if self.content and not self.content.isspace():
+            return True
+        return bool(self.tool_calls or self.refusal) or has_media(self.extra)
 
     def __getattr__(self, name: str) -> Any:
         return _extra_field(self, name)

@@ -26,6 +26,7 @@ from llm_g4f import sync
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
 from llm_g4f.local import weights
+from llm_g4f.routing import policy
 from tests.support import tls
 from tests.support.commands import Run
 from tests.support.environment import live_at, without_httptools
@@ -71,6 +72,12 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries at one provider follow one another without a wait."""
+    monkeypatch.setattr(policy, "BACKOFF", (0.0, 0.0))
 
 
 @pytest.fixture(params=["own", "httpx's"])

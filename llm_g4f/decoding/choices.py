@@ -36,7 +36,7 @@ class ChoiceReader:
     """
 
     __slots__ = (
-        *("_calls", "_clean", "_halves", "_reasoned", "_thinking"),
+        *("_calls", "_clean", "_halves", "_measured", "_reasoned", "_size", "_thinking"),
         *("finished", "messages", "pending", "plain", "text"),
     )
 
@@ -48,6 +48,7 @@ class ChoiceReader:
         self.messages: Literal["", "first", "parts"] = ""
         self._reasoned = False
         self.text: list[str] = []
+        self._size = self._measured = 0
         self.plain = False
         self.pending = False
         self.finished = False
@@ -121,9 +122,9 @@ class ChoiceReader:
         It repeats the answer so far, unless the content came as messages too, which are deltas under
         another name: `may_repeat` says whether such a one can still be a repetition.
         """
-        so_far, content = "".join(self.text), text_of(message.get("content")) or ""
-        self.text = [so_far]
-        repeats = content.startswith(so_far)
+        content = text_of(message.get("content")) or ""
+        so_far = self._text_within(len(content))
+        repeats = so_far is not None and content.startswith(so_far)
         if self.messages == "first" and not (may_repeat and so_far and repeats):
             self.messages = "parts"
             return message
@@ -131,7 +132,18 @@ class ChoiceReader:
         if self._calls is not None:
             known.add("tool_calls")
         new = {name: value for name, value in message.items() if name not in known}
-        return new | {"content": content[len(so_far) :] if repeats else ""}
+        return new | {"content": content.removeprefix(so_far or "") if repeats else ""}
+
+    def _text_within(self, length: int) -> str | None:
+        """The text so far; None if it is longer than `length`, so that it is joined no more often than
+        a server sends as much again."""
+        self._size += sum(map(len, self.text[self._measured :]))
+        self._measured = len(self.text)
+        if self._size > length:
+            return None
+        self.text = ["".join(self.text)]
+        self._measured = 1
+        return self.text[0]
 
     def _delta(self, part: JSON, is_whole: bool) -> ChoiceDelta:
         content = part.get("content")
@@ -167,7 +179,10 @@ class ChoiceReader:
         if isinstance(calls, list) and calls:
             if self._calls is None:
                 self._calls = ToolCallAssembler()
-            delta.tool_calls = self._calls.read(calls, is_whole=is_whole) or None
+            try:
+                delta.tool_calls = self._calls.read(calls, is_whole=is_whole) or None
+            except ValueError as error:
+                raise UnusableAnswer(str(error)) from None
         elif part.get("function_call"):
             raise UnusableAnswer("a function_call, which is the old form of tool calls")
 

@@ -8,7 +8,14 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from ..errors import APIConnectionError, APITimeoutError, Reason, TruncatedStreamError
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    InvalidResponseError,
+    Reason,
+    TruncatedStreamError,
+)
 from ..http.types import (
     CertificatesUnusable,
     ConnectionBroken,
@@ -20,6 +27,7 @@ from ..http.types import (
     ProxySilent,
     ProxyUnreachable,
     ProxyUnusable,
+    UnknownCoding,
 )
 from ..safe_text import clean
 from .error_context import ErrorContext
@@ -45,8 +53,16 @@ def proxy_error(context: ErrorContext, words: str) -> APIConnectionError:
     )
 
 
-def truncated_error(context: ErrorContext, error: Exception) -> TruncatedStreamError:
-    """The error for a response with an incomplete body."""
+def body_error(context: ErrorContext, error: Exception) -> APIError:
+    """The error for a body that cannot be read to its end."""
+    if isinstance(error, UnknownCoding):
+        coding = clean(context.without_key(str(error)), 80)
+        return InvalidResponseError(
+            f'{context.provider} compressed its answer as "{coding}", although identity was asked for'
+            " (Content-Encoding). Ask another provider.",
+            provider=context.provider,
+            model=context.model,
+        )
     if isinstance(error, NotHTTP):
         words = clean(context.without_key(str(error)), 200)
         cause = f"the answer broke off: what follows is not valid HTTP ({words})"

@@ -21,7 +21,7 @@ from ..safe_text import clean
 from ..types import ChatCompletionChunk, Chunks
 from .choices import choice_error, is_chunk
 from .chunks import ChunkReader
-from .connection_errors import truncated_error
+from .connection_errors import body_error
 from .error_bodies import error_in
 from .error_context import ErrorContext
 from .error_messages import error_in_body
@@ -48,7 +48,7 @@ async def read_body(context: ErrorContext, response: Response, head: bytes = b""
             if len(data) > MAX_EVENT:
                 raise too_long(context)
     except (NetworkError, OSError) as error:
-        raise truncated_error(context, error) from None
+        raise body_error(context, error) from None
     return bytes(data)
 
 
@@ -118,7 +118,7 @@ class CompletionStream:
                 except StopAsyncIteration:
                     data = b""
                 except (NetworkError, OSError) as error:
-                    raise truncated_error(self._context, error) from None
+                    raise body_error(self._context, error) from None
             chunks = self._decode(data) if data else self._end()
             if chunks:
                 return chunks
@@ -161,7 +161,7 @@ class CompletionStream:
                 if len(head) > MAX_EVENT:
                     raise too_long(self._context)
         except (NetworkError, OSError) as error:
-            raise truncated_error(self._context, error) from None
+            raise body_error(self._context, error) from None
         return bytes(head)
 
     def _whole(self, data: bytes) -> ChatCompletionChunk:

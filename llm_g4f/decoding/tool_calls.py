@@ -17,6 +17,9 @@ from msgspec import Struct
 from ..types import JSON, Function, ToolCallDelta
 from .text import joined, whole
 
+_LONGEST_NAME = 1024
+"""Characters; OpenAI allows 64. Without a bound, a name in pieces is copied once for each of them."""
+
 _BRACKETS = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 
 
@@ -108,7 +111,8 @@ class ToolCallAssembler:
         self._open: dict[int, _Call] = {}
 
     def read(self, pieces: list[Any], *, is_whole: bool = False) -> list[ToolCallDelta]:
-        """The deltas of one chunk's pieces. With `is_whole` each piece is a call of its own."""
+        """The deltas of one chunk's pieces. With `is_whole` each piece is a call of its own. Raises
+        `ValueError` for a name that is too long."""
         deltas = []
         touched: set[int] = set()
         for given in pieces:
@@ -192,6 +196,8 @@ class ToolCallAssembler:
             self._by_id.setdefault(piece.id, call)
         name = piece.name.removeprefix(call.name)
         call.name += name
+        if len(call.name) > _LONGEST_NAME:
+            raise ValueError(f"a tool call with a name of more than {_LONGEST_NAME:,} characters")
         arguments = ""
         if piece.arguments and not call.repeats(piece):
             arguments = call.add(piece.arguments)

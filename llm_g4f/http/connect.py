@@ -138,7 +138,7 @@ async def send(
     usual = CONNECT_TIMEOUT if client is None else None
     response = await transport.send(request, request.connect_timeout or usual)
     if response.is_encoded:
-        from .httpx_transport import DecodedResponse
+        from .content_coding import DecodedResponse
 
         return DecodedResponse(response)
     return response

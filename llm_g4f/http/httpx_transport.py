@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import ssl
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -19,7 +19,6 @@ from .types import (
     ConnectTimeout,
     NetworkError,
     NoHandshake,
-    NotEncoded,
     NotHTTP,
     ProxyError,
     ProxySilent,
@@ -39,7 +38,6 @@ _ERRORS: tuple[tuple[str, type[NetworkError]], ...] = (
     ("ReadError", ConnectionBroken),
     ("WriteError", ConnectionBroken),
     ("LocalProtocolError", Unsendable),
-    ("DecodingError", NotEncoded),
 )
 """By name, since httpx2 has them too."""
 
@@ -213,40 +211,6 @@ class _HttpxResponse:
         if not self._closed:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.aclose()))
-
-
-class DecodedResponse:
-    """A response with its body decompressed, as its Content-Encoding says."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = response.headers
-        self.is_encoded = False
-        self.request_id = response.request_id
-        packed = httpx.Response(200, headers=response.headers, content=_slices(response))
-        self._pieces = ManagedAsyncGen(packed.aiter_bytes())
-
-    def __aiter__(self) -> DecodedResponse:
-        return self
-
-    async def __anext__(self) -> bytes:
-        with _our_errors():
-            return await anext(self._pieces)
-
-    async def aclose(self) -> None:
-        await self._pieces.aclose()
-        await self._response.aclose()
-
-    def abandon(self) -> None:
-        self._response.abandon()
-
-
-async def _slices(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """`pieces` in 4 KiB, each of which decompresses to some MiB at most before they are counted."""
-    async for data in pieces:
-        for start in range(0, len(data), 4096):
-            yield data[start : start + 4096]
 
 
 @contextlib.contextmanager

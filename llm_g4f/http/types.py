@@ -11,6 +11,7 @@
     ├── ConnectionBroken    the connection ended before the response did
     ├── NotHTTP             invalid HTTP
     ├── NotEncoded          the body does not match its Content-Encoding
+    │   └── UnknownCoding       a coding that is not decompressed
     └── Unsendable          the request cannot be written as HTTP/1.1
 
 httpx has these too, but importing it takes longer than an answer from nearby.
@@ -87,6 +88,10 @@ class NotHTTP(NetworkError):
 
 class NotEncoded(NetworkError):
     """The body does not match its Content-Encoding."""
+
+
+class UnknownCoding(NotEncoded):
+    """The body has a Content-Encoding that is not decompressed; the message is its name."""
 
 
 class Unsendable(NetworkError):

@@ -18,7 +18,7 @@ from ..providers.model_ids import is_same_model
 from ..receipt import Receipt
 from ..request import ChatRequest
 from ..safe_text import clean
-from ..types import ChatCompletionChunk, ChoiceDelta, Chunks, has_media
+from ..types import ChatCompletionChunk, Chunks
 from . import policy
 from .held import MAX_CHUNKS_BEFORE_CONTENT, MAX_SIZE_BEFORE_CONTENT, size_of
 from .route import Candidate
@@ -187,12 +187,7 @@ class Attempt:
             if progress is not None and progress > self._progress:
                 self._progress = progress
                 heard = True
-            for choice in chunk.choices:
-                delta = choice.delta
-                if delta.content or delta.reasoning or delta.refusal or has_media(delta.extra):
-                    heard = True
-                for call in delta.tool_calls or ():
-                    heard = heard or bool(call.function.name or call.function.arguments)
+            heard = heard or any(choice.delta.has_content() for choice in chunk.choices)
         return heard
 
     def _flood_error(self) -> InvalidResponseError:
@@ -209,7 +204,7 @@ class Attempt:
         reasoning = None
         for chunk in chunks:
             for choice in chunk.choices:
-                if _is_answer(choice.delta):
+                if choice.delta.is_answer():
                     self._answered = True
                     return chunk
                 if choice.delta.reasoning:
@@ -311,10 +306,3 @@ class Attempt:
         if self.opened is not None:
             receipt.omitted = self.opened.omitted
             receipt.request_id = self.opened.request_id
-
-
-def _is_answer(delta: ChoiceDelta) -> bool:
-    """Whether a delta is more than reasoning and blanks."""
-    if delta.content and not delta.content.isspace():
-        return True
-    return bool(delta.tool_calls or delta.refusal) or has_media(delta.extra)

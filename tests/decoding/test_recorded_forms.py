@@ -13,7 +13,6 @@ import pytest
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import APIError, G4FError, InvalidResponseError, StreamError
-from llm_g4f.routing import policy
 from tests.support.server import (
     END,
     HANG,
@@ -29,10 +28,7 @@ from tests.support.server import (
     stream,
 )
 
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "BACKOFF", (0.0, 0.0))
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 class Seen(NamedTuple):

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import APIError, TruncatedStreamError
-from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
 from tests.support.server import (
     CLOSE,
@@ -31,10 +30,7 @@ from tests.support.server import (
 )
 from tests.support.strategies import chunks_like, fragmented, tool_chunk, values
 
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "BACKOFF", (0.0, 0.0))
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 class Teller:

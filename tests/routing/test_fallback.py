@@ -38,12 +38,9 @@ from tests.support.server import (
     whole,
 )
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 Endpoints = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy, "BACKOFF", (0.01, 0.02))
 
 
 def ask(provider: str | None = "a,b", **params: Any) -> ChatCompletion:
