@@ -63,7 +63,7 @@ class StreamedResponse(_Head, Generic[T_co]):
         """The answer in OpenAI's form, not as its provider wrote it: the JSON of a completion, or the
         events of a stream."""
         answer = self._raw.answer
-        if not hasattr(answer, "__iter__"):
+        if not hasattr(answer, "close"):
             yield answer.model_dump_json()
             return
         for chunk in answer:
@@ -76,7 +76,7 @@ class StreamedResponse(_Head, Generic[T_co]):
 
     def close(self) -> None:
         """End the answer here; the connection of a stream is closed."""
-        if hasattr(self._raw.answer, "__iter__"):
+        if hasattr(self._raw.answer, "close"):
             self._raw.answer.close()
 
 
@@ -94,7 +94,7 @@ class AsyncStreamedResponse(_Head, Generic[T_co]):
     async def iter_lines(self) -> AsyncIterator[str]:
         """See `StreamedResponse.iter_lines`."""
         answer = self._raw.answer
-        if not hasattr(answer, "__aiter__"):
+        if not hasattr(answer, "aclose"):
             yield answer.model_dump_json()
             return
         async for chunk in answer:
@@ -109,7 +109,7 @@ class AsyncStreamedResponse(_Head, Generic[T_co]):
 
     async def close(self) -> None:
         """End the answer here; the connection of a stream is closed."""
-        if hasattr(self._raw.answer, "__aiter__"):
+        if hasattr(self._raw.answer, "aclose"):
             await self._raw.answer.aclose()
 
 
