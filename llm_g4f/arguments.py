@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from .config.settings import Names, provider_names
 from .errors import ArgumentError
+from .other_parameters import OTHER_PARAMETERS
 from .providers.catalogue import PROVIDERS
 from .request import PARAMETERS, Waits
 
@@ -17,24 +18,7 @@ name, since the package openai may be missing, and is slow to import."""
 _MOVED = {"extra_headers": "headers", "extra_query": "query", "max_retries": "max_retries"}
 """Arguments of openai's `create` that are no parameters of the model, with their names here."""
 
-_ELSEWHERE = frozenset(
-    {
-        # vLLM's OpenAI-compatible server, "Extra parameters" of chat completions.
-        *("top_k", "min_p", "min_tokens", "repetition_penalty", "length_penalty", "stop_token_ids"),
-        *("ignore_eos", "skip_special_tokens", "truncate_prompt_tokens", "prompt_logprobs"),
-        *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "chat_template"),
-        *("add_generation_prompt", "best_of", "use_beam_search", "include_reasoning"),
-        # OpenRouter, "Parameters" and "Provider routing".
-        *("models", "route", "transforms", "plugins", "reasoning", "top_a", "structured_outputs"),
-        # Groq, Mistral, DeepSeek, Hugging Face TGI, llama.cpp: their references of chat completions.
-        *("reasoning_format", "safe_prompt", "random_seed", "prompt_mode", "thinking"),
-        *("max_new_tokens", "do_sample", "typical_p", "decoder_input_details", "watermark"),
-        *("n_predict", "n_probs", "cache_prompt", "repeat_penalty", "mirostat", "grammar"),
-        # Ollama and LM Studio.
-        *("keep_alive", "options", "num_ctx", "num_predict", "format", "think", "ttl"),
-    }
-)
-"""Parameters of other servers: sent as they are."""
+_ELSEWHERE = frozenset(name for names in OTHER_PARAMETERS.values() for name in names)
 
 _ATTACH = (
     '{"role": "user", "content": [{"type": "text", "text": "…"}, {"type": "image_url",'
@@ -94,6 +78,9 @@ def _check_params(params: MutableMapping[str, Any]) -> None:
     for name in _REFUSED.keys() & params.keys():
         if params.pop(name):
             raise ArgumentError(_REFUSED[name])
+    if isinstance(tools := params.get("tools"), Iterator):
+        # Every provider of the route is sent them.
+        params["tools"] = list(tools)
     if is_parsable(params.get("response_format")):
         raise ArgumentError(
             "response_format is a class: only chat.completions.parse(…) takes one. create() takes an"
@@ -192,6 +179,11 @@ def provider_argument(provider: Any) -> tuple[str, ...]:
     """The names in `provider`, which may be classes of g4f's. Raises `ArgumentError`."""
     if is_absent(provider) or isinstance(provider, str):
         return provider_names(provider or None)
+    if isinstance(provider, Mapping):
+        raise ArgumentError(
+            f"provider must be a name or a list of names, not {_shown(provider)}. The provider= of"
+            " OpenRouter goes into extra_body."
+        )
     parts = list(provider) if isinstance(provider, Iterable) else [provider]
     names: Names = [part if isinstance(part, str) else _name_of_class(part) for part in parts]
     return provider_names(names)

@@ -45,6 +45,8 @@ _USE = {
     "completions": "chat.completions.create",
     "embeddings": '"llm embed", or openai\'s own client',
     "responses": "chat.completions.create",
+    "with_raw_response": "chat.completions.with_raw_response",
+    "with_streaming_response": "chat.completions.with_streaming_response",
 }
 _NOT_HERE = frozenset(
     (

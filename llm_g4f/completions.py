@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import Any, Literal, TypeVar, overload
 
+from .arguments import Absent
 from .config.settings import Names
-from .errors import APIError
-from .parsing import ParsedChatCompletion, parse_error, parsed, response_format_of
-from .raw_response import RawResponse
-from .request import ROUTING_OPTIONS
-from .settings import DEFAULT_MODEL, Messages, Settings
+from .parsing import ParsedChatCompletion, Parsing
+from .raw_completions import (
+    AsyncRawCompletions,
+    AsyncStreamingCompletions,
+    BaseCompletions,
+    RawCompletions,
+    StreamingCompletions,
+    begun,
+)
+from .settings import DEFAULT_MODEL, Messages
 from .stream import Call, PendingCompletion, PendingStream, Stream
 from .sync import loop_thread
 from .types import ChatCompletion
@@ -18,20 +24,7 @@ from .types import ChatCompletion
 T = TypeVar("T")
 
 
-class _Completions:
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def _call(
-        self, messages: Messages, model: str = DEFAULT_MODEL, stream: bool = False, **params: Any
-    ) -> Call:
-        """The call for all that `create` takes."""
-        routing = {name: params.pop(name) for name in ROUTING_OPTIONS if name in params}
-        request = self._settings.request(messages, model, bool(stream), routing, params)
-        return Call(request, self._settings.registry())
-
-
-class AsyncCompletions(_Completions):
+class AsyncCompletions(BaseCompletions):
     """`client.chat.completions`."""
 
     @overload
@@ -120,43 +113,49 @@ class AsyncCompletions(_Completions):
         pending: PendingStream = self.create(messages, model, **params)
         return pending
 
+    @overload
+    async def parse(
+        self, messages: Messages, model: str = ..., *, response_format: type[T], **params: Any
+    ) -> ParsedChatCompletion[T]: ...
+    @overload
+    async def parse(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        response_format: Mapping[str, Any] | Absent | None = ...,
+        **params: Any,
+    ) -> ParsedChatCompletion[Any]: ...
+
     async def parse(
         self,
         messages: Messages,
         model: str = DEFAULT_MODEL,
         *,
-        response_format: type[T],
+        response_format: Any = None,
         **params: Any,
-    ) -> ParsedChatCompletion[T]:
-        """A completion whose `message.parsed` is an object of a pydantic class.
+    ) -> ParsedChatCompletion[Any]:
+        """A completion whose `message.parsed` is an object of a pydantic class; None for a refusal.
 
-        It is None for a refusal. Raises `LengthFinishReasonError`, `ContentFilterFinishReasonError`
-        and what `create` raises.
+        `tools` must be strict: the `function.parsed_arguments` of a call are an object of the class
+        that `llm_g4f.openai.pydantic_function_tool` was given, else JSON. Raises
+        `LengthFinishReasonError`, `ContentFilterFinishReasonError` and what `create` raises.
         """
-        params["response_format"] = response_format_of(response_format)
-        try:
-            answer = await self._call(messages, model, **params).complete()
-        except APIError as error:
-            raise parse_error(error) from error.__cause__
-        return parsed(answer, response_format)
+        asked: Parsing[Any] = Parsing(response_format, params)
+        return asked.parsed(await asked.answer(self._call(messages, model, **params)))
 
     @property
     def with_raw_response(self) -> AsyncRawCompletions:
-        """`create` with the headers of the response."""
+        """`create` and `parse` with the headers of the response."""
         return AsyncRawCompletions(self._settings)
 
-
-class AsyncRawCompletions(_Completions):
-    """`client.chat.completions.with_raw_response`."""
-
-    async def create(self, *args: Any, **params: Any) -> RawResponse[Any]:
-        """What `create` returns is in `parse()`."""
-        call = self._call(*args, **params)
-        value = await (call.begin() if call.request.stream else call.complete())
-        return RawResponse(value, call.headers())
+    @property
+    def with_streaming_response(self) -> AsyncStreamingCompletions:
+        """The same in `async with`."""
+        return AsyncStreamingCompletions(self._settings)
 
 
-class Completions(_Completions):
+class Completions(BaseCompletions):
     """`client.chat.completions` without `await`."""
 
     @overload
@@ -177,20 +176,34 @@ class Completions(_Completions):
     ) -> ChatCompletion | Stream:
         """A completion, or with `stream=True` a `Stream` of chunks; see `AsyncCompletions.create`."""
         call = self._call(messages, model, stream, **params)
-        return _begun(call) if stream else loop_thread().run(call.complete)
+        return begun(call) if stream else loop_thread().run(call.complete)
 
     def stream(self, messages: Messages, model: str = DEFAULT_MODEL, **params: Any) -> Stream:
         """`create` with `stream=True`: chunks, and not the events of openai's helper."""
-        return _begun(self._call(messages, model, True, **params))
+        return begun(self._call(messages, model, True, **params))
+
+    @overload
+    def parse(
+        self, messages: Messages, model: str = ..., *, response_format: type[T], **params: Any
+    ) -> ParsedChatCompletion[T]: ...
+    @overload
+    def parse(
+        self,
+        messages: Messages,
+        model: str = ...,
+        *,
+        response_format: Mapping[str, Any] | Absent | None = ...,
+        **params: Any,
+    ) -> ParsedChatCompletion[Any]: ...
 
     def parse(
         self,
         messages: Messages,
         model: str = DEFAULT_MODEL,
         *,
-        response_format: type[T],
+        response_format: Any = None,
         **params: Any,
-    ) -> ParsedChatCompletion[T]:
+    ) -> ParsedChatCompletion[Any]:
         """See `AsyncCompletions.parse`."""
         parse = AsyncCompletions(self._settings).parse
         return loop_thread().run(
@@ -199,19 +212,10 @@ class Completions(_Completions):
 
     @property
     def with_raw_response(self) -> RawCompletions:
-        """`create` with the headers of the response."""
+        """`create` and `parse` with the headers of the response."""
         return RawCompletions(self._settings)
 
-
-class RawCompletions(_Completions):
-    """`client.chat.completions.with_raw_response` without `await`."""
-
-    def create(self, *args: Any, **params: Any) -> RawResponse[Any]:
-        """What `create` returns is in `parse()`."""
-        call = self._call(*args, **params)
-        value = _begun(call) if call.request.stream else loop_thread().run(call.complete)
-        return RawResponse(value, call.headers())
-
-
-def _begun(call: Call) -> Stream:
-    return Stream(call, loop_thread().stream(lambda: call))
+    @property
+    def with_streaming_response(self) -> StreamingCompletions:
+        """The same in `with`."""
+        return StreamingCompletions(self._settings)

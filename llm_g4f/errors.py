@@ -131,7 +131,8 @@ class APIError(G4FError):
     """A provider was asked and did not answer.
 
     `partial` is the text that had arrived, `reason` that of the class unless given, `summary` a few
-    words. `body`, the error's JSON object, its `type`, `code` and `param` are the provider's, or None.
+    words. `body`, the error's JSON object, its `type`, `code` and `param`, and `response`, the
+    `status_code` and `headers`, are what the provider sent, or None.
     """
 
     default_reason: ClassVar[Reason] = "unknown"
@@ -139,6 +140,7 @@ class APIError(G4FError):
     type: str | None = None
     code: str | None = None
     param: str | None = None
+    response: ResponseHead | None = None
 
     def __init__(
         self,
@@ -156,6 +158,12 @@ class APIError(G4FError):
         self.reason: Reason = reason or self.default_reason
         self.summary = summary or SUMMARIES.get(self.reason, SUMMARIES["unknown"])
         self.partial = partial
+
+    def set_response(self, response: ResponseHead | None, body: Any) -> None:
+        """Set what openai's errors have besides: the head of the response, and the error's JSON."""
+        self.response, self.body = response, body
+        kind = body.get("type") if isinstance(body, dict) else None
+        self.type = kind if isinstance(kind, str) else None
 
 
 class APIConnectionError(APIError):
@@ -179,7 +187,7 @@ class APIStatusError(APIError):
     """The provider answered with an HTTP status other than 200.
 
     `retry_after` is in seconds; `code` and `detail` are the provider's own words for the error, and
-    `param` is the parameter it complains of. `response` has the `status_code` and `headers`.
+    `param` is the parameter it complains of.
     """
 
     default_reason: ClassVar[Reason] = "unexpected_status"
@@ -216,13 +224,6 @@ class APIStatusError(APIError):
         self.param = param
         self.request_id = request_id
         self.retry_after = retry_after
-        self.response: ResponseHead | None = None
-
-    def set_response(self, response: ResponseHead, body: Any) -> None:
-        """Set what openai's errors have besides: the head of the response, and the error's JSON."""
-        self.response, self.body = response, body
-        kind = body.get("type") if isinstance(body, dict) else None
-        self.type = kind if isinstance(kind, str) else None
 
 
 class BadRequestError(APIStatusError):

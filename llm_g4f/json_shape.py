@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Self
+
+from msgspec.structs import replace
 
 
 class JSONShape:
@@ -38,6 +41,15 @@ class JSONShape:
             }
         return without_none(data) if exclude_none or exclude_defaults else data
 
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """The fields of the JSON form with their names, for `dict(…)`."""
+        yield from self._data().items()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some attributes replaced."""
+        made: Any = copy.deepcopy(self) if deep else copy.copy(self)
+        return replace(made, **update) if update else made  # type: ignore[no-any-return]
+
     def to_dict(self, **options: Any) -> dict[str, Any]:
         """`model_dump` under its other name."""
         return self.model_dump(**options) if options else self._data()
@@ -45,6 +57,8 @@ class JSONShape:
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
         """The JSON form as text."""
         return json.dumps(self.model_dump(**options), indent=indent, ensure_ascii=False)
+
+    dict, json = model_dump, model_dump_json  # as pydantic called them at first
 
     def to_json(self, *, indent: int | None = 2, **options: Any) -> str:
         """The JSON form as text for people."""

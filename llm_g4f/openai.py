@@ -5,7 +5,7 @@ The package openai is not imported. Its `AzureOpenAI`, `types` and the like are 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from .arguments import Absent
 from .client import AsyncClient, AsyncStream, Client, Stream
@@ -27,6 +27,7 @@ from .errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
+from .parsing import function_tool as pydantic_function_tool
 from .version import __version__
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "__version__",
     "not_given",
     "omit",
+    "pydantic_function_tool",
 ]
 
 OpenAI = Client
@@ -95,3 +97,13 @@ class Omit(Absent):
 NOT_GIVEN: Final = NotGiven()
 not_given: Final = NOT_GIVEN
 omit: Final = Omit()
+
+
+_OF_CLIENTS = frozenset(("beta", "chat", "models"))
+"""What the package openai has for its client of the module."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        use = f"make a client: OpenAI().{name}" if name in _OF_CLIENTS else "use the package openai"
+        raise AttributeError(f"llm_g4f.openai has no {name}: {use}.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec.structs import asdict
 
-from .arguments import is_parsable
+from .arguments import is_absent, is_parsable
 from .errors import (
     APIError,
     ArgumentError,
@@ -16,21 +18,45 @@ from .errors import (
     InvalidResponseError,
     LengthFinishReasonError,
 )
-from .providers.strict_schema import strict_form
+from .providers.strict_schema import closed_form, strict_form
 from .safe_text import clean
-from .types import JSON, ChatCompletion, ChatCompletionMessage, Choice
+from .types import JSON, ChatCompletion, ChatCompletionMessage, Choice, Function, ToolCall
+
+if TYPE_CHECKING:
+    from .stream import Call
 
 T = TypeVar("T")
+
+
+class ParsedFunction(Function):
+    """The function of a tool call and what its arguments mean: `parsed_arguments` is an object of the
+    tool's class, else JSON."""
+
+    parsed_arguments: Any = None
+
+    def _data(self) -> JSON:
+        return {**super()._data(), "parsed_arguments": _dumped(self.parsed_arguments)}
+
+
+class ParsedToolCall(ToolCall):
+    """A tool call with a `ParsedFunction`."""
+
+    function: ParsedFunction
 
 
 class ParsedMessage(ChatCompletionMessage, Generic[T]):
     """A message and what its text means: `parsed` is None for a refusal or a tool call."""
 
     parsed: T | None = None
+    tool_calls: list[ParsedToolCall] | None = None  # type: ignore[assignment]  # each is a ToolCall
 
     def _data(self) -> JSON:
-        dump = getattr(self.parsed, "model_dump", None)
-        return {**super()._data(), "parsed": dump(mode="json") if dump else self.parsed}
+        return {**super()._data(), "parsed": _dumped(self.parsed)}
+
+
+def _dumped(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump else value
 
 
 class ParsedChoice(Choice, Generic[T]):
@@ -43,6 +69,94 @@ class ParsedChatCompletion(ChatCompletion, Generic[T]):
     """A completion with `ParsedChoice`s."""
 
     choices: list[ParsedChoice[T]]  # type: ignore[assignment]  # each is a Choice
+
+
+class FunctionTool(dict[str, Any]):
+    """The `function` of a tool, with the pydantic class of its arguments."""
+
+    model: type
+
+
+def function_tool(model: type, *, name: str | None = None, description: str | None = None) -> JSON:
+    """A tool of which the arguments are a pydantic class: its name and its docstring are the tool's,
+    unless others are given."""
+    about = model.__doc__ if description is None else description
+    function = FunctionTool(name=name or model.__name__, strict=True)
+    function["parameters"] = _closed(_adapter(model, "pydantic_function_tool").json_schema())
+    function.model = model
+    if about is not None:
+        function["description"] = about
+    return {"type": "function", "function": function}
+
+
+class Parsing(Generic[T]):
+    """What a call of `parse` asks for, and how its answer is read. Raises `ArgumentError`."""
+
+    def __init__(self, response_format: type[T] | Any, params: dict[str, Any]) -> None:
+        self._kind: Any = None if is_absent(response_format) else response_format
+        self._models: dict[str, Any] = {}
+        if self._kind is not None:
+            params["response_format"] = response_format_of(self._kind)
+        if not is_absent(params.get("tools")):
+            params["tools"] = list(params["tools"])
+            self._models = {_strict_name(tool): _model_of(tool) for tool in params["tools"]}
+
+    async def answer(self, call: Call) -> ChatCompletion:
+        """The answer, before it is read. Raises what `parse` raises."""
+        try:
+            return await call.complete()
+        except APIError as error:
+            raise _parse_error(error) from error.__cause__
+
+    def parsed(self, completion: ChatCompletion) -> ParsedChatCompletion[T]:
+        """The answer with its messages read. Raises `LengthFinishReasonError`,
+        `ContentFilterFinishReasonError`, and `InvalidResponseError` for what does not fit."""
+        choices = [
+            ParsedChoice(**{**asdict(choice), "message": self._message(completion, choice)})
+            for choice in completion.choices
+        ]
+        return ParsedChatCompletion(**{**asdict(completion), "choices": choices})
+
+    def _message(self, completion: ChatCompletion, choice: Choice) -> ParsedMessage[T]:
+        if choice.finish_reason == "length":
+            raise LengthFinishReasonError(completion=completion)
+        if choice.finish_reason == "content_filter":
+            raise ContentFilterFinishReasonError(completion=completion)
+        message, kind, value = choice.message, self._kind, None
+        calls = [self._tool_call(completion, call) for call in message.tool_calls or ()]
+        if is_parsable(kind) and message.content and not message.refusal and not calls:
+            with _misfits(completion, f"The answer of {{}} is no {kind.__name__}", message.content):
+                value = _adapter(kind).validate_json(message.content)
+        return ParsedMessage(**{**asdict(message), "tool_calls": calls or None}, parsed=value)
+
+    def _tool_call(self, completion: ChatCompletion, call: ToolCall) -> ParsedToolCall:
+        function, value = call.function, None
+        if function.name in self._models:
+            model, place = self._models[function.name], clean(function.name, 80)
+            with _misfits(
+                completion, f"The arguments of {place} from {{}} do not fit", function.arguments
+            ):
+                read = json.loads if model is None else _adapter(model).validate_json
+                value = read(function.arguments)
+        parsed = ParsedFunction(**asdict(function), parsed_arguments=value)
+        return ParsedToolCall(**{**asdict(call), "function": parsed})
+
+
+def _strict_name(tool: Any) -> str:
+    """The name of a tool that `parse` can read calls of: only then do their arguments fit."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or function.get("strict") is not True:
+        name = function.get("name") if isinstance(function, Mapping) else None
+        raise ArgumentError(
+            f"parse() takes only tools with a function that is strict, and {name or 'a tool'} is not:"
+            ' set "strict": true, make it with pydantic_function_tool, or call create().'
+        )
+    return str(function.get("name"))
+
+
+def _model_of(tool: Any) -> Any:
+    """The class of a tool's arguments: of a tool that openai's or our `pydantic_function_tool` made."""
+    return getattr(tool["function"], "model", None)
 
 
 def response_format_of(kind: Any) -> JSON:
@@ -58,81 +172,52 @@ def response_format_of(kind: Any) -> JSON:
     return {"type": "json_schema", "json_schema": json_schema}
 
 
-def _adapter(kind: Any) -> Any:
+def _closed(schema: JSON) -> JSON:
+    try:
+        return dict(closed_form(schema))
+    except RecursionError:
+        # A class that needs itself has no closed form.
+        return schema
+
+
+def _adapter(kind: Any, argument: str = "response_format of parse()") -> Any:
     if not is_parsable(kind):
         raise ArgumentError(
-            "response_format of parse() must be a pydantic class, a data class or an object in"
-            f" OpenAI's form, not {kind!r}."
+            f"{argument} must be a pydantic class, a data class or an object in OpenAI's form, not"
+            f" {kind!r}."
         )
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
 
 
-def _closed(schema: Any) -> Any:
-    """A schema that requires every field and no other, as openai's helper makes it: OpenAI's strict
-    schemas have no optional fields."""
-    if isinstance(schema, list):
-        return [_closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed: JSON = {}
-    for name, value in schema.items():
-        if name in ("properties", "$defs") and isinstance(value, dict):
-            closed[name] = {key: _closed(child) for key, child in value.items()}
-        elif not (name == "default" and value is None):
-            closed[name] = _closed(value) if name in ("items", "anyOf") else value
-    if isinstance(closed.get("properties"), dict):
-        closed.setdefault("additionalProperties", False)
-        closed["required"] = list(closed["properties"])
-    return closed
-
-
-def parsed(completion: ChatCompletion, kind: type[T] | Any) -> ParsedChatCompletion[T]:
-    """The completion with its messages parsed. Raises `LengthFinishReasonError`,
-    `ContentFilterFinishReasonError`, and `InvalidResponseError` for a text that does not fit."""
-    choices = [
-        ParsedChoice(**{**_fields(choice), "message": _parsed_message(completion, choice, kind)})
-        for choice in completion.choices
-    ]
-    return ParsedChatCompletion(**{**_fields(completion), "choices": choices})
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return asdict(value)
-
-
-def _parsed_message(completion: ChatCompletion, choice: Choice, kind: Any) -> ParsedMessage[Any]:
-    if choice.finish_reason == "length":
-        raise LengthFinishReasonError(completion=completion)
-    if choice.finish_reason == "content_filter":
-        raise ContentFilterFinishReasonError(completion=completion)
-    message = choice.message
-    value = None
-    if is_parsable(kind) and message.content and not message.refusal and not message.tool_calls:
-        try:
-            value = _adapter(kind).validate_json(message.content)
-        except ValueError as error:
-            raise InvalidResponseError(
-                f"The answer of {completion.provider} is no {kind.__name__}: {_misfit(error)}. Ask"
-                " again, or ask another provider.",
-                provider=completion.provider,
-                model=completion.model,
-                receipt=completion.receipt,
-                reason="schema_mismatch",
-                partial=message.content,
-            ) from error
-    return ParsedMessage(**_fields(message), parsed=value)
+@contextmanager
+def _misfits(completion: ChatCompletion, words: str, text: str) -> Iterator[None]:
+    """Raise `InvalidResponseError` for a text that does not fit its class or is no JSON."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidResponseError(
+            f"{words.format(completion.provider)}: {_misfit(error)}. Ask again, or ask another"
+            " provider.",
+            provider=completion.provider,
+            model=completion.model,
+            receipt=completion.receipt,
+            reason="schema_mismatch",
+            partial=text,
+        ) from error
 
 
 def _misfit(error: Any) -> str:
     """The first fault of a pydantic error, and where it is."""
+    if not hasattr(error, "errors"):
+        return clean(str(error), 200)
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
     return clean(f"{place}: {first['msg']}" if place else first["msg"], 200)
 
 
-def parse_error(error: APIError) -> G4FError:
+def _parse_error(error: APIError) -> G4FError:
     """What `parse` raises for an answer that was cut or withheld: openai's name for it."""
     if not isinstance(error, InvalidResponseError):
         return error

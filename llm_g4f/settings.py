@@ -47,11 +47,19 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*").fullmatch
 
 
 def _copied(values: Mapping[str, Any]) -> JSON:
-    """A copy that later changes of the caller's do not reach; most values are text or numbers."""
+    """A copy that later changes of the caller's do not reach; most values are text or numbers. Raises
+    `TypeError` for a value that cannot be copied."""
     return {
         name: value if isinstance(value, _IMMUTABLE) else copy.deepcopy(value)
         for name, value in values.items()
     }
+
+
+def _copied_params(params: Mapping[str, Any]) -> JSON:
+    try:
+        return _copied(params)
+    except TypeError as error:
+        raise ArgumentError(f"A parameter cannot be sent: {error}. Give it as JSON.") from None
 
 
 _IMMUTABLE = (str, int, float, type(None))
@@ -79,6 +87,10 @@ def _tool_calls(calls: Any) -> list[JSON]:
     if isinstance(calls, (list, tuple)):
         dumped = [call if isinstance(call, dict) else as_param(call) for call in calls]
         if all(isinstance(call, dict) for call in dumped):
+            for call in dumped:
+                if isinstance(function := call.get("function"), dict):
+                    # For the reader: what `parse` made of the arguments.
+                    function.pop("parsed_arguments", None)
             return dumped
     raise BadRequestError("tool_calls must be a list of objects.", status_code=400)
 
@@ -209,7 +221,7 @@ class Settings:
             return ChatRequest(
                 model=model or DEFAULT_MODEL,
                 messages=_messages(messages),
-                params=_copied(params) if params else {},
+                params=_copied_params(params) if params else {},
                 stream=stream,
                 key=self.key,
                 **options,
@@ -232,7 +244,7 @@ class Settings:
             routing["query"] = query
         if extra_body := routing.pop("extra_body", None):
             _check_parameters(extra_body)
-            routing["extra_body"] = _copied(extra_body)
+            routing["extra_body"] = _copied_params(extra_body)
         timeout, waits = self.timeout, self.waits
         if "timeout" in routing:
             timeout, waits = waits_of(routing["timeout"])

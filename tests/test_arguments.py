@@ -314,6 +314,15 @@ class Groq:
         ({"web_search": True}, "not offered here"),
         ({"response_format": Turn}, r"only chat.completions.parse"),
         ({"temperatur": 1}, "did you mean temperature?"),
+        ({"provider": {"order": ["a"]}}, "goes into extra_body"),
+        ({"response_format": int}, "response_format cannot be written as JSON: "),
+        ({"temperature": {1}}, "temperature cannot be written as JSON: "),
+        ({"extra_body": {"mine": object()}}, "mine cannot be written as JSON: "),
+        ({"messages": [{"role": "user", "content": object()}]}, "messages cannot be written"),
+        (
+            {"stop": (text for text in "ab")},
+            "A parameter cannot be sent: cannot pickle 'generator'",
+        ),
     ],
 )
 def test_an_argument_of_the_wrong_kind_is_a_type_error(options: Any, words: str) -> None:

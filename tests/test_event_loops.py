@@ -16,9 +16,21 @@ from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import APITimeoutError
 from llm_g4f.event_loops import is_done_within, within
 from llm_g4f.http import pool, tcp
-from llm_g4f.types import ChatCompletionChunk
+from llm_g4f.types import ChatCompletionChunk, Usage
 from tests.support.loops import LOOPS
-from tests.support.server import HANG, SSE_HEAD, Script, Server, chunk, event, framed, stream, whole
+from tests.support.server import (
+    HANG,
+    SSE_HEAD,
+    USAGE,
+    Script,
+    Server,
+    chunk,
+    event,
+    framed,
+    stream,
+    whole,
+)
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("event_loops")
 
@@ -165,6 +177,30 @@ def test_a_stream_that_came_while_the_loop_was_blocked_counts() -> None:
             return size
 
         assert asyncio.run(main()) == 6 * len(long)
+
+
+def test_usage_that_came_while_the_loop_was_blocked_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wait for what follows the last finish_reason is a short one."""
+    monkeypatch.setattr("llm_g4f.decoding.chunks.AFTER_FINISH", 0.3)
+    answer = [framed(event(part)) for part in (chunk("Hello"), chunk(finish="stop"))]
+    usage = framed(event(chunk(usage=USAGE)))
+    with Server([SSE_HEAD, *answer, 0.1, usage, HANG]) as server:
+
+        def block() -> None:
+            wait_until(lambda: server.hanging)
+            time.sleep(0.4)
+
+        async def main() -> Usage | None:
+            client = AsyncClient(base_url=server.url)
+            stream = await client.chat.completions.create("hi", stream=True)
+            asyncio.get_running_loop().call_later(0.05, block)
+            async for _ in stream:
+                pass
+            return stream.usage
+
+        assert asyncio.run(main()) == Usage(7, 2, 9)
 
 
 def test_a_time_out_while_the_loop_was_blocked_is_one_where_nothing_came() -> None:

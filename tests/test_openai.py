@@ -15,7 +15,18 @@ import llm_g4f.openai as ours
 from llm_g4f import AsyncClient, Client
 from llm_g4f.stream import AsyncStream, Stream
 from tests.support.commands import run_python
-from tests.support.server import Server, http, stream, whole
+from tests.support.server import (
+    END,
+    SSE_HEAD,
+    Script,
+    Server,
+    chunk,
+    event,
+    framed,
+    http,
+    stream,
+    whole,
+)
 
 HI = [{"role": "user", "content": "hi"}]
 HEADED = http(200, {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}, [
@@ -37,6 +48,15 @@ def test_the_names_of_openai_mean_what_they_mean_there() -> None:
     assert not ours.NOT_GIVEN
     assert not ours.omit
     assert (repr(ours.NOT_GIVEN), repr(ours.omit)) == ("NotGiven", "Omit")
+
+
+def test_what_the_module_does_not_have_is_named() -> None:
+    with pytest.raises(AttributeError, match=r"no chat: make a client: OpenAI\(\)\.chat\."):
+        getattr(ours, "chat")  # noqa: B009 (mypy knows that it is missing)
+    with pytest.raises(AttributeError, match=r"no AzureOpenAI: use the package openai\."):
+        getattr(ours, "AzureOpenAI")  # noqa: B009
+    with pytest.raises(ImportError, match="AzureOpenAI"):
+        exec("from llm_g4f.openai import AzureOpenAI")
 
 
 def test_the_module_imports_nothing_heavy() -> None:
@@ -88,6 +108,53 @@ def test_an_error_without_a_response_has_the_same_attributes() -> None:
         ours.OpenAI(base_url="http://127.0.0.1:1", max_retries=0).chat.completions.create(HI)
     error = caught.value
     assert (error.body, error.type, error.code, error.param) == (None, None, None, None)
+    assert error.response is None
+
+
+ERROR = {"message": "Overloaded sk-canary-0123456789", "type": "server_error", "code": "busy",
+         "param": "model"}  # fmt: skip
+SHOWN = {**ERROR, "message": "Overloaded …"}
+STREAM_HEAD = SSE_HEAD.replace(b"\r\n\r\n", b"\r\nX-Request-Id: req_3\r\n\r\n")
+
+
+def broken(*events: Any) -> Script:
+    return [STREAM_HEAD, *(framed(event(one)) for one in events), END]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "status"),
+    [
+        (broken({"error": ERROR}), ours.APIError, 200),
+        (broken(chunk("Hel"), {"error": ERROR}), ours.APIError, 200),
+        (http(200, {"error": ERROR}, [("X-Request-Id", "req_3")]), ours.APIError, 200),
+        (http(408, {"error": ERROR}, [("X-Request-Id", "req_3")]), ours.APITimeoutError, 408),
+    ],
+    ids=["before the text", "in the text", "whole", "408"],
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_every_error_of_a_provider_has_what_it_sent(
+    script: Script, kind: type[ours.APIError], status: int, asynchronous: bool
+) -> None:
+    async def ask(url: str) -> None:
+        client = AsyncClient(base_url=url, api_key="sk-canary-0123456789", max_retries=0)
+        async for _ in client.chat.completions.create(HI, stream=True):
+            pass
+
+    def ask_sync(url: str) -> None:
+        client = Client(base_url=url, api_key="sk-canary-0123456789", max_retries=0)
+        list(client.chat.completions.create(HI, stream=True))
+
+    with Server(script) as server:
+        with pytest.raises(kind) as caught:
+            asyncio.run(ask(server.url)) if asynchronous else ask_sync(server.url)
+    error = caught.value
+    assert error.body == SHOWN
+    assert (error.type, error.code, error.param) == ("server_error", "busy", "model")
+    assert error.response is not None
+    assert error.response.status_code == status
+    assert error.response.headers["X-Request-Id"] == "req_3"
+    for other in (copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert vars(other) == vars(error)
 
 
 # Clients.
@@ -137,6 +204,7 @@ def test_with_options_changes_a_copy() -> None:
         ("responses", "chat.completions.create"),
         ("audio", "chat.completions.create"),
         ("files", "openai's own client"),
+        ("with_raw_response", r"chat\.completions\.with_raw_response"),
     ],
 )
 def test_what_is_not_here_says_what_has_it(kind: Any, name: str, use: str) -> None:

@@ -131,6 +131,10 @@ def test_every_type_has_the_methods_of_openais() -> None:
         [first, *_] = data
         assert value.model_dump(include={first}) == {first: data[first]}
         assert first not in value.model_dump(exclude={first})
+        assert dict(value) == value.dict() == data
+        assert json.loads(value.json(exclude_none=True)) == value.to_dict(exclude_none=True)
+        assert value.model_copy() == value.model_copy(deep=True) == value
+        assert value.model_copy(update={value.__struct_fields__[0]: 1}) != value
         for other in (copy.deepcopy(value), copy.copy(value), pickle.loads(pickle.dumps(value))):
             assert other == value
             assert type(other) is type(value)

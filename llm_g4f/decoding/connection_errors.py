@@ -24,6 +24,7 @@ from ..http.types import (
     NotEncoded,
     NotHTTP,
     ProxyError,
+    ProxySilent,
     ProxyUnreachable,
     ProxyUnusable,
     UnknownCoding,
@@ -102,7 +103,10 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
         return "tls", f"{where}: no trustworthy TLS connection: {why}. {_tls_advice(tls)}"
     if isinstance(error, ProxyUnreachable):
         advice = f"Check {error.source}{_exceptions(error.source)}."
-        return "proxy", f"The proxy on the way to {where} cannot be reached. {advice}"
+        what = "cannot be reached"
+        if isinstance(error, ProxySilent):
+            what = "accepted the connection and did not answer"
+        return "proxy", f"The proxy on the way to {where} {what}. {advice}"
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         advice = "Check the network and the address."
         return "connection", f"{where}: the host name cannot be resolved. {advice}"

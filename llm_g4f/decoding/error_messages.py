@@ -27,6 +27,7 @@ from ..errors import (
     Reason,
     UnprocessableEntityError,
 )
+from ..http.types import Response
 from ..http_head import Headers, ResponseHead
 from ..safe_text import clean
 from .connection_errors import proxy_error
@@ -45,7 +46,7 @@ def http_error(
     sent: int = 0,
 ) -> APIError:
     """The error for an HTTP status other than 2xx; `sent` is the size of the request in bytes."""
-    headers = {name: context.without_key(value) for name, value in headers.items()}
+    headers = _without_key(context, headers)
     if status == 407:
         return proxy_error(context, "HTTP 407")
     try:
@@ -57,8 +58,7 @@ def http_error(
         code = "no_api" if status in (404, 405) and context.base_url else None
         detail = Detail("" if is_page else text, codes=frozenset({code or ""}))
     error = _error(context, status, detail, headers, sent)
-    if isinstance(error, APIStatusError):
-        error.set_response(ResponseHead(status, Headers(headers)), _public_body(context, body))
+    error.set_response(ResponseHead(status, Headers(headers)), _public_body(context, body))
     return error
 
 
@@ -91,15 +91,22 @@ def no_api_at(context: ErrorContext) -> str:
     return f"Nothing at {url} speaks the API; {advice}."
 
 
+def _without_key(context: ErrorContext, headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: context.without_key(value) for name, value in headers.items()}
+
+
 def _public_body(context: ErrorContext, body: bytes) -> Any:
-    """What openai's client has as an error's `body`: the object under "error", else all of it, else
-    the text; without the key."""
     try:
         data = parse_json(body)
     except (ValueError, RecursionError):
         data = body.decode("utf-8", "replace") or None
-    shown = data.get("error", data) if isinstance(data, dict) else data
-    return _redacted(context, shown)
+    return _public(context, data)
+
+
+def _public(context: ErrorContext, data: Any) -> Any:
+    """What openai's client has as an error's `body`: the object under "error", else all of it, else
+    the text; without the key."""
+    return _redacted(context, data.get("error", data) if isinstance(data, dict) else data)
 
 
 def _redacted(context: ErrorContext, data: Any, depth: int = 0) -> Any:
@@ -126,8 +133,9 @@ _DEEPEST = 20
 """Levels of an error's `body`."""
 
 
-def error_in_body(context: ErrorContext, data: Any) -> APIError:
-    """The error for one that came under HTTP 200: a body, an event, or the error of a choice.
+def error_in_body(context: ErrorContext, data: Any, response: Response | None = None) -> APIError:
+    """The error for one that came in a `response` under HTTP 200: a body, an event, or the error of a
+    choice.
 
     Without a status its words tell whether the request is at fault, else the provider is.
     """
@@ -136,7 +144,12 @@ def error_in_body(context: ErrorContext, data: Any) -> APIError:
     except (ValueError, RecursionError):
         detail = Detail()
     status = detail.meant_status or (400 if _reason(400, detail, detail.text) else 500)
-    return _error(context, status, detail, {})
+    error = _error(context, status, detail, {})
+    head = None
+    if response is not None:
+        head = ResponseHead(response.status, Headers(_without_key(context, response.headers)))
+    error.set_response(head, _public(context, data))
+    return error
 
 
 def _reason(status: int, detail: Detail, words: str) -> Reason | None:
@@ -305,7 +318,9 @@ def status_error(
 ) -> APIError:
     """The error for HTTP `status`; `message` is for the person, `detail` and `code` are the provider's words."""
     if status == 408:
-        return APITimeoutError(message, provider=provider, model=model)
+        timed_out = APITimeoutError(message, provider=provider, model=model)
+        timed_out.code, timed_out.param = code, param
+        return timed_out
     kind = _BY_STATUS.get(status, InternalServerError if status >= 500 else APIStatusError)
     return _BY_REASON.get(reason or "unknown", kind)(
         message,

@@ -15,6 +15,7 @@ import asyncio
 from typing import Any
 
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
+from ..event_loops import within
 from ..http.types import NetworkError, Response
 from ..safe_text import clean
 from ..types import ChatCompletionChunk, Chunks
@@ -218,7 +219,7 @@ class CompletionStream:
         except ValueError:
             return self._read_text(event)
         if event.name == "error":
-            raise error_in_body(self._context, parsed)
+            raise error_in_body(self._context, parsed, self._response)
         self._check_error(parsed)
         if event.name == "ping" or not is_chunk(parsed):
             self._passed_over = parsed
@@ -229,7 +230,8 @@ class CompletionStream:
         """The chunks of an event that is not JSON: an error, a heartbeat, or data lines without the
         blank line between them (GLM, Kimi). Raises `APIError`."""
         if event.name == "error":
-            raise error_in_body(self._context, event.data.decode("utf-8", "replace"))
+            said = event.data.decode("utf-8", "replace")
+            raise error_in_body(self._context, said, self._response)
         if event.name != "message" or not event.data.strip():
             return []
         lines = event.data.split(b"\n")
@@ -248,21 +250,19 @@ class CompletionStream:
         if error is None and is_chunk(parsed):
             error = choice_error(parsed)
         if error is not None:
-            raise error_in_body(self._context, error)
+            raise error_in_body(self._context, error, self._response)
 
     def _rest(self) -> Chunks:
         """What was held back, at the end of the answer. Raises `APIError`."""
         return [] if (chunk := self._reader.rest()) is None else [chunk]
 
     async def _read_rest(self, patience: float) -> bytes:
-        """What follows the last finish_reason within `patience` seconds; b"" at the end, which need
-        not come."""
-        loop = asyncio.get_running_loop()
+        """What follows the last finish_reason within `patience` seconds; b"" if nothing does."""
+        now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = loop.time() + patience
+            self._deadline = now + patience
         try:
-            async with asyncio.timeout_at(self._deadline):
-                return await self._response.__anext__()
+            return await within(self._deadline - now, self._response.__anext__())
         except (StopAsyncIteration, TimeoutError, NetworkError, OSError):
             return b""
 

@@ -21,6 +21,7 @@ from .types import (
     NoHandshake,
     NotHTTP,
     ProxyError,
+    ProxySilent,
     ProxyUnreachable,
     ProxyUnusable,
     Request,
@@ -50,6 +51,10 @@ def _raised_by(*names: str) -> tuple[type[Exception], ...]:
     libraries = [httpx, *([sys.modules["httpx2"]] if "httpx2" in sys.modules else [])]
     return tuple(getattr(library, name) for library in libraries for name in names)
 
+
+_PROXY_WORKS = frozenset(("connect_tcp.complete", "setup_socks5_connection.started"))
+_PROXY_DONE = frozenset(("start_tls.started", "setup_socks5_connection.complete"))
+"""Phases of httpcore's trace between which a proxy opens a connection to the server."""
 
 Send = Callable[[Any], Any]
 
@@ -112,6 +117,7 @@ class _HttpxTransport:
         """The response with its head read. Raises `NetworkError`."""
         url = request.url
         kept, phase, proxy = True, "", self._proxy
+        limit = asyncio.timeout(None)
 
         async def trace(event: str, info: Any) -> None:
             nonlocal kept, phase, proxy
@@ -121,6 +127,12 @@ class _HttpxTransport:
                 kept = False
                 if proxy is None and (info["host"], info["port"]) != (url.host, url.port):
                     proxy = "http_client"
+            # Httpcore waits for a proxy without a limit.
+            elif proxy is not None and connect_timeout is not None:
+                if phase in _PROXY_WORKS and (url.scheme == "https" or "socks" in phase):
+                    limit.reschedule(asyncio.get_running_loop().time() + connect_timeout)
+                elif phase in _PROXY_DONE:
+                    limit.reschedule(None)
 
         with _our_errors():
             made = self._build(
@@ -134,7 +146,8 @@ class _HttpxTransport:
                 made.extensions["timeout"] = {"connect": connect_timeout}
             try:
                 try:
-                    response = await self._send(made)
+                    async with limit:
+                        response = await self._send(made)
                 except _raised_by("RemoteProtocolError", "ReadError", "WriteError"):
                     if not kept or not request.may_resend:
                         raise
@@ -160,6 +173,8 @@ def _connecting_error(error: Exception, phase: str, proxy: str | None) -> Networ
         return NoHandshake(str(error))
     if proxy is None:
         return None
+    if isinstance(error, TimeoutError):
+        return ProxySilent(str(error), proxy)
     if isinstance(error, _raised_by("ConnectError", "ConnectTimeout")):
         return ProxyUnreachable(str(error), proxy)
     if isinstance(error, _raised_by("ProxyError")):

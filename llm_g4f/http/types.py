@@ -62,6 +62,10 @@ class ProxyUnreachable(ProxyFailure):
     """The connection failed on the way to a proxy, not to the server."""
 
 
+class ProxySilent(ProxyUnreachable):
+    """The proxy accepted the connection, and did not open one to the server in time."""
+
+
 class ProxyUnusable(ProxyFailure):
     """Invalid or unsupported proxy URL."""
 

@@ -18,7 +18,7 @@ from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import http_error, no_api_at
 from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
-from ..errors import APIError, BadRequestError, InvalidResponseError
+from ..errors import APIError, ArgumentError, BadRequestError, InvalidResponseError
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
 from ..request import ChatRequest, Need, Secret, is_misdirected
@@ -229,16 +229,24 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         try:
             text = _to_json(body)
         except (TypeError, ValueError, RecursionError) as error:
-            raise BadRequestError(
-                f"The request cannot be written as JSON: {error}.",
-                provider=self.name,
-                model=served.model,
-            ) from None
+            raise self._unwritable(body, served, error) from None
         try:
             encoded = text.encode()
         except UnicodeEncodeError:
             encoded = whole(text).encode()
         return encoded, (*served.omitted, *omitted)
+
+    def _unwritable(self, body: JSON, served: ServedModel, error: Exception) -> ArgumentError:
+        """The error for a request that is no JSON, which names the part that is not."""
+        part = "The request"
+        for name, value in body.items():
+            try:
+                _to_json(value)
+            except (TypeError, ValueError, RecursionError) as cause:
+                part, error = name, cause
+        refused = ArgumentError(f"{part} cannot be written as JSON: {error}.")
+        refused.provider, refused.model = self.name, served.model
+        return refused
 
     async def _send(
         self,

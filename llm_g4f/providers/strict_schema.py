@@ -39,6 +39,39 @@ def strict_form(schema: Any) -> JSON | None:
         return None
 
 
+def closed_form(schema: Any, root: Any = None) -> Any:
+    """A schema that requires every field and allows no other, as openai's helper makes it of a class
+    (openai 3.57, `lib/_pydantic.py`): OpenAI's strict schemas have no optional fields."""
+    if not isinstance(schema, dict):
+        return schema
+    root = schema if root is None else root
+    closed: JSON = {}
+    for name, value in schema.items():
+        if name in ("properties", "$defs", "definitions") and isinstance(value, dict):
+            closed[name] = {key: closed_form(child, root) for key, child in value.items()}
+        elif name in ("anyOf", "allOf") and isinstance(value, list):
+            closed[name] = [closed_form(child, root) for child in value]
+        elif not (name == "default" and value is None):
+            closed[name] = closed_form(value, root) if name == "items" else value
+    if closed.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    if isinstance(closed.get("properties"), dict):
+        closed["required"] = list(closed["properties"])
+    if len(closed.get("allOf", ())) == 1:
+        closed |= closed.pop("allOf")[0]
+    if "$ref" in closed and len(closed) > 1:
+        # A reference must stand alone in a strict schema: what it means takes its place.
+        target = _resolved(closed.pop("$ref"), root)
+        return closed_form({**target, **closed}, root)
+    return closed
+
+
+def _resolved(reference: str, root: Any) -> JSON:
+    for name in reference.removeprefix("#/").split("/"):
+        root = root[name]
+    return dict(root)
+
+
 class _NotStrictError(Exception):
     """The schema has no strict form."""
 

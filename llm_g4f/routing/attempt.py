@@ -265,7 +265,10 @@ class Attempt:
                 what = f"{error.provider} broke off its answer: {words.rstrip('.')}"
                 message = f"{what}. Ask again, or ask another provider."
             reason = error.reason if error.reason in ("empty", "filtered") else None
+            cause = error
             error = StreamError(message, provider=error.provider, model=error.model, reason=reason)
+            error.set_response(cause.response, cause.body)
+            error.code, error.param = cause.code, cause.param
         error.partial = self.completion.text
         return error
 

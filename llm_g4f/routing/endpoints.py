@@ -146,6 +146,27 @@ def _not_enabled(spec: ProviderSpec, settings: ProviderConfig | None) -> Ineligi
     return Ineligible(f'not enabled{where}: "llm g4f enable {spec.name}"', "not_enabled")
 
 
+OPENAI_ORIGIN = "https://api.openai.com"
+
+_ACCOUNT = {"openai-organization": "OPENAI_ORG_ID", "openai-project": "OPENAI_PROJECT_ID"}
+"""Headers that openai's client takes from the environment. Source: openai 3.57, `_client.py`."""
+
+
+def account_headers(base_url: str) -> dict[str, str]:
+    """The headers of the environment for requests to OpenAI itself; none for any other server.
+    Raises `NoProviderError` for one that HTTP would reject."""
+    if f"{base_url}/".partition(f"{OPENAI_ORIGIN}/")[0]:
+        return {}
+    headers = {}
+    for name, variable in _ACCOUNT.items():
+        value = os.environ.get(variable, "").strip()
+        if not (value.isascii() and value.isprintable()):
+            raise NoProviderError(f"{variable} contains invalid characters: set it again.")
+        if value:
+            headers[name] = value
+    return headers
+
+
 def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path: Path) -> Endpoint:
     """The endpoint with its settings in g4f.yaml. Raises `ConfigError` for an unknown quirk."""
     for quirk in settings.quirks:
@@ -171,7 +192,7 @@ def with_settings(endpoint: Endpoint, settings: ProviderConfig, model: str, path
         endpoint,
         served=served,
         quirks=tuple(dict.fromkeys(endpoint.quirks + settings.quirks)),
-        headers=settings.headers,
+        headers={**endpoint.headers, **settings.headers},
         extra_body=settings.extra_body,
         timeout=settings.timeout,
         network=replace(network, ca_file=settings.ca_file or network.ca_file),
@@ -246,7 +267,7 @@ def _missing_variable(spec: ProviderSpec, settings: ProviderConfig | None) -> In
     if settings is not None and settings.base_url is not None:
         return None
     for name in spec.url_env_vars:
-        if not _ACCOUNT.fullmatch(os.environ.get(name, "").strip()):
+        if not _ACCOUNT_NAME.fullmatch(os.environ.get(name, "").strip()):
             return Ineligible(
                 f"set the environment variable {name} to the name of your account",
                 "env_var_missing",
@@ -254,7 +275,7 @@ def _missing_variable(spec: ProviderSpec, settings: ProviderConfig | None) -> In
     return None
 
 
-_ACCOUNT = re.compile(r"[A-Za-z0-9_-]+")
+_ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _base_url(spec: ProviderSpec, settings: ProviderConfig | None) -> str:

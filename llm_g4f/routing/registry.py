@@ -26,6 +26,8 @@ from ..providers.model_ids import names_of
 from ..request import Secret
 from .cooldowns import Cooldowns
 from .endpoints import (
+    OPENAI_ORIGIN,
+    account_headers,
     configured_key,
     found_key,
     known_endpoint,
@@ -125,6 +127,8 @@ class Registry(Struct, frozen=True):
         if isinstance(made, Ineligible):
             return made
         endpoint = replace(made, network=self.network, http=self.http)
+        if OPENAI_ORIGIN in made.base_url:
+            endpoint = replace(endpoint, headers=account_headers(made.base_url))
         if settings is not None:
             endpoint = with_settings(endpoint, settings, model, self.config.path)
         if upstream is not None:

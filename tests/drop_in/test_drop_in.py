@@ -60,6 +60,9 @@ LIMITED = {"message": "Slow down.", "type": "requests", "code": "rate_limit_exce
 ANSWERS: dict[str, tuple[Script, ...]] = {
     "openai_tools": (calls(WEATHER), whole("It is 18 degrees.")),
     "openai_tools_rebuilt": (calls(WEATHER), whole("It is 18 degrees.")),
+    "openai_pydantic_tools": (calls(WEATHER), whole("It is 18 degrees.")),
+    "openai_streaming_response": (HELLO,),
+    "openai_raw_parse": (answer({"text": STEPS}),),
     "openai_rate_limit": (http(429, {"error": LIMITED}, [("Retry-After", "1")]),),
     "openai_bad_key": (
         http(401, {"error": {"message": "Incorrect API key"}}, [("x-request-id", "req_7")]),
@@ -219,6 +222,7 @@ def test_the_typed_program_does_what_its_types_say() -> None:
     with Server(whole('{"name": "Rome", "inhabitants": 3}')) as server:
         city = asyncio.run(typed_program.city(AsyncOpenAI(base_url=server.url)))
         assert city == typed_program.City(name="Rome", inhabitants=3)
+        assert typed_program.located(OpenAI(base_url=server.url)) == city
     with Server(models=http(200, {"data": [{"id": "a"}]})) as server:
         listed = typed_program.listed(AsyncOpenAI(base_url=server.url))
         assert asyncio.run(listed) == ["a"]

@@ -15,6 +15,7 @@ from llm_g4f.openai import (
     OpenAI,
     OpenAIError,
     Timeout,
+    pydantic_function_tool,
 )
 from llm_g4f.types import ChatCompletion, ChatCompletionMessage, Usage
 
@@ -64,6 +65,17 @@ async def city(client: AsyncOpenAI) -> City | None:
     )
     parsed: City | None = completion.choices[0].message.parsed
     return parsed
+
+
+def located(client: OpenAI) -> object:
+    completion = client.chat.completions.parse(
+        model="gpt-4o", messages="Where?", tools=[pydantic_function_tool(City)]
+    )
+    for call in completion.choices[0].message.tool_calls or []:
+        return call.function.parsed_arguments
+    raw = client.chat.completions.with_raw_response.parse(messages="A city", response_format=City)
+    city: City | None = raw.parse().choices[0].message.parsed
+    return city
 
 
 async def answers(client: AsyncOpenAI) -> list[str | None]:

@@ -33,6 +33,9 @@ from tests.support.tls import server_tls
 
 pytestmark = pytest.mark.usefixtures("transport", "event_loops")
 
+# Proxies are httpx's in any case.
+ONLY_OWN = pytest.mark.parametrize("transport", ["own"], indirect=True)
+
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 Write = Callable[[str], Path]
@@ -163,6 +166,44 @@ def test_an_unreachable_proxy_is_named_by_its_variable(
         monkeypatch.setenv("ALL_PROXY", f"{kind}://u:secret@127.0.0.1:{taken.getsockname()[1]}")
         error = refused(url)
     assert (error.reason, "Check ALL_PROXY" in error.message) == ("proxy", True)
+
+
+# httpcore leaves its connection open.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@ONLY_OWN
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("http", "https://a.example/v1"),
+        ("socks5", "https://a.example/v1"),
+        ("socks5h", "http://a.example/v1"),
+    ],
+)
+def test_a_proxy_that_stays_silent_is_named_within_the_connect_time(
+    kind: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("ALL_PROXY", f"{kind}://u:secret@127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        error = refused(url)
+        assert time.monotonic() - begun < 4
+    assert error.reason == "proxy"
+    assert "accepted the connection and did not answer. Check ALL_PROXY" in error.message
+    del error
+    gc.collect()
+
+
+@ONLY_OWN
+@pytest.mark.parametrize("event_loops", ["asyncio"], indirect=True)
+def test_a_server_behind_a_proxy_may_think_longer_than_the_connect_time(
+    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    tls = server_tls(authority, "a.example")
+    with behind_proxy([1.2, *whole("late")], tls=tls) as proxy:
+        assert asyncio.run(ask("https://a.example/v1", proxies=proxy.url)) == "late"
 
 
 # httpcore leaves its connection open.

@@ -421,6 +421,30 @@ def test_an_openai_base_url_on_this_machine_is_not_said(
     assert caplog.records == []
 
 
+@pytest.mark.usefixtures("openai_key")
+def test_the_organization_of_the_environment_is_sent_to_openai_alone(
+    write_config: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", " proj-1 ")
+    both = {"openai-organization": "org-1", "openai-project": "proj-1"}
+    custom = planned(custom="https://api.openai.com/v1", providers=("custom",))
+    assert endpoint(planned()).headers == endpoint(custom).headers == both
+    others = ("https://gateway.example/v1", "https://api.openai.com.example/v1",
+              "https://gateway.example/https://api.openai.com/v1")  # fmt: skip
+    for other in others:
+        monkeypatch.setenv("OPENAI_BASE_URL", other)
+        assert endpoint(planned()).headers == {}
+        assert endpoint(planned(custom=other, providers=("custom",))).headers == {}
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    write_config("providers: {openai: {headers: {OpenAI-Project: other, X-A: b}}}")
+    sent = endpoint(planned())._headers(streaming=False)
+    assert (sent["openai-organization"], sent["openai-project"]) == ("org-1", "other")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org\n1")
+    with pytest.raises(NoProviderError, match="OPENAI_ORG_ID contains invalid characters"):
+        planned()
+
+
 def test_plain_http_of_a_built_in_provider(
     write_config: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

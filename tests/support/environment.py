@@ -16,7 +16,7 @@ from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.routing import notices
 
 KEY_VARIABLES = {
-    "OPENAI_BASE_URL",
+    *("OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
     *(name for row in PROVIDERS.values() for name in (*row.env_vars, *row.url_env_vars)),
 }
 
