@@ -16,6 +16,7 @@ from llm_g4f.routing.notices import announce, ending_of, notice_of
 from tests.support.prompts import Ask, ask_async, ask_sync
 from tests.support.server import Server, http, stream, whole
 
+FOR_BETTER = ' A small model that gets facts wrong; "llm g4f setup" for better.'
 SHOWS_WHY = ' "llm g4f route gpt-4o" shows why.'
 
 
@@ -55,7 +56,7 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
         ),
         (
             Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"),
-            "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute." + SHOWS_WHY,
+            "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute." + FOR_BETTER,
         ),
         (
             receipt(LIMITED, OK),
