@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 
-# C0 (but tab and newline), DEL and C1: a terminal may act on them. Bidirectional
-# controls reorder what a person reads. Lone surrogates cannot be written at all.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# A line of its own could pass for one of ours.
+_LINE_END = re.compile(r"[ \t\r\n]*[\t\r\n][ \t\r\n]*")
+
+# C0, DEL and C1: a terminal may act on them. U+2028 and U+2029 end lines for some programs.
+# Bidirectional controls reorder what a person reads. Lone surrogates cannot be written at all.
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def clean(text: str, limit: int = 300) -> str:
-    """`text` made safe to print: at most `limit` characters, control characters escaped."""
+    """`text` made safe to print: one line, at most `limit` characters, control characters escaped."""
     text = text.strip()[: limit + 1]
     if not (text.isascii() and text.isprintable()):
-        text = _CONTROL.sub(_escaped, text)
+        text = _CONTROL.sub(_escaped, _LINE_END.sub(" ", text))
     if len(text) > limit:
         text = text[: limit - 1].rstrip() + "…"
     return text
