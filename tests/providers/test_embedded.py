@@ -168,7 +168,7 @@ def test_unsupported_parameters_are_left_out_and_announced(
     assert [record.getMessage() for record in caplog.records] == [
         (
             f"gpt-4o answered by {MODEL} (embedded): a substitute;"
-            ' without store, user, which it does not take. "llm g4f route gpt-4o" shows why.'
+            ' without store, user, which it does not take. A small model that gets facts wrong; "llm g4f setup" for better.'
         )
     ]
 
@@ -243,7 +243,10 @@ def test_several_loops_and_threads() -> None:
         assert set(threads.map(lambda _: text_of(ask()), range(4))) == {expected}
 
 
-NOTICE = f'gpt-4o answered by {MODEL} (embedded): a substitute. "llm g4f route gpt-4o" shows why.\n'
+NOTICE = (
+    f"gpt-4o answered by {MODEL} (embedded): a substitute. A small model that gets facts wrong;"
+    ' "llm g4f setup" for better.\n'
+)
 
 
 @pytest.mark.parametrize(
