@@ -283,6 +283,7 @@ def test_a_broken_configuration_fails_a_prompt_on_the_command_line(
     done = run_llm("-m", "gpt-4o", "hi")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"Error: {complaint(path)}" in done.stderr
+    assert done.stderr.count(complaint(path)) == 1
 
 
 START = """
