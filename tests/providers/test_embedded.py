@@ -202,8 +202,9 @@ def test_cancelling_while_the_prompt_is_read_frees_its_slot(streamed: bool) -> N
     async def read(completions: Any) -> None:
         prompt = f"{streamed} " + "word " * 4_000
         answer = await completions.create(prompt, max_tokens=1_000, stream=streamed)
-        async for _ in answer if streamed else ():
-            pass
+        if streamed:
+            async for _ in answer:
+                pass
 
     async def main() -> None:
         completions = AsyncClient().chat.completions
