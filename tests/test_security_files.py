@@ -173,7 +173,7 @@ def test_a_configuration_that_is_not_a_file_does_not_block(
     make: Callable[[Path], None], user_path: Path, run_llm: Run
 ) -> None:
     make(user_path / "g4f.yaml")
-    done = run_llm("g4f", "path", timeout=PROMPTLY)
+    done = run_llm("g4f", "providers", timeout=PROMPTLY)
     assert done.returncode == (0 if make is nowhere else 1)
     assert ("cannot be read" in done.stderr) is (make is not nowhere)
     assert "Traceback" not in done.stderr
