@@ -308,7 +308,7 @@ class Attempt:
         self.committed = True
         receipt = self._receipt
         receipt.provider = provider.name
-        receipt.model = clean(chunk.model, 200)
+        receipt.model = clean(chunk.model, 80)
         receipt.exact = exact
         # A successor is a claim of the catalogue as well.
         receipt.successor = served.successor and is_same_model(chunk.model, served.model)
