@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .receipt import Receipt
     from .types import ChatCompletion
 
-
 __all__ = [
     "APIConnectionError",
     "APIError",

@@ -176,10 +176,9 @@ class _Reader:
         from .durations import seconds_in
 
         value = self.plain(node)
-        seconds = seconds_in(value)
-        if seconds is None:
-            example = "a time such as 300, 5m or 24h"
-            raise self.fail(node, f"{label} must be {example}, not {self.shown(value)}.")
+        if (seconds := seconds_in(value)) is None:
+            shown = self.shown(value)
+            raise self.fail(node, f"{label} must be a time as 300, 5m or 24h, not {shown}.")
         return seconds
 
     def local(self, node: Any) -> LocalConfig:

@@ -17,9 +17,6 @@ from ..config import (
     ProviderConfig,
     check_base_url,
     is_loopback,
-    key_hint,
-    key_or_problem,
-    looks_like_key,
 )
 from ..errors import ConfigError, NoProviderError
 from ..providers import successors
@@ -30,6 +27,7 @@ from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, listed, names_of
 from ..providers.quirks import QUIRKS
 from ..request import Secret, is_misdirected
+from .endpoint_keys import configured_key, key_of, no_key
 from .notices import announce
 
 _EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
@@ -96,9 +94,9 @@ def known_endpoint(
         return _not_enabled(spec, settings)
     if (missing := _missing_variable(spec, settings)) is not None:
         return missing
-    found = key or _key(spec, settings, path, any_variable=enabled or named)
+    found = key or key_of(spec, settings, path, any_variable=enabled or named)
     if found is None and spec.kind == "keyed":
-        found = _no_key(spec)
+        found = no_key(spec)
     # Before the URL: that of a provider without a key is of no consequence.
     if isinstance(found, Ineligible):
         return found
@@ -122,11 +120,6 @@ def known_endpoint(
         enforces_schema=spec.enforces_schema,
         image_urls=spec.image_urls,
     )
-
-
-def _no_key(spec: ProviderSpec) -> Ineligible:
-    hint = key_hint(spec.name, next(iter(spec.env_vars), None))
-    return Ineligible(f"no key: {hint}", "no_key")
 
 
 def is_allowed(spec: ProviderSpec, settings: ProviderConfig | None) -> bool:
@@ -218,49 +211,6 @@ def with_capabilities(endpoint: Endpoint, settings: ProviderConfig) -> Endpoint:
         served.append(replace(model, capabilities=capabilities, context=capabilities.context))
     enforces_schema = known.get("schema", endpoint.enforces_schema)
     return replace(endpoint, served=tuple(served), enforces_schema=enforces_schema)
-
-
-def configured_key(settings: ProviderConfig) -> Secret | Ineligible:
-    """The key that g4f.yaml names for a provider."""
-    aliases = (settings.key,) if settings.key else ()
-    env_vars = (settings.key_env,) if settings.key_env else ()
-    return found_key(aliases, env_vars) or _missing_key(settings)
-
-
-def _missing_key(settings: ProviderConfig) -> Ineligible:
-    name = settings.name
-    if looks_like_key(settings.key or ""):
-        hint = (
-            "key: in g4f.yaml takes a name from llm keys, not the key itself: llm keys set"
-            f" {name}, then key: {name}"
-        )
-    elif looks_like_key(settings.key_env or ""):
-        hint = "key_env: in g4f.yaml takes the name of an environment variable, not the key itself"
-    else:
-        hint = key_hint(settings.key, settings.key_env)
-    return Ineligible(f"no key: {hint}", "no_key")
-
-
-def found_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | Ineligible | None:
-    """The first key found, or why it cannot be used: that is no matter of other providers."""
-    found = key_or_problem(aliases, env_vars)
-    return Ineligible(found, "invalid_key") if isinstance(found, str) else found
-
-
-def _key(
-    spec: ProviderSpec, settings: ProviderConfig | None, path: Path, *, any_variable: bool
-) -> Secret | Ineligible | None:
-    if settings is not None and (settings.key or settings.key_env):
-        return configured_key(settings)
-    if settings is not None and settings.base_url is not None:
-        if spec.kind == "keyed":
-            raise ConfigError(
-                f"{path}, line {settings.line}: {spec.name} has another base_url, so its"
-                " usual key is not sent there: name the key for it with key or key_env."
-            )
-        return None
-    env_vars = spec.env_vars if spec.dedicated_env_var or any_variable else ()
-    return found_key(spec.key_names, env_vars)
 
 
 def _missing_variable(spec: ProviderSpec, settings: ProviderConfig | None) -> Ineligible | None:

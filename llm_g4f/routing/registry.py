@@ -25,11 +25,10 @@ from ..providers.endpoint import Endpoint
 from ..providers.model_ids import names_of
 from ..request import Secret
 from .cooldowns import Cooldowns
+from .endpoint_keys import configured_key, found_key
 from .endpoints import (
     OPENAI_ORIGIN,
     account_headers,
-    configured_key,
-    found_key,
     known_endpoint,
     own_endpoint,
     served_as,
