@@ -183,9 +183,7 @@ def test_an_invalid_parameter_is_a_bad_request() -> None:
 
 def assert_no_slot_is_busy(seconds: float = 10.0) -> None:
     """Within two batches nothing is read or written any more."""
-    [(_, told)] = server.running_models()
-    assert told["users"] == 1
-    wait_until(lambda: not server.running_models()[0][1]["busy"], seconds)
+    wait_until(lambda: not any(told["busy"] for _, told in server.running_models()), seconds)
 
 
 def test_closing_a_stream_frees_its_slot() -> None:
@@ -211,7 +209,7 @@ def test_cancelling_while_the_prompt_is_read_frees_its_slot(streamed: bool) -> N
         completions = AsyncClient().chat.completions
         await completions.create("hi", max_tokens=1)
         task = asyncio.ensure_future(read(completions))
-        while not (await asyncio.to_thread(server.running_models))[0][1]["busy"]:
+        while not any(told["busy"] for _, told in await asyncio.to_thread(server.running_models)):
             assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -231,17 +229,14 @@ def test_a_timeout_has_the_partial_text() -> None:
 
 
 def test_several_loops_and_threads() -> None:
-    async def main() -> bool:
-        answers = await asyncio.gather(
-            *(AsyncClient().chat.completions.create("Name a colour.", **SHORT) for _ in range(2))
-        )
-        # Not the same ones: two at once are computed in one batch, which rounds otherwise.
-        return all(text_of(answer) for answer in answers)
+    async def main() -> set[str]:
+        answers = (AsyncClient().chat.completions.create("Name a colour.", **SHORT) for _ in "ab")
+        return {text_of(answer) for answer in await asyncio.gather(*answers)}
 
-    assert asyncio.run(main())
-    assert asyncio.run(main())
+    # Not the same ones: two at once are computed together, and rounded otherwise.
+    assert "" not in asyncio.run(main()) | asyncio.run(main())
     with ThreadPoolExecutor(4) as threads:
-        assert all(threads.map(lambda _: text_of(ask()), range(4)))
+        assert "" not in set(threads.map(lambda _: text_of(ask()), range(4)))
 
 
 NOTICE = (
