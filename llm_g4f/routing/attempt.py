@@ -275,7 +275,7 @@ class Attempt:
         if self._watch.expired == "total":
             message = (
                 f"The answer was not complete within {self._request.timeout:g} s (timeout);"
-                f" {name} was asked last. Allow more time, or ask another provider."
+                f" {name} was asked last."
             )
         else:
             what = "fell silent" if self.committed or self._begun else "sent no first token"
