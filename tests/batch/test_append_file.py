@@ -8,6 +8,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -92,9 +93,9 @@ def test_a_file_that_another_program_changes_is_an_error(
 ) -> None:
     with opened(path) as file:
         change(path)
-        for attempt in (lambda: file.append(b"more\n"), file.check, lambda: file.replace(two)):
+        for use in (partial(file.append, b"more\n"), file.check, partial(file.replace, two)):
             with pytest.raises(LedgerError, match=r"(moved, removed or changed|No such file)"):
-                attempt()
+                use()
     if change is extended:
         assert path.read_bytes() == b"one\nmine\n"
 
@@ -194,7 +195,7 @@ def test_what_was_appended_is_soon_on_the_disk(path: Path, synced: list[tuple[st
         assert synced == [("folder", 0)]
         for size in (9, 14):
             file.append(b"more\n")
-            wait_until(lambda size=size: ("file", size) in synced)  # type: ignore[misc]
+            wait_until(partial(synced.__contains__, ("file", size)))
         file.replace(two)
         assert synced[-2:] == [("file", 4), ("folder", 0)]
         file.append(b"end\n")
