@@ -130,9 +130,8 @@ class ClusterError(G4FError):
 class APIError(G4FError):
     """A provider was asked and did not answer.
 
-    `partial` is the text that had arrived. `reason` is that of the class unless given, and `summary`,
-    a few words, that of the reason. `body`, the
-    JSON object of the error, and its `type`, `code` and `param` are what the provider sent, or None.
+    `partial` is the text that had arrived, `reason` that of the class unless given, `summary` a few
+    words. `body`, the error's JSON object, its `type`, `code` and `param` are the provider's, or None.
     """
 
     default_reason: ClassVar[Reason] = "unknown"

@@ -51,7 +51,7 @@ SUMMARIES: Mapping[Reason, str] = {
     "invalid_key": "no valid key",
     "no_access": "no access",
     "model_gone": "no such model",
-    "wrong_address": "nothing at this address",
+    "wrong_address": "not found",
     "redirect": "a redirect",
     "context_too_long": "the prompt is too long",
     "too_large": "the request is too large",

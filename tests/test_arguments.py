@@ -112,7 +112,7 @@ def test_other_messages_are_refused(messages: Any) -> None:
 
 
 def test_headers_of_a_call_replace_those_of_the_client() -> None:
-    with Server(whole(), http(200, {"data": []})) as server:
+    with Server(whole(), models=http(200, {"data": []})) as server:
         client = Client(
             base_url=server.url, default_headers={"X-A": "1", "x-b": "2"}, default_query={"a": 1}
         )
@@ -120,7 +120,7 @@ def test_headers_of_a_call_replace_those_of_the_client() -> None:
             HI, headers={"X-C": "3"}, extra_headers={"X-B": "4"}, extra_query={"b": [2, 3]}
         )
         client.models.list()
-    request, listing = server.requests
+    (request,), (listing,) = server.requests, server.looks
     assert [request.headers[name] for name in ("x-a", "x-b", "x-c")] == ["1", "4", "3"]
     assert request.path == "/v1/chat/completions?a=1&b=2&b=3"
     assert request.json == {"model": "gpt-4o", "messages": HI, "stream": False}

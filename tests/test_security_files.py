@@ -26,6 +26,7 @@ from tests.support.commands import Run
 from tests.support.hostile import TRICK, TRICKS, ask, assert_no_escapes, invoke
 from tests.support.package_index import GOOD, Index, row_of
 from tests.support.server import Server, http, stream
+from tests.support.waiting import wait_until
 
 Write = Callable[[str], Path]
 
@@ -172,7 +173,7 @@ def test_a_configuration_that_is_not_a_file_does_not_block(
     make: Callable[[Path], None], user_path: Path, run_llm: Run
 ) -> None:
     make(user_path / "g4f.yaml")
-    done = run_llm("g4f", "path", timeout=PROMPTLY)
+    done = run_llm("g4f", "providers", timeout=PROMPTLY)
     assert done.returncode == (0 if make is nowhere else 1)
     assert ("cannot be read" in done.stderr) is (make is not nowhere)
     assert "Traceback" not in done.stderr
@@ -351,15 +352,16 @@ def test_the_weights_are_private_during_and_after_the_download(user_path: Path) 
 
 
 @posix
-def test_the_embedded_models_socket_is_private(real_weights: Path) -> None:
+def test_the_folder_of_the_local_models_process_is_private(real_weights: Path) -> None:
     # A name short enough for a socket's path.
     with tempfile.TemporaryDirectory(prefix="t") as temporary:
-        environment = {**os.environ, "TMPDIR": temporary}
+        environment = {**os.environ, "XDG_RUNTIME_DIR": temporary}
         seen = modes_while(Path(temporary), ANSWER, env=environment)
-        left = os.listdir(temporary)
-    assert left == []
-    assert any(name.startswith("s g4f-") for name in seen)
-    assert_private({name: mode for name, mode in seen.items() if "/" not in name})
+        folder = Path(temporary, "llm-g4f")
+        wait_until(lambda: os.listdir(folder) == ["lock"])
+    assert any(name.endswith(".sock") for name in seen)
+    assert any(name.endswith(".json") for name in seen)
+    assert_private(seen, "d llm-g4f")
 
 
 def test_an_edit_keeps_the_mode_of_the_configuration(write_config: Write, run_llm: Run) -> None:

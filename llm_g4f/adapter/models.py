@@ -113,7 +113,7 @@ class ModelError(llm.ModelError, click.ClickException):
 def _model_errors() -> Iterator[list[ResponseWriter]]:
     """Turn our errors into llm's, with the complete message: llm prints it after "Error: ". The
     writer of the answer belongs into the list: what it wrote must not share a line with the error."""
-    from ..errors import G4FError
+    from ..errors import ConfigError, G4FError
 
     writers: list[ResponseWriter] = []
     try:
@@ -123,6 +123,10 @@ def _model_errors() -> Iterator[list[ResponseWriter]]:
             from .terminal import end_line
 
             end_line()
+        if isinstance(error, ConfigError):
+            from .registration import reported
+
+            reported.add(str(error))
         raise ModelError(str(error)) from error
 
 

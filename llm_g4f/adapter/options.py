@@ -70,7 +70,8 @@ class Options(llm.Options):
         default=None, description="The detail in which images are read: low, high or auto."
     )
     service_tier: str | None = Field(
-        default=None, description="The provider's processing tier, such as flex or priority."
+        default=None,
+        description="The provider's processing tier, such as priority. OpenAI is winding flex down.",
     )
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
         Field(

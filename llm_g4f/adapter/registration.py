@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import click
 import llm
 from llm.default_plugins.openai_models import Chat
 from llm.models import ModelWithAliases
@@ -69,11 +70,24 @@ def _config() -> Config | None:
         return None
 
 
+reported: set[str] = set()
+"""The errors of the configuration that a prompt has ended with."""
+
+
 @cache  # llm registers models several times in one command
 def _warn(message: str) -> None:
+    """Announce an invalid g4f.yaml: in a command at its end, unless its error says the same."""
     from ..routing.notices import announce
 
-    announce(message)
+    def announce_unless_reported() -> None:
+        if message not in reported:
+            announce(message)
+
+    context = click.get_current_context(silent=True)
+    if context is None:
+        announce(message)
+    else:
+        context.find_root().call_on_close(announce_unless_reported)
 
 
 def _index_of_builtin(rows: list[ModelWithAliases], model: str) -> int | None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ..errors import APIError, APIStatusError, APITimeoutError, InternalServerError, RateLimitError
+from ..local.runtime import PARALLEL
 from ..routing.cooldowns import Cooldowns
 from ..routing.policy import COOLDOWN_STEP, LONGEST_COOLDOWN, cooldown_of
 from ..routing.route import Candidate, equally_exact
@@ -173,8 +174,9 @@ class BatchAdmission:
         key = candidate.cooldown_key
         limit = self._by_key.get(key)
         if limit is None:
-            # llama.cpp answers one request at a time: a second one would only wait there.
-            concurrency = 1 if candidate.provider.kind == "embedded" else self._concurrency
+            # Its process answers two requests at a time: a third one would only wait there.
+            most = PARALLEL if candidate.provider.kind == "embedded" else self._concurrency
+            concurrency = min(most, self._concurrency)
             limit = self._by_key[key] = ProviderLimit(
                 key, concurrency, self.now(), cooldowns.cooldown(key)
             )

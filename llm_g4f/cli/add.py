@@ -46,6 +46,7 @@ def add(
     from .. import config
     from ..config.urls import check_base_url
     from ..providers.catalogue import PROVIDERS
+    from .in_routes import offer
 
     if name in PROVIDERS or name in ("embedded", "custom", "any"):
         raise click.ClickException(f"{name} is a built-in name; choose another one.")
@@ -60,6 +61,7 @@ def add(
     mapped = _mapping(listed, served)
     write(name, base_url, key, served | mapped, plain_http=plain_http)
     click.echo(f'{name} is added. Test it with "llm g4f check {name}".')
+    offer(name)
 
 
 def write(

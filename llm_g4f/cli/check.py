@@ -43,6 +43,9 @@ def check(names: tuple[str, ...], json: bool) -> None:
                 for row in rows
             ],
         )
+        for row in rows:
+            for line in row.get("differences", ()):
+                click.echo(line)
     if any(row["error"] for row in rows):
         raise click.exceptions.Exit(1)
 
@@ -88,6 +91,7 @@ async def _check(name: str, model: str, registry: Any) -> dict[str, Any]:
     from ..errors import G4FError
     from ..request import ChatRequest
     from ..routing.fallback import Fallback
+    from .shutdown_dates import differences
 
     request = ChatRequest(
         model=model,
@@ -107,6 +111,8 @@ async def _check(name: str, model: str, registry: Any) -> dict[str, Any]:
             pass
         receipt = fallback.receipt
         row |= {"model": receipt.model, "exact": receipt.exact, "ttft": receipt.ttft}
+        if said := await differences(name, registry):
+            row["differences"] = said
     except G4FError as error:
         row["error"] = error.message
     row["seconds"] = round(loop.time() - began, 3)

@@ -30,6 +30,7 @@ def enable_provider(name: str, models: Mapping[str, object] = {}) -> None:
     """Enable a provider in g4f.yaml, with `models` for requested ones. Says where prompts go."""
     from ..providers.catalogue import PROVIDERS
     from .config_editor import editing
+    from .in_routes import offer
     from .validation import check_name
 
     check_name(name)
@@ -48,6 +49,7 @@ def enable_provider(name: str, models: Mapping[str, object] = {}) -> None:
             entry.setdefault("models", {})[requested] = served
     click.echo(f"{name} is enabled.")
     _warn_of_missing_key(name)
+    offer(name)
 
 
 def _warn_of_missing_key(name: str) -> None:

@@ -36,7 +36,8 @@ def _forget(name: str | None) -> None:
 @handle_errors
 def use(name: str) -> None:
     """Choose a model that is here: its NAME, or the PATH of your own file (.gguf)."""
-    from ..local.models import here, is_path
+    from ..local.files import is_path
+    from ..local.models import here
 
     if is_path(name):
         use_path(name)
@@ -66,7 +67,7 @@ def remove(name: str | None) -> None:
     """
     from ..local import files, models
 
-    if name is not None and models.is_path(name):
+    if name is not None and files.is_path(name):
         name = str(Path(name).expanduser().absolute())
     chosen = files.choice()
     removed = models.remove(name)

@@ -28,7 +28,7 @@ def install(name: str | None, yes: bool, force: bool, sha256: str | None) -> Non
     without a terminal, or with --yes, fetches the default (98 MB).
     """
     from ..local import runtime
-    from ..local.models import is_path
+    from ..local.files import is_path
     from ..local.table import DEFAULT, ROWS
 
     sha256 = _checked_hash(sha256)
@@ -47,7 +47,7 @@ def install(name: str | None, yes: bool, force: bool, sha256: str | None) -> Non
     elif is_path(name):
         use_path(name, sha256)
     else:
-        from ..local.models import unknown_model
+        from ..local.files import unknown_model
 
         raise unknown_model(name)
     if not runtime.is_installed():

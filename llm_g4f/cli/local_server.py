@@ -117,11 +117,12 @@ def serve(port: int) -> None:
 
 
 def _check_free(port: int) -> None:
+    import os
     import socket
 
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
         raise click.ClickException(
-            f"Port {port} of 127.0.0.1 cannot be used ({error.strerror}): choose another --port."
+            f"Port {port} of 127.0.0.1 cannot be used ({os.strerror(error.errno or 0)}): choose another --port."
         ) from None

@@ -158,8 +158,13 @@ def _print(stats: Stats) -> None:
         fit=True,
     )
     click.echo()
+    # A column only where it says something.
+    inexact = any(served.exact < len(served) for _, served, _ in rows)
     table.echo(
-        ("answered by", "exact", "tokens in", "tokens out", "price", "otherwise"),
+        (
+            *("answered by", "exact", "tokens in", "tokens out", "price"),
+            *(["otherwise"] if inexact else []),
+        ),
         [
             (
                 name,
@@ -167,7 +172,7 @@ def _print(stats: Stats) -> None:
                 f"{served.input_tokens:,}" if served.counted else "-",
                 f"{served.output_tokens:,}" if served.counted else "-",
                 _price(served),
-                _otherwise(served),
+                *([_otherwise(served)] if inexact else []),
             )
             for name, served, _ in rows
         ],

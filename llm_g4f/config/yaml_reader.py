@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .durations import seconds_in
 from .files import user_file
 from .model_keys import ANY_IS_RESERVED, problem_of
 from .settings import Config, LocalConfig, ModelEntry, ProviderConfig
@@ -174,6 +173,8 @@ class _Reader:
         return value
 
     def duration(self, node: Any, label: str) -> float:
+        from .durations import seconds_in
+
         value = self.plain(node)
         seconds = seconds_in(value)
         if seconds is None:

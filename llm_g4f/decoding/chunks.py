@@ -197,7 +197,8 @@ class ChunkReader:
             except BrokenAnswer as error:
                 word = clean(str(error), 80)
                 raise StreamError(
-                    f"{self._provider} broke off its answer (finish_reason: {word}).",
+                    f"{self._provider} broke off its answer (finish_reason: {word}). Ask again, or"
+                    " ask another provider.",
                     provider=self._provider,
                     model=self._model,
                 ) from None

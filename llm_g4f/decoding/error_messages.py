@@ -221,7 +221,7 @@ def _sentence(failure: _Failure) -> str:
     ).rstrip()
 
 
-_REJECTED = "{provider} rejected the request {http}."
+_REJECTED = "{provider} rejected the request {http}. Change it, or ask another provider."
 _FAILED = "{provider} failed {http}. Try again later."
 _BAD_KEY = "{provider} rejected the key {http}. {hint}"
 _NO_KEY = "{provider} wants a key: {no_key_hint} {http}."

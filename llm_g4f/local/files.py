@@ -58,6 +58,8 @@ class ModelFile(Struct, frozen=True):
                 f'The local model {name} is not here: run "llm g4f local install {name}", or choose'
                 ' another one with "llm g4f local use NAME"; "llm g4f local" lists them.'
             )
+        if not self.path.exists() and not is_path(name):
+            return unknown_model(name)
         return WeightsError(
             f"The local model's file {self.path} cannot be used: {problem}."
             ' "llm g4f local use NAME|PATH.gguf" chooses another model, "llm g4f local remove" forgets it.'
@@ -164,6 +166,25 @@ def named(name: str) -> ModelFile:
         return ModelFile(path, Path(name.partition("@")[0]).stem.lower(), True, None, sha256)
     path = Path(name).expanduser()
     return ModelFile(path, path.stem.lower(), chosen=True)
+
+
+def unknown_model(name: str) -> WeightsError:
+    """The error for a name that no row has."""
+    import difflib
+
+    close = difflib.get_close_matches(name.lower(), ROWS, n=1)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    return WeightsError(
+        f"Unknown local model {name!r}.{meant} Known: {', '.join(ROWS)}; or a path to a .gguf file, or"
+        " hf:OWNER/REPOSITORY/FILE.gguf."
+    )
+
+
+def is_path(name: str) -> bool:
+    """Whether `name` is a path, and neither a name of the table nor a hf: reference."""
+    if name in ROWS or name.startswith("hf:"):
+        return False
+    return "/" in name or "\\" in name or name.lower().endswith(".gguf") or Path(name).exists()
 
 
 def located(row: ModelRow) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,16 @@ from msgspec import Struct
 
 from . import records
 from .errors import WeightsError
-from .files import ModelFile, choice, choice_file, located, make_folder, named
+from .files import (
+    ModelFile,
+    choice,
+    choice_file,
+    is_path,
+    located,
+    make_folder,
+    named,
+    unknown_model,
+)
 from .hub_cache import hub_cache
 from .progress import shown_size
 from .records import folder
@@ -86,23 +94,6 @@ def obstacle(row: ModelRow) -> str:
     return ""
 
 
-def unknown_model(name: str) -> WeightsError:
-    """The error for a name that no row has."""
-    close = difflib.get_close_matches(name.lower(), ROWS, n=1)
-    meant = f" Did you mean {close[0]}?" if close else ""
-    return WeightsError(
-        f"Unknown local model {name!r}.{meant} Known: {', '.join(ROWS)}; or a path to a .gguf file, or"
-        " hf:OWNER/REPOSITORY/FILE.gguf."
-    )
-
-
-def is_path(name: str) -> bool:
-    """Whether `name` is a path, and neither a name of the table nor a hf: reference."""
-    if name in ROWS or name.startswith("hf:"):
-        return False
-    return "/" in name or "\\" in name or name.lower().endswith(".gguf") or Path(name).exists()
-
-
 def own_file(path: Path, sha256: str | None = None) -> ModelFile:
     """The user's own model file, checked: a GGUF file, with this hash if one is given. Raises
     `WeightsError`."""
@@ -141,6 +132,8 @@ def remove(name: str | None) -> list[Removed]:
     """Delete what this plugin fetched of a model, or of all and all else in its folder. Files used in
     place stay. Raises `WeightsError`."""
     if name is not None:
+        if name not in _known_names() and not is_path(name):
+            raise unknown_model(name)
         return _remove_one(name)
     gone = [removed for each in _known_names() for removed in _remove_one(each)]
     for left in folder().glob("fetch-*"):

@@ -6,8 +6,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
@@ -20,6 +18,8 @@ _SHORTEST_BAR = 4
 def progress_bar(name: str, size: int, label: str) -> ProgressBar[int]:
     """A bar for `size` bytes of the model `name`, with `label` where that fits. One line of the terminal
     that stderr is."""
+    import click
+
     columns = _columns()
     room = columns - _BESIDES - _SHORTEST_BAR
     shorter = (label, f"Fetching {name}", name)

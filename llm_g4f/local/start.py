@@ -20,7 +20,7 @@ from .errors import WeightsError
 from .files import ModelFile, loadable_path
 from .gguf import read_header
 from .machine import available_memory, physical_cores
-from .runtime import library
+from .runtime import PARALLEL, library
 
 SMALL = 400_000_000
 """Bytes of a file up to which one thread writes as quickly as two: SmolLM2-135M wrote 36 to 50 tokens/s
@@ -117,7 +117,7 @@ def _parameters(
         "keep_alive": keep_alive,
         "context": context_for(file.path),
         "batch": batch_for(size, cores),
-        "parallel": 2,
+        "parallel": PARALLEL,
         "cache": _CACHE,
         "threads": 1 if size <= SMALL else cores,
         "reading_threads": cores,
@@ -181,6 +181,7 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
     if code == CANNOT_LOAD:
         found = _CAUSE.search(said)
         why = clean(found[1], 200) if found else "no reason given"
+        why = re.sub(r"/proc/self/fd/\d+", file.path.name, why)
         return ServerError(f"llama.cpp cannot load {file.path} ({why}).{again}")
     why = (
         "the memory may be too small"
@@ -192,8 +193,8 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
     )
 
 
-_CAUSE = re.compile(r"error loading model: (.+)")
-"""The cause in llama.cpp's log, which its error does not name."""
+_CAUSE = re.compile(r" E (?:\w+ +)?\w+: +(.+)")
+"""The first error in llama.cpp's log: what it raises names no cause."""
 
 
 def ending(code: int) -> str:

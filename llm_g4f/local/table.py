@@ -157,6 +157,7 @@ _TABLE = (
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         memory=2 * GB,
         context=32_768,
+        # Its generation_config.json.
         sampling={"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repeat_penalty": 1.1},
         # Its template has tools, but it writes calls as a JSON code block, whatever tool_choice is.
         tools="no",
@@ -201,7 +202,7 @@ _TABLE = (
         sha256="662b0626cd58f443baea23559b469df6576a81d349649c59413b36a9fb32eb29",
         memory=8 * GB,
         context=131_072,
-        # Granite's documentation recommends greedy decoding.
+        # Its card names no values; its examples decode greedily.
         sampling={"temperature": 0.0},
         tools="yes",
         thinks="no",
@@ -278,9 +279,3 @@ _TABLE = (
 
 ROWS: Mapping[str, ModelRow] = {row.name: row for row in _TABLE}
 """The rows by name, the least memory first."""
-
-
-def recommend(memory: int) -> ModelRow:
-    """The row to take on a machine with `memory` bytes."""
-    fitting = [row for row in _TABLE if row.recommended and row.memory <= memory]
-    return fitting[-1] if fitting else DEFAULT

@@ -1,1 +1,1 @@
-"""An answer from one place: the catalogue, HTTP endpoints, the embedded model."""
+"""An answer from one place: the catalogue, HTTP endpoints, the local model."""

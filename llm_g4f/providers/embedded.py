@@ -63,15 +63,8 @@ class Embedded:
         if request.params.get("n") not in (None, 1):
             return Ineligible(f"{model} gives one answer per request here (n=1)", "incapable")
         row = DEFAULT if file is None else file.row
-        tools = row.tools != "no" if row else await _calls_tools(request, file)
-        reasons = row is None or row.thinks != "no"
-        capabilities = Capabilities(
-            images=file is not None and vision_file(file.path) is not None,
-            tools=tools,
-            context=row.context if row else None,
-            reasons=reasons,
-        )
-        taken = _PARAMETERS if reasons else _PARAMETERS - {"reasoning_effort"}
+        capabilities = await _capabilities(request, file)
+        taken = _PARAMETERS if capabilities.reasons else _PARAMETERS - {"reasoning_effort"}
         if "tools" not in request.needs:
             taken -= {"tools", "tool_choice", "parallel_tool_calls"}
         served = ServedModel(
@@ -82,9 +75,14 @@ class Embedded:
             context=capabilities.context,
             capabilities=capabilities,
         )
-        # By a grammar: llama.cpp's grammars/README.md, "JSON Schemas → GBNF".
         endpoint = Endpoint(
-            name=self.name, base_url="", served=(served,), image_urls=False, enforces_schema=True
+            name=self.name,
+            base_url="",
+            served=(served,),
+            # Its process opens no connections.
+            image_urls=not capabilities.images,
+            # By a grammar: llama.cpp's grammars/README.md, "JSON Schemas → GBNF".
+            enforces_schema=True,
         )
         return await endpoint.serves(request)
 
@@ -238,6 +236,16 @@ def _request(request: ChatRequest, served: ServedModel, file: ModelFile) -> Chat
         headers={},
         query=None,
         max_retries=None,
+    )
+
+
+async def _capabilities(request: ChatRequest, file: ModelFile | None) -> Capabilities:
+    row = DEFAULT if file is None else file.row
+    return Capabilities(
+        images=file is not None and vision_file(file.path) is not None,
+        tools=row.tools != "no" if row else await _calls_tools(request, file),
+        context=row.context if row else None,
+        reasons=row is None or row.thinks != "no",
     )
 
 

@@ -128,6 +128,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     async def models(self) -> list[str]:
         """The ids at /models. Raises `APIError`."""
+        return [id for id, _ in await self.listing()]
+
+    async def listing(self) -> list[tuple[str, JSON]]:
+        """The ids at /models, each with all that is said of it. Raises `APIError`."""
         context = self._context("")
         response = await self._send(context, "GET", "/models", self._headers(streaming=False))
         if not 200 <= response.status < 300:
@@ -135,7 +139,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         try:
             data = parse_json(await read_body(context, response))
             listed = data["data"] if isinstance(data, dict) else data
-            return [clean(context.without_key(str(model["id"])), 200) for model in listed]
+            return [(clean(context.without_key(str(model["id"])), 200), model) for model in listed]
         except (ValueError, KeyError, TypeError):
             raise InvalidResponseError(
                 f"{no_api_at(context)} {self.name} sent no list of models at /models.",

@@ -260,7 +260,10 @@ class Attempt:
         """An error after the first content: it says that the answer broke off, and has the text."""
         if not isinstance(error, (StreamError, APITimeoutError)):
             words = error.detail if isinstance(error, APIStatusError) else ""
-            message = f"{error.provider} broke off its answer: {words}" if words else error.message
+            message = error.message
+            if words:
+                what = f"{error.provider} broke off its answer: {words.rstrip('.')}"
+                message = f"{what}. Ask again, or ask another provider."
             reason = error.reason if error.reason in ("empty", "filtered") else None
             error = StreamError(message, provider=error.provider, model=error.model, reason=reason)
         error.partial = self.completion.text
@@ -271,7 +274,7 @@ class Attempt:
         if self._watch.expired == "total":
             message = (
                 f"The answer was not complete within {self._request.timeout:g} s (timeout);"
-                f" {name} was asked last."
+                f" {name} was asked last. Allow more time, or ask another provider."
             )
         else:
             what = "fell silent" if self.committed or self._begun else "sent no first token"
@@ -296,7 +299,8 @@ class Attempt:
             if self._exact_only:
                 raise InvalidResponseError(
                     f"{provider.name} was asked for {self._request.model} and answered"
-                    f" with {clean(chunk.model, 80)}; only the exact model is allowed.",
+                    f" with {clean(chunk.model, 80)}; only the exact model is allowed. Ask"
+                    " another provider, or leave exact out.",
                     provider=provider.name,
                     model=served.model,
                     reason="wrong_model",
@@ -304,7 +308,7 @@ class Attempt:
         self.committed = True
         receipt = self._receipt
         receipt.provider = provider.name
-        receipt.model = clean(chunk.model, 80)
+        receipt.model = clean(chunk.model, 200)
         receipt.exact = exact
         # A successor is a claim of the catalogue as well.
         receipt.successor = served.successor and is_same_model(chunk.model, served.model)

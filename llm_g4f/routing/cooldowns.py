@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -153,7 +152,10 @@ class Cooldowns:
 
     def next_end(self) -> float:
         """The Unix time at which the next model that was gone may be back; infinite if none is."""
-        return min(self._read().gone.values(), default=float("inf"))
+        if not (gone := self._read().gone):
+            return float("inf")
+        now = self.now()
+        return min((end for end in gone.values() if end > now), default=float("inf"))
 
     def reset(self, provider: str | None = None) -> list[str]:
         """Forget the cooldowns and gone models of a provider, or of all; returns what was forgotten.
@@ -234,18 +236,23 @@ class Cooldowns:
         threading.Thread(target=self._write_waiting, name="g4f-health").start()
 
     def _write_waiting(self) -> None:
-        def changes(state: State) -> None:
+        def take() -> list[Change]:
             with self._guard:
-                for change in self._waiting:
-                    change(state)
-                self._waiting.clear()
+                waiting, self._waiting = self._waiting, []
+                return waiting
 
-        if not self._try(changes, _LOCK_WAIT):
-            with self._guard:
-                self._waiting.clear()
+        def changes(state: State) -> None:
+            for change in take():
+                change(state)
+
+        self._try(changes, _LOCK_WAIT)
+        # Where the file cannot be locked or written they are dropped.
+        take()
 
     def _try(self, change: Change, seconds: float) -> bool:
         """Read the state, change it and write it back in one step; False while it is locked."""
+        import secrets
+
         import filelock
 
         lock = filelock.FileLock(

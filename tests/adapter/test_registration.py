@@ -283,6 +283,7 @@ def test_a_broken_configuration_fails_a_prompt_on_the_command_line(
     done = run_llm("-m", "gpt-4o", "hi")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"Error: {complaint(path)}" in done.stderr
+    assert done.stderr.count(complaint(path)) == 1
 
 
 START = """
@@ -331,6 +332,7 @@ def test_the_hooks_import_little_and_open_no_sockets(
         *(
             "llm_g4f",
             "llm_g4f.version",
+            "llm_g4f.model_names",
             "llm_g4f.plugin",
             "llm_g4f.adapter",
             "llm_g4f.adapter.registration",
@@ -340,7 +342,16 @@ def test_the_hooks_import_little_and_open_no_sockets(
         *("llm_g4f.cli", "llm_g4f.providers", "llm_g4f.providers.model_ids"),
     }
     if config:
-        parts = ("files", "keys", "settings", "urls", "yaml_reader")
+        parts = (
+            "durations",
+            "files",
+            "keys",
+            "model_keys",
+            "settings",
+            "urls",
+            "yaml_reader",
+            "yaml_size",
+        )
         expected |= {
             "llm_g4f.config",
             *("llm_g4f.errors", "llm_g4f.reason"),

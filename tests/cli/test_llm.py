@@ -29,7 +29,7 @@ from tests.support.server import (
 
 NOTICE = (
     "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute."
-    ' "llm g4f route gpt-4o" shows why.\n'
+    ' A small model that gets facts wrong; "llm g4f setup" for better.\n'
 )
 
 

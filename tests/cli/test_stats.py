@@ -165,6 +165,7 @@ def test_stats_of_answers_that_the_plugin_logged(
         "model": LONG,
         "answers": 1,
         "exact_answers": 0,
+        "successor_answers": 0,
         "answers_after_failures": 1,
         "first_token_seconds": dict.fromkeys(("median", "p95"), pytest.approx(last - behind)),
         "tokens_per_second": dict.fromkeys(
@@ -570,7 +571,7 @@ def test_json_has_the_query_and_the_period(log: sqlite3.Connection, user_path: P
     found = told()
     assert list(found) == [
         *("database", "since_utc", "model", "answers", "answers_after_failures"),
-        *("first_utc", "last_utc", "providers", "failures"),
+        *("first_utc", "last_utc", "providers", "failures", "failed_requests"),
     ]
     assert found["database"] == str(user_path / "logs.db")
     assert (found["since_utc"], found["model"], found["failures"]) == (None, None, [])
@@ -958,3 +959,34 @@ def test_only_the_plot_needs_matplotlib(
     said = failed(g4f("stats", "--plot", str(tmp_path / "a.png")))
     assert said.startswith("Drawing needs matplotlib")
     assert said.endswith("llm install 'llm-g4f[plot]'.\n")
+
+
+def test_what_the_exact_model_did_not_answer_is_called_as_in_the_notice(
+    log: sqlite3.Connection,
+) -> None:
+    receipt = {"requested_model": "gpt-4o", "exact": False, "ttft": 0.5, "seconds": 1.0}
+    rows = [
+        {"provider": "openai", "model": "gpt-6-luna", "payload": {"g4f": receipt | given}}
+        for given in (
+            {"provider": "openai", "model": "gpt-6-luna", "successor": True},
+            {"provider": "openai", "model": "gpt-6-luna", "successor": True},
+        )
+    ]
+    add(log, *rows, {"provider": "b", "model": "llama", "exact": False}, {"provider": "a"})
+    lines = ok(g4f("stats"))
+    (start,) = [number for number, line in enumerate(lines) if line.endswith("otherwise")]
+    assert [line.rsplit("  ", 1)[-1] for line in lines[start + 1 : start + 4]] == [
+        "its successor",
+        "-",
+        "a substitute",
+    ]
+    assert [row["successor_answers"] for row in told()["providers"]] == [2, 0, 0]
+
+
+def test_usage_of_zero_is_no_measurement(log: sqlite3.Connection) -> None:
+    """A gateway's own cache counts 0 for an answer that it has kept."""
+    add(log, {}, {"tokens": 0})
+    log.execute("update turns set input_tokens = 0 where output_tokens = 0")
+    log.commit()
+    (row,) = told()["providers"]
+    assert (row["answers"], row["counted_answers"], row["output_tokens"]) == (2, 1, 100)

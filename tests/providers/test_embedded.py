@@ -168,7 +168,7 @@ def test_unsupported_parameters_are_left_out_and_announced(
     assert [record.getMessage() for record in caplog.records] == [
         (
             f"gpt-4o answered by {MODEL} (embedded): a substitute;"
-            ' without store, user, which it does not take. "llm g4f route gpt-4o" shows why.'
+            ' without store, user, which it does not take. A small model that gets facts wrong; "llm g4f setup" for better.'
         )
     ]
 
@@ -202,8 +202,9 @@ def test_cancelling_while_the_prompt_is_read_frees_its_slot(streamed: bool) -> N
     async def read(completions: Any) -> None:
         prompt = f"{streamed} " + "word " * 4_000
         answer = await completions.create(prompt, max_tokens=1_000, stream=streamed)
-        async for _ in answer if streamed else ():
-            pass
+        if streamed:
+            async for _ in answer:
+                pass
 
     async def main() -> None:
         completions = AsyncClient().chat.completions
@@ -243,7 +244,10 @@ def test_several_loops_and_threads() -> None:
         assert set(threads.map(lambda _: text_of(ask()), range(4))) == {expected}
 
 
-NOTICE = f'gpt-4o answered by {MODEL} (embedded): a substitute. "llm g4f route gpt-4o" shows why.\n'
+NOTICE = (
+    f"gpt-4o answered by {MODEL} (embedded): a substitute. A small model that gets facts wrong;"
+    ' "llm g4f setup" for better.\n'
+)
 
 
 @pytest.mark.parametrize(

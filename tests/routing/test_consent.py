@@ -160,7 +160,7 @@ def test_general_tokens_count_only_for_enabled_providers(
 ) -> None:
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "abc")
     monkeypatch.setenv(PROVIDERS[name].env_vars[0], "token")
-    assert f"-  {name}: no key" in run_llm("g4f", "route", "gpt-4o").stdout
+    assert f"-  {name}: no key" in run_llm("g4f", "route", "gpt-4o", "--all").stdout
     run_llm("g4f", "enable", name)
     assert f"1. {name}: " in run_llm("g4f", "route", "gpt-4o").stdout
 
@@ -308,6 +308,7 @@ def test_a_provider_that_a_route_does_not_name_is_shown(write_config: Write) -> 
     assert ok(g4f("route", "gpt-4o")) == [
         "1. a: other, a substitute",
         "-  b: the route gpt-4o in g4f.yaml (line 5) does not name it",
+        "gpt-4o is answered by other (a): a substitute.",
     ]
 
 

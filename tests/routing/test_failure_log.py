@@ -135,7 +135,8 @@ def test_stats_shows_an_outage(endpoints: Endpoints, user_path: Path) -> None:
     assert lines[0].startswith("No answers yet in ")
     assert lines[2].startswith("2 requests failed without an answer, the last at 20")
     assert lines[4].split()[:4] == ["failed", "without", "an", "answer"]
-    assert lines[5].split()[:5] == ["a/gpt-4o", "InternalServerError,", "HTTP", "500", "2"]
+    assert lines[5].startswith("a/gpt-4o ")
+    assert lines[5].split()[-5:-2] == ["HTTP", "500", "2"]
     found = json.loads(g4f("stats", "--json").stdout)["failed_requests"]
     assert found["count"] == 2
     assert found["failures"][0]["http_status"] == 500

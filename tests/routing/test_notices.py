@@ -13,6 +13,7 @@ import pytest
 from llm_g4f.client import AsyncClient
 from llm_g4f.receipt import Attempt, Receipt
 from llm_g4f.routing.notices import announce, ending_of, notice_of
+from tests.support.prompts import Ask, ask_async, ask_sync
 from tests.support.server import Server, http, stream, whole
 
 SHOWS_WHY = ' "llm g4f route gpt-4o" shows why.'
@@ -166,3 +167,41 @@ def test_notice_false_silences_the_line_and_keeps_the_receipt(
 
         asyncio.run(main())
     assert caplog.records == []
+
+
+LONG = f"/models/{'very-' * 20}long.gguf"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("qwen3:8b", "qwen3:8b"),
+        ("llama\nError: all is lost\x1b[31m", "llama Error: all is lost\\x1b[31m"),
+        (LONG, LONG),
+    ],
+)
+def test_the_answers_model_is_the_same_in_receipt_log_and_notice(
+    model: str,
+    shown: str,
+    streaming: bool,
+    prompted: Ask,
+    endpoints: Endpoints,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answers = stream("Hi", model=model) if streaming else whole("Hi", model=model)
+    with Server(answers, models=http(200, {"data": [{"id": "listed"}]})) as server:
+        endpoints(box=server)
+        answer = prompted("hi", stream=streaming)
+    assert server.requests[0].json["model"] == "listed"
+    assert answer.receipt["model"] == answer.json["model"] == shown
+    assert answer.receipt["attempts"][-1]["model"] == shown
+    assert answer.resolved == f"box/{shown}"
+    assert caplog.messages == [f"gpt-4o answered by {shown} (box): a substitute.{SHOWS_WHY}"]
+
+
+@pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
+def prompted(request: pytest.FixtureRequest) -> Ask:
+    """Prompt llm's model; `ask` is another function here."""
+    asked: Ask = request.param
+    return asked

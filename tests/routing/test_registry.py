@@ -108,3 +108,16 @@ def test_the_number_of_lineups_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     for number in range(40):
         route(registry, f"model-{number}")
         assert len(registry.lineups) <= 8
+
+
+def test_a_lineup_is_not_made_anew_after_the_end_of_what_was_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1234567890")
+    registry = Registry(config.load(), today=lambda: dt.date(2026, 11, 25))
+    registry.cooldowns.note_gone("other", "https://x.example/v1", None, "gpt-4o")
+    assert answering(registry) == ["openai gpt-4o"]
+    end = registry.cooldowns.gone()[0].until
+    registry.cooldowns.now = lambda: end
+    first = route(registry).candidates[0].provider
+    assert route(registry).candidates[0].provider is first

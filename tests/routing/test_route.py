@@ -545,10 +545,10 @@ def test_an_image_on_the_web_is_not_for_providers_that_take_data_only(
 @pytest.mark.parametrize(
     ("content", "params", "words"),
     [
-        (IMAGE, {}, "reads text only"),
-        (AUDIO, {}, "reads text only"),
-        (FILE, {}, "reads text only"),
-        ("hi", TOOLS, "cannot call tools"),
+        (IMAGE, {}, "does not read images"),
+        (AUDIO, {}, "does not take audio"),
+        (FILE, {}, "does not take files"),
+        ("hi", TOOLS, "does not call tools"),
         ("hi", {"n": 2}, "n=1"),
     ],
 )

@@ -71,8 +71,10 @@ class Hub:
         self._threads = [
             threading.Thread(target=each.serve_forever, args=(0.02,)) for each in self._servers
         ]
+        # huggingface_hub compares hosts, not ports.
         self.origin, self.cdn = (
-            f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers
+            f"http://{host}:{server.server_address[1]}"
+            for host, server in zip(("127.0.0.1", "localhost"), self._servers, strict=True)
         )
 
     def __enter__(self) -> Hub:

@@ -1,4 +1,4 @@
-"""The embedded model through the client and through llama.cpp alone, in turn.
+"""The local model through the client, and its process asked over a bare socket, in turn.
 
 `python -m clients.embedded TOKENS ROUNDS` prints seconds to the first token and tokens per second
 for `ours` and `bare`, round by round.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import sys
 from time import perf_counter
 from typing import Any
@@ -20,12 +21,35 @@ def _question(number: int) -> list[dict[str, str]]:
     return [{"role": "user", "content": f"{number} dragons: tell me a long story about them."}]
 
 
+def _ask_bare(path: str, request: dict[str, Any]) -> tuple[list[float], int]:
+    """When each piece of text came, and the number of tokens."""
+    body = json.dumps(request).encode()
+    seen: list[float] = []
+    used = 0
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body)
+        for line in connection.makefile("rb"):
+            if line.startswith(b"data: [DONE]"):
+                break
+            if line.startswith(b"data: "):
+                piece = json.loads(line[6:])
+                if piece["choices"] and piece["choices"][0]["delta"].get("content"):
+                    seen.append(perf_counter())
+                if piece.get("usage"):
+                    used = piece["usage"]["completion_tokens"]
+    return seen, used
+
+
 def main(tokens: int, rounds: int) -> None:
     only_loopback()
     logging.getLogger("llm_g4f").setLevel(logging.ERROR)
     from llm_g4f import Client
-    from llm_g4f.local import runtime
-    from llm_g4f.providers import embedded
+    from llm_g4f.local import server
+    from llm_g4f.local.table import DEFAULT
 
     fixed: dict[str, Any] = {"max_tokens": tokens, "seed": 1}
     # Without ends, so that both generate the same number of tokens.
@@ -40,19 +64,10 @@ def main(tokens: int, rounds: int) -> None:
         return seen[0] - before, (used - 1) / (seen[-1] - seen[0]), used
 
     def bare(number: int) -> tuple[float, float, int]:
-        seen: list[float] = []
-        used = [0]
-
-        def take(pieces: Any) -> bool:
-            for piece in pieces if isinstance(pieces, list) else [pieces]:
-                if piece.get("choices") and piece["choices"][0]["delta"].get("content"):
-                    seen.append(perf_counter())
-                if piece.get("usage"):
-                    used[0] = piece["usage"]["completion_tokens"]
-            return False
-
+        [(running, _)] = server.running_models()
+        assert running.unix_socket is not None
         request = {
-            **embedded._DEFAULTS,
+            **DEFAULT.sampling,
             **fixed,
             **endless,
             "messages": _question(number),
@@ -60,8 +75,8 @@ def main(tokens: int, rounds: int) -> None:
             "stream_options": {"include_usage": True},
         }
         before = perf_counter()
-        runtime._runtime.server.handle_chat_completions(request, take)
-        return seen[0] - before, (used[0] - 1) / (seen[-1] - seen[0]), used[0]
+        seen, used = _ask_bare(running.unix_socket, request)
+        return seen[0] - before, (used - 1) / (seen[-1] - seen[0]), used
 
     ours(0)
     bare(1)

@@ -1,0 +1,390 @@
+"""The process of a local model: started once, shared, and gone when nothing needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_g4f import Client, errors
+from llm_g4f.local import control, gguf, private_folder, server, start
+from llm_g4f.local.control import Running
+from llm_g4f.local.errors import WeightsError
+from llm_g4f.local.files import ModelFile
+from tests.support.commands import run_python
+from tests.support.waiting import wait_until
+
+posix = pytest.mark.skipif(os.name == "nt", reason="there are no modes here")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+Copy = Callable[[], ModelFile]
+
+
+@pytest.fixture(scope="module")
+def model_bytes(weights_file: Path) -> bytes:
+    return weights_file.read_bytes()
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A private folder of this test's own."""
+    with tempfile.TemporaryDirectory(prefix="t") as name:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        control.release()
+        yield Path(name, "llm-g4f")
+        server.stop_all()
+
+
+@pytest.fixture
+def own(weights_file: Path, folder: Path) -> ModelFile:
+    """The real weights as a file of the user's own."""
+    return ModelFile(weights_file, "own", True)
+
+
+def running(file: ModelFile, keep_alive: float = 0.0) -> Running:
+    return asyncio.run(server.server_for(file, keep_alive))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that this one has started is no zombie then."""
+    process = start.started.get(pid)
+    if process is not None:
+        return process.poll() is None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from llm_g4f import Client
+from llm_g4f.local import control, server
+create = Client("embedded").chat.completions.create
+texts = {create("Name a colour.", max_tokens=3, temperature=0).choices[0].message.content for _ in range(3)}
+[(running, told)] = server.running_models()
+print(running.pid, texts)
+"""
+
+
+# Sharing.
+
+
+def test_programs_that_start_at_once_share_one_process(real_weights: Path, folder: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM]
+    programs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(3)
+    ]
+    said = {program.communicate(timeout=60)[0] for program in programs}
+    assert len(said) == 1
+    pid = int(said.pop().split()[0])
+    # Each of them had keep_alive 0.
+    wait_until(lambda: not is_alive(pid))
+    assert os.listdir(folder) == ["lock"]
+
+
+def test_a_second_use_finds_the_first(own: ModelFile) -> None:
+    first = running(own)
+    assert running(own) == first
+    control.release()
+    again = running(own, keep_alive=60)
+    assert is_alive(again.pid)
+    control.release()
+    assert running(own, keep_alive=0) == again
+
+
+def test_the_process_has_nothing_of_ours(
+    own: ModelFile, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-nobody-else")
+    monkeypatch.setenv("PYTHONSTARTUP", "x")
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    proc = Path(f"/proc/{running(own).pid}")
+    if sys.platform == "linux":
+        given = dict(
+            entry.split("=", 1) for entry in (proc / "environ").read_text().split("\0") if entry
+        )
+        assert given["OMP_WAIT_POLICY"] == "active"
+        assert given["GGML_NO_BACKTRACE"] == "1"
+        assert given["LC_ALL"] == "C"
+        names = (*start._ALLOWED, "OMP_WAIT_POLICY", "GGML_NO_BACKTRACE", "LC_ALL", "LC_CTYPE")
+        assert given.keys() <= {*names}
+        assert (proc / "fd/0").readlink() == Path(os.devnull)
+        assert (proc / "fd/1").readlink().parent == folder.resolve()
+        assert os.getsid(int(proc.name)) == int(proc.name)
+        assert b"sk-" not in (proc / "cmdline").read_bytes()
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert start._environment()["OMP_WAIT_POLICY"] == "passive"
+    for path in folder.iterdir():
+        assert not stat.S_IMODE(path.lstat().st_mode) & 0o077
+
+
+# Its end.
+
+
+def test_it_ends_with_the_last_program_that_uses_it(own: ModelFile, folder: Path) -> None:
+    first = running(own)
+    hold = control.hold(first, 0)
+    assert hold is not None
+    control._holds.clear()
+    assert is_alive(first.pid)
+    hold.close()
+    wait_until(lambda: not is_alive(first.pid))
+    assert os.listdir(folder) == ["lock"]
+
+
+def test_keep_alive_is_the_last_ones_and_is_an_idle_time(own: ModelFile) -> None:
+    first = running(own, keep_alive=-1)
+    control.release()
+    [(_, told)] = server.running_models()
+    assert (told["keep_alive"], told["users"], told["busy"]) == (-1, 0, False)
+    assert told["memory"] > 100_000_000
+    running(own, keep_alive=0.5)
+    control.release()
+    since = time.monotonic()
+    wait_until(lambda: not is_alive(first.pid))
+    assert time.monotonic() - since > 0.4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIGKILL here")
+def test_a_killed_parent_ends_it_and_a_killed_one_is_forgotten(
+    real_weights: Path, folder: Path
+) -> None:
+    program = PROGRAM + "\nsys.stdout.flush()\nimport time\ntime.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline().split()[0])
+        parent.kill()
+    wait_until(lambda: not is_alive(pid))
+    assert os.listdir(folder) == ["lock"]
+
+    file = ModelFile(real_weights, "own", True)
+    killed = running(file)
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(killed.pid))
+    assert server.running_models() == []
+    again = running(file)
+    assert again.pid != killed.pid
+    left = {Path(str(path)).name for path in (killed.address, killed.control)}
+    assert not left & set(os.listdir(folder))
+
+
+def test_a_process_that_is_killed_in_an_answer_is_one_clear_error(
+    real_weights: Path, folder: Path
+) -> None:
+    stream = Client("embedded").chat.completions.stream(
+        "Count to one thousand.", max_tokens=3_000, extra_body={"ignore_eos": True}
+    )
+    next(stream)
+    [(first, _)] = server.running_models()
+    os.kill(first.pid, signal.SIGKILL)
+    with pytest.raises(errors.StreamError) as caught:
+        list(stream)
+    assert str(caught.value) == (
+        "The local model's process ended (signal 9) before its answer was complete. Ask again."
+    )
+    assert Client("embedded").chat.completions.create("hi", max_tokens=1).choices
+
+
+def test_a_changed_file_ends_it_and_another_model_an_idle_one(
+    own: ModelFile, folder: Path, tmp_path: Path, model_bytes: bytes
+) -> None:
+    path = tmp_path / "changing.gguf"
+    path.write_bytes(model_bytes)
+    file = ModelFile(path, "changing", True)
+    first = running(file, keep_alive=60)
+    os.utime(path)
+    # The same program finds that it is another file now, and no program has the old one.
+    second = running(file, keep_alive=60)
+    assert second.pid != first.pid
+    wait_until(lambda: not is_alive(first.pid))
+    running(own)
+    wait_until(lambda: not is_alive(second.pid))
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"changing\.gguf cannot be used: No such file"):
+        running(file)
+
+
+def test_it_ends_when_its_file_changes_even_while_a_program_has_it(
+    folder: Path, tmp_path: Path, model_bytes: bytes
+) -> None:
+    path = tmp_path / "changing.gguf"
+    path.write_bytes(model_bytes)
+    first = running(ModelFile(path, "changing", True), keep_alive=60)
+    path.unlink()
+    wait_until(lambda: not is_alive(first.pid))
+
+
+def test_output_of_the_command_ends_with_it(
+    real_weights: Path, folder: Path, user_path: Path
+) -> None:
+    (user_path / "g4f.yaml").write_text("local: {keep_alive: 60}")
+    since = time.monotonic()
+    # It reads the pipes to their ends.
+    done = run_python(PROGRAM)
+    assert time.monotonic() - since < 40
+    assert is_alive(int(done.stdout.split()[0]))
+
+
+# Files that are no models.
+
+
+def test_no_header_broken_at_random_is_more_than_an_error(
+    folder: Path, tmp_path: Path, model_bytes: bytes
+) -> None:
+    chosen = random.Random(5)
+    path = tmp_path / "bad.gguf"
+    said = []
+    for _ in range(200 if os.environ.get("G4F_LONG") else 6):
+        broken = bytearray(model_bytes)
+        for _ in range(chosen.choice((1, 4, 64))):
+            broken[chosen.randrange(4, 1_700_000)] = chosen.randrange(256)
+        path.write_bytes(broken)
+        try:
+            running(ModelFile(path, "bad", True))
+        except WeightsError as error:
+            said.append(str(error))
+    assert said
+    assert all(str(path) in one and "/proc/" not in one for one in said)
+    control.release()
+    # Nothing stays of those that failed.
+    wait_until(lambda: os.listdir(folder) == ["lock"])
+
+
+def test_a_crash_while_loading_names_the_signal_and_the_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_bytes: bytes
+) -> None:
+    path = tmp_path / "bad.gguf"
+    broken = bytearray(model_bytes)
+    # Two tokens with one text, which llama.cpp asserts not to be.
+    line_feed = broken.index(b"\2\0\0\0\0\0\0\0\xc4\x8a", broken.index(b"tokenizer.ggml.tokens"))
+    broken[line_feed + 9] = 0x81
+    path.write_bytes(broken)
+    with pytest.raises(WeightsError) as caught:
+        running(ModelFile(path, "bad", True))
+    assert str(caught.value) == (
+        f"The local model's process ended (signal 6) while loading {path}: it may be damaged."
+    )
+
+
+# The folder.
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
+def test_a_folder_that_others_may_enter_is_refused(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    assert private_folder._problem_of(folder) == "others may enter it (chmod 700 makes it private)"
+    assert private_folder.private_folder() != folder
+
+
+@posix
+def test_links_and_files_in_the_folders_place_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "mine"
+    target.mkdir(mode=0o700)
+    folder.symlink_to(target)
+    assert private_folder._problem_of(folder) == "it is not a folder"
+    folder.unlink()
+    folder.touch()
+    assert private_folder._problem_of(folder) == "it is not a folder"
+    with monkeypatch.context() as patch:
+        patch.setattr(private_folder, "_places", lambda: [folder])
+        with pytest.raises(WeightsError, match="Set XDG_RUNTIME_DIR to a folder that only you"):
+            server.running_models()
+        folder.unlink()
+        patch.setattr(os, "getuid", lambda: 12345)
+        assert private_folder._problem_of(folder) == "it belongs to another user"
+
+
+@posix
+def test_a_folder_with_a_long_name_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/{'x' * 70}")
+    monkeypatch.setattr(tempfile, "tempdir", f"/{'y' * 70}")
+    assert private_folder._places() == [Path(f"/tmp/llm-g4f-{os.getuid()}")]
+
+
+# Where there are no Unix sockets.
+
+
+def test_without_unix_sockets_a_loopback_port_needs_a_key(
+    real_weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+
+    for module in (server, start):
+        monkeypatch.setattr(module, "uses_unix_sockets", lambda: False)
+    assert Client("embedded").chat.completions.create("hi", max_tokens=1).choices
+    [(found, told)] = server.running_models()
+    assert told["users"] == 1
+    assert found.unix_socket is None
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+    page = {"Origin": "http://page.example"}
+    with httpx.Client(trust_env=False) as client:
+        url = f"{found.base_url}/chat/completions"
+        for headers in ({}, {"Authorization": "Bearer x"}):
+            assert client.post(url, json=body, headers=headers).status_code == 401
+        key = {"Authorization": f"Bearer {found.key}"}
+        answer = client.post(url, json=body, headers=page | key)
+    assert answer.status_code == 200
+    assert answer.headers.get("access-control-allow-origin", "") == ""
+    nobody = Running(**{**_fields(found), "key": "x"})
+    assert control.status(nobody) is None
+    assert not control.stop(nobody) or is_alive(found.pid)
+    assert is_alive(found.pid)
+
+
+def _fields(found: Running) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in found.__struct_fields__}
+
+
+# Settings.
+
+
+def test_the_context_is_the_files_as_far_as_memory_goes(
+    weights_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    header = gguf.read_header(weights_file)
+    assert header == gguf.Header(context=8_192, bytes_per_token=30 * 2 * 3 * 64 * 2)
+    size = weights_file.stat().st_size
+    for memory, context in ((1 << 40, 8_192), (size + 2 * 4_096 * 23_040, 4_096), (size, 2_048)):
+        monkeypatch.setattr(start, "available_memory", lambda found=memory: found)
+        assert start.context_for(weights_file) == context
+    broken = tmp_path / "x.gguf"
+    broken.write_bytes(b"GGUF" + b"\xff" * 100)
+    assert start.context_for(broken) == start.DEFAULT_CONTEXT
+
+
+@pytest.mark.parametrize("cut", [0, 3, 10, 30, 100, 300])
+def test_a_cut_header_is_no_header(cut: int, model_bytes: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(model_bytes[:cut])
+    assert gguf.read_header(path) is None
+
+
+def test_threads_and_batches_are_by_size() -> None:
+    assert [start.batch_for(size, 2) for size in (98_000_000, 1_117_000_000, 12_000_000_000)] == [
+        32,
+        16,
+        16,
+    ]
+    assert start.batch_for(98_000_000, 16) == 128
