@@ -916,9 +916,23 @@ def test_more_providers_than_colours_share_the_last(
         [{"ttft": None}],
         [{"provider": "llm:" + "x" * 80}],
         [{"at": datetime(1970, 1, 1, tzinfo=UTC)}, {}],
+        [{"at": datetime(year, 1, 1, tzinfo=UTC)} for year in (1, 1970, 2199, 9999)],
+        [{"ttft": 1e9, "seconds": 1e9}, {"tokens": 10**9}],
+        [{"provider": "my\x1b]0;box\n"}],
         [{"at": NOW + timedelta(days=days)} for days in range(-8_000, 0, 40)],
     ],
-    ids=["one", "at once", "no count", "no time", "long name", "old", "far apart"],
+    ids=[
+        "one",
+        "at once",
+        "no count",
+        "no time",
+        "long name",
+        "old",
+        "ends of time",
+        "large",
+        "an escape",
+        "far apart",
+    ],
 )
 def test_any_answers_can_be_plotted(
     rows: list[JSON], log: sqlite3.Connection, tmp_path: Path
