@@ -297,6 +297,28 @@ def test_a_new_error_replaces_the_old_one(endpoints: Endpoints) -> None:
     assert ("n must be 1" in error["message"], error["line"]) == (True, 2)
 
 
+PROXIES = [
+    *("http://[::1", "http://h:port", "://", "ftp://h:1", "http://[::1]x:3", "http://h\n:1"),
+    *("http://u:secret@[::1", "http://u:secret@127.0.0.1:99999", "http://\udcff", "http://é..:1"),
+]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="variables that are no text are POSIX's")
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_malformed_proxy_is_each_rows_error(
+    proxy: str, write_config: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    write_config("providers: {box: {base_url: 'https://box.example/v1'}}")
+    write("in.jsonl", *prompts(2))
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", "-o", "provider", "box", code=1)
+    said = {id: one["error"]["message"] for id, one in read().items()}
+    assert said.keys() == {0, 1}
+    assert all("HTTPS_PROXY" in message for message in said.values())
+    assert "0 answered, 2 failed" in result.stderr
+    assert "secret" not in result.output + Path("out").read_text()
+
+
 @pytest.mark.parametrize("end", ["removed", "rotated"])
 def test_results_that_are_moved_during_the_run_end_it(end: str, endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(40))
