@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ..config.files import sync_folder
 from ..errors import LedgerError
 
 SYNC_SECONDS = 0.2
@@ -34,7 +35,8 @@ class AppendFile:
     def __init__(self, path: Path) -> None:
         self._name = path
         # A symbolic link must stay one when its target is replaced.
-        self._path = Path(os.path.realpath(path))
+        self._place = os.path.realpath(path)
+        self._path = Path(self._place)
         with self._errors():
             # Opening a device may have effects.
             if self._path.exists() and not self._path.is_file():
@@ -42,7 +44,7 @@ class AppendFile:
             self._fd = self._open()
             try:
                 self._remove_leftovers()
-                self._sync_folder()
+                sync_folder(self._path.parent)
                 self.size = os.fstat(self._fd).st_size
             except BaseException:
                 os.close(self._fd)
@@ -67,7 +69,7 @@ class AppendFile:
                         f"{self._name} is being written by another run. Wait for it, or name another"
                         " file."
                     )
-                if self._is_in_place(fd):
+                if self._is_in_place(os.fstat(fd)):
                     return fd
             except BaseException:
                 os.close(fd)
@@ -75,16 +77,17 @@ class AppendFile:
             # The run that had the lock has replaced the file meanwhile.
             os.close(fd)
 
-    def _is_in_place(self, fd: int) -> bool:
+    def _is_in_place(self, opened: os.stat_result) -> bool:
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(fd))
+            return os.path.samestat(os.stat(self._place), opened)  # noqa: PTH116 (for every result)
         except FileNotFoundError:
             return False
 
     def check(self) -> None:
         """Raise `LedgerError` if the file is no longer the one that was opened, as it was written."""
         with self._errors():
-            if self._is_in_place(self._fd) and os.fstat(self._fd).st_size == self.size:
+            opened = os.fstat(self._fd)
+            if opened.st_size == self.size and self._is_in_place(opened):
                 return
         raise LedgerError(
             f"{self._name} was moved, removed or changed by another program during the run, which"
@@ -145,7 +148,7 @@ class AppendFile:
                 temporary.unlink(missing_ok=True)
                 raise
             self.size = size
-            self._sync_folder()
+            sync_folder(self._path.parent)
 
     def _put_in_place(self, temporary: Path) -> None:
         if sys.platform == "win32":
@@ -178,21 +181,11 @@ class AppendFile:
                 if name.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     Path(entry).unlink()
 
-    def _sync_folder(self) -> None:
-        """Bring the file's name to the disk."""
-        if sys.platform == "win32":
-            return
-        # A folder may be writable, but not readable.
-        with contextlib.suppress(OSError):
-            fd = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-
     def close(self) -> None:
         """Close and unlock the file."""
         self._syncer.close()
+        with contextlib.suppress(OSError):
+            self._syncer.sync()
         os.close(self._fd)
 
 

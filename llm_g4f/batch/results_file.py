@@ -191,7 +191,13 @@ def _decode(line: bytes) -> _ResultHeader:
     # The decoder skips texts unread. JSON has no zeros.
     if b"\0" in line:
         raise msgspec.DecodeError
-    return _header.decode(line)
+    try:
+        return _header.decode(line)
+    except UnicodeDecodeError:
+        raise msgspec.DecodeError from None
+    except RecursionError:
+        # Nothing of ours is nested deeply.
+        raise msgspec.ValidationError from None
 
 
 def _is_cut(line: bytes, number: int) -> bool:

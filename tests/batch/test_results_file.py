@@ -129,6 +129,8 @@ def test_an_answer_without_its_line_end_is_kept(path: Path) -> None:
         b'{"id": "a", "prompt": "mine"}\n',
         b'{"id":null,"jsonrpc":"2.0"}',
         b'{"id":1.5,"text":"x"}',
+        b'{"id":"\xff","text":"x"}\n',
+        b'{"id":"a","text":%s%s}' % (b"[" * 50_000, b"]" * 50_000),
     ],
 )
 def test_another_file_is_not_changed(path: Path, other: bytes) -> None:
