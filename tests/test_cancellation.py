@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from llm_g4f import AsyncClient, Client
+from llm_g4f.local.server import running_models
 from llm_g4f.routing import policy
 from tests.support.commands import INTERRUPTIBLE
 from tests.support.forked import Fork, Forks
@@ -213,6 +214,25 @@ def test_ctrl_c_ends_the_embedded_models_answer(real_weights: Path, face: list[s
     assert notice.startswith("gpt-4o answered by smollm2-135m-instruct (embedded): a substitute.")
     # click's own word, and no crash on the way out.
     assert "".join(rest) in ("", "Aborted!")
+    assert process.returncode in (1, 130)
+
+
+def test_ctrl_c_while_the_local_model_reads_a_long_prompt_is_immediate(real_weights: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, "-m", "gpt-4o", "word " * 6_000],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            wait_until(lambda: any(told["busy"] for _, told in running_models()), 60)
+            process.send_signal(signal.SIGINT)
+            since = time.monotonic()
+            stdout, stderr = process.communicate(timeout=30)
+            assert time.monotonic() - since < PROMPTLY
+        finally:
+            process.kill()
+    assert (stdout, stderr.strip()) in ((b"", b""), (b"", b"Aborted!"))
     assert process.returncode in (1, 130)
 
 

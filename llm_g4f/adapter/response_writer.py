@@ -186,7 +186,8 @@ def _response_json(completion: ChatCompletion) -> JSON:
         "id": completion.id,
         "object": completion.object,
         "created": completion.created,
-        "model": completion.model,
+        # As the receipt, the notice and the resolved model have it.
+        "model": (receipt and receipt.model) or completion.model,
         "role": "assistant",
         "content": choice.message.content if choice else None,
         "refusal": choice.message.refusal if choice else None,

@@ -40,8 +40,11 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def model(self) -> str | None:
-        """The model that answered."""
-        return self.completion.model if self.completion else None
+        """The model that answered, as the receipt has it."""
+        if self.completion is None:
+            return None
+        receipt = self.completion.receipt
+        return (receipt and receipt.model) or self.completion.model
 
     @property
     def provider(self) -> str | None:

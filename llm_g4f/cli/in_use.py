@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..providers.base import Ineligible, Provider
+from ..providers.catalogue import PROVIDERS
 from ..request import ChatRequest
 from ..routing.registry import Registry
 from ..routing.route import resolve_route, taking_part
@@ -29,7 +30,9 @@ async def in_use(names: tuple[str, ...], registry: Registry) -> list[InUse]:
     found = [InUse(one.provider.name, "gpt-4o", one.provider) for one in route.candidates]
     for entry, ineligible in route.left_out:
         name = entry.split("/")[0]
-        if ineligible.code != "invalid_key" and not _was_set_up(name, registry):
+        spec = PROVIDERS.get(name)
+        lacks_key = ineligible.code == "invalid_key" and spec is not None and spec.key_is_consent
+        if not (lacks_key or _was_set_up(name, registry)):
             continue
         if ineligible.code == "no_model" and _model_of(name, registry) != "gpt-4o":
             # It serves other models, as g4f.yaml says.

@@ -53,9 +53,9 @@ def http_error(
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
         is_page = "<" in text[:256] and not asks_for_https(text)
-        # An API says in JSON what it does not have.
-        code = "no_api" if status in (404, 405) and context.base_url else None
-        detail = Detail("" if is_page else text, codes=frozenset({code or ""}))
+        detail = Detail("" if is_page else text)
+    if status in (404, 405) and context.base_url and not _is_of_an_api(body):
+        detail = replace(detail, codes=detail.codes | {"no_api"})
     error = _error(context, status, detail, headers, sent)
     if isinstance(error, APIStatusError):
         error.set_response(ResponseHead(status, Headers(headers)), _public_body(context, body))
@@ -89,6 +89,18 @@ def no_api_at(context: ErrorContext) -> str:
     if "/chat/completions" in url:
         advice += ", and never in /chat/completions"
     return f"Nothing at {url} speaks the API; {advice}."
+
+
+def _is_of_an_api(body: bytes) -> bool:
+    """Whether an error has OpenAI's form, or that of vLLM's older versions: a web framework does not
+    know the address, while an API says what it does not have."""
+    try:
+        data = parse_json(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and (
+        isinstance(data.get("error"), dict) or data.get("object") == "error"
+    )
 
 
 def _public_body(context: ErrorContext, body: bytes) -> Any:

@@ -145,14 +145,13 @@ _GONE_WORDS = _words(
 )
 _ADDRESS_CODES = frozenset(
     {
-        # Ours, for a 404 that is not in JSON; Groq's.
+        # Ours, for a 404 that is none of an API; Groq's.
         *("no_api", "unknown_url"),
     }
 )
 _ADDRESS_WORDS = _words(
-    # FastAPI, Spring and others, in two forms; Go; llama.cpp.
-    r"^\W*(404\W*)?not found\W*$|404 page not found|\bfile not found",
-    r"^\W*(405\W*)?method not allowed\W*$",
+    # Go; llama.cpp.
+    r"404 page not found|\bfile not found",
     # OpenAI; Groq; LM Studio (under 200); Express.
     r"\binvalid url \(|unknown request url|unexpected endpoint or method|cannot (get|post) /",
 )

@@ -200,12 +200,12 @@ class _Control:
             asked = json.loads(line)
             allowed = self._key is None or asked["key"] == self._key
             do = asked["do"] if allowed else ""
+            keep_alive = float(asked["keep_alive"]) if do == "hold" else 0.0
         except (ValueError, LookupError, TypeError):
             do = ""
         if do == "hold":
             self._holders.add(client)
-            self._held = True
-            self._keep_alive = float(asked["keep_alive"])
+            self._held, self._keep_alive = True, keep_alive
             self._say(client, {"ok": True})
         elif do == "status":
             self._say(client, self._status())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import select
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -108,7 +109,11 @@ def stop(running: Running) -> bool:
         connection, _ = ask(running, "stop")
         connection.close()
     except ConnectionResetError:
-        return True
+        pass
+    except TimeoutError:
+        # It has its socket still, so it is the one: it hangs, or is stopped.
+        with contextlib.suppress(OSError):
+            os.kill(running.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     except OSError:
         return False
     return True
@@ -133,9 +138,10 @@ class Hold:
     def is_open(self) -> bool:
         """Whether the process is still there."""
         try:
-            ready, _, _ = select.select([self._connection], [], [], 0)
-            return not ready or bool(self._connection.recv(1))
-        except (OSError, ValueError):
+            return bool(self._connection.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except OSError:
             return False
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ def is_installed() -> bool:
     return find_spec("xllamacpp") is not None
 
 
+@cache
 def library() -> Path:
     """The folder that holds xllamacpp. Raises OSError."""
     spec = find_spec("xllamacpp")

@@ -274,7 +274,7 @@ class Attempt:
         if self._watch.expired == "total":
             message = (
                 f"The answer was not complete within {self._request.timeout:g} s (timeout);"
-                f" {name} was asked last. Allow more time, or ask another provider."
+                f" {name} was asked last."
             )
         else:
             what = "fell silent" if self.committed or self._begun else "sent no first token"
@@ -308,7 +308,7 @@ class Attempt:
         self.committed = True
         receipt = self._receipt
         receipt.provider = provider.name
-        receipt.model = clean(chunk.model, 200)
+        receipt.model = clean(chunk.model, 80)
         receipt.exact = exact
         # A successor is a claim of the catalogue as well.
         receipt.successor = served.successor and is_same_model(chunk.model, served.model)

@@ -259,6 +259,9 @@ class _DefaultRoute:
         settings = registry.settings(entry.name)
         if not taking_part or (settings and settings.enabled is False):
             return self._provider(entry.name)
+        key = registry.key(entry.name)
+        if isinstance(key, Ineligible) and key.code == "invalid_key":
+            return key
         reason = f'asked only if enabled: "llm g4f enable {entry.name}"'
         if registry.has_key(entry.name):
             reason = f"has a key, and is {reason}"

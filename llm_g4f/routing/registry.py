@@ -86,14 +86,22 @@ class Registry(Struct, frozen=True):
 
     def has_key(self, name: str) -> bool | None:
         """Whether a usable key of a provider is found; None for a provider that needs none."""
-        settings, spec = self.settings(name), PROVIDERS.get(name)
-        if settings is not None and (settings.key or settings.key_env):
-            return isinstance(configured_key(settings), Secret)
+        found, spec = self.key(name), PROVIDERS.get(name)
+        if found is not None:
+            return isinstance(found, Secret)
+        settings = self.settings(name)
         if spec is None or (settings is not None and settings.base_url is not None):
             return None
-        if isinstance(found_key(spec.key_names, spec.env_vars), Secret):
-            return True
         return False if spec.kind == "keyed" or spec.env_vars else None
+
+    def key(self, name: str) -> Secret | Ineligible | None:
+        """The key of a provider, or why there is no usable one; None if none is set."""
+        settings, spec = self.settings(name), PROVIDERS.get(name)
+        if settings is not None and (settings.key or settings.key_env):
+            return configured_key(settings)
+        if spec is None or (settings is not None and settings.base_url is not None):
+            return None
+        return found_key(spec.key_names, spec.env_vars)
 
     def provider(
         self,

@@ -275,6 +275,7 @@ def test_route_models_and_check_know_llm_models(write_config: Write) -> None:
             "-  llm:echo-needs-key: No key found - add one using 'llm keys set echo-needs-key' or"
             " set the LLM_ECHO_NEEDS_KEY_KEY environment variable"
         ),
+        "gpt-4o is answered by echo (llm:echo): a substitute.",
     ]
     assert ok(g4f("models", "llm:echo")) == ["echo"]
     checked = g4f("check", "llm:echo", "--json")

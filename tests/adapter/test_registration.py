@@ -343,7 +343,6 @@ def test_the_hooks_import_little_and_open_no_sockets(
     }
     if config:
         parts = (
-            "durations",
             "files",
             "keys",
             "model_keys",

@@ -15,7 +15,7 @@ from llm_g4f import config
 from llm_g4f.cli import config_editor
 from llm_g4f.cli.config_editor import editing
 from llm_g4f.providers.catalogue import PROVIDERS
-from tests.support.commands import failed, g4f, ok
+from tests.support.commands import failed, g4f, llm_command, ok
 from tests.support.server import RESET, Script, Server, http, stream
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -335,3 +335,17 @@ def test_check(run_llm: Run, endpoints: Callable[..., Path]) -> None:
         found = json.loads(run_llm("g4f", "check", "good", "--json").stdout)
         assert found[0]["exact"] is True
         assert found[0]["error"] is None
+
+
+def test_an_invalid_key_of_a_substitute_fails_no_command(
+    endpoints: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", "YOUR API KEY")
+    with Server(stream("hello"), models=listing("gpt-4o")) as server:
+        endpoints(box=server)
+        lines = ok(g4f("route", "gpt-4o"))
+        assert g4f("check").exit_code == 0
+        assert llm_command("-m", "gpt-4o", "hi").stdout == "hello\n"
+    assert any(
+        line.startswith("-  gemini: The key from the environment variable") for line in lines
+    )

@@ -212,6 +212,28 @@ def test_a_download_without_a_byte_is_left(
     assert len(partials(cache)) == 1
 
 
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"error": "protocol"}, "does not answer as a Hugging Face hub: check HF_ENDPOINT"),
+        ({"error": "status", "status": 403}, "is not public (status 403)"),
+        ({"error": "status", "status": 416}, "answers with status 416"),
+        ({"error": "failed", "words": "ReadError: \x1b[1mno"}, "ReadError: \\x1b[1mno. Try"),
+    ],
+)
+def test_what_the_child_reports_is_said(
+    hub: Hub, tmp_path: Path, result: dict[str, Any], words: str
+) -> None:
+    place = hub_module.Place(REPOSITORY, FILE)
+    error = hub_module._failure(place, "small-1b", tmp_path / "partial", result)
+    assert words in str(error)
+
+
+def test_without_huggingface_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "find_spec", lambda _: None)
+    fails("llm install 'llm-g4f[local]'")
+
+
 def test_a_full_disk(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "free_disk", lambda _: 12_345_678)
     fails("Too little disk space for small-1b", "50 MB", "12 MB are free", "HF_HUB_CACHE")

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,29 @@ def test_programs_that_start_at_once_share_one_process(real_weights: Path, folde
     # Each of them had keep_alive 0.
     wait_until(lambda: not is_alive(pid))
     assert os.listdir(folder) == ["lock"]
+
+
+def test_tasks_and_threads_that_start_at_once_share_one_process(own: ModelFile) -> None:
+    async def main() -> set[Running]:
+        starts = (server.server_for(own, 0) for _ in range(3))
+        return {*await asyncio.gather(*starts)}
+
+    with ThreadPoolExecutor(2) as threads:
+        found = set().union(*threads.map(lambda _: asyncio.run(main()), range(2)))
+    assert len(found) == 1
+    wait_until(lambda: server.running_models()[0][1]["users"] == 1)
+
+
+@linux
+def test_a_process_that_hangs_is_ended_by_stop(
+    own: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_PATIENCE", 0.2)
+    hanging = running(own, keep_alive=60)
+    os.kill(hanging.pid, signal.SIGSTOP)
+    assert server.running_models()[0][1]["busy"]
+    assert server.stop_all() == [hanging]
+    wait_until(lambda: not is_alive(hanging.pid))
 
 
 def test_a_second_use_finds_the_first(own: ModelFile) -> None:

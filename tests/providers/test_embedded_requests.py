@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from llm_g4f import Client, errors
+from llm_g4f.cli.progress import ProgressBar
 from llm_g4f.local import server as processes
 from llm_g4f.local import status_line
 from llm_g4f.local.control import Running
@@ -94,7 +95,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Fake]:
             opened.append(server.__enter__())
             running = Running(1, file.model, str(file.path), 4_096, f"{folder}/s", "", None, "fake")
 
-            async def running_of(*_: object) -> Running:
+            async def running_of(_: ModelFile, keep_alive: float) -> Running:
+                server.keep_alive = keep_alive  # type: ignore[attr-defined]
                 return running
 
             async def ready() -> ModelFile:
@@ -152,6 +154,30 @@ def test_sampling_is_that_of_the_models_card_unless_the_request_has_its_own(
     ask(temperature=0)
     body = server.requests[0].json
     assert (body["temperature"], body["repeat_penalty"], body["max_tokens"]) == (0, 1.1, 1024)
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "seconds"),
+    [
+        ("", "smollm2-135m", 0),
+        ("", "qwen3.5-2b", 300),
+        ("", "", 300),
+        ("local: {keep_alive: 0}", "qwen3.5-2b", 0),
+        ("local: {keep_alive: -1}", "smollm2-135m", -1),
+    ],
+)
+def test_a_model_that_was_asked_for_stays_loaded(
+    written: str,
+    name: str,
+    seconds: float,
+    fake: Fake,
+    own: ModelFile,
+    write_config: Callable[[str], Path],
+) -> None:
+    write_config(written)
+    server = fake(row(name, own.path) if name else own, TEXT)
+    ask()
+    assert server.keep_alive == seconds  # type: ignore[attr-defined]
 
 
 # Tools.
@@ -368,6 +394,19 @@ def test_nothing_is_shown_for_a_quick_answer_or_without_a_terminal(
     monkeypatch.setattr(Terminal, "isatty", lambda _: False)
     ask()
     assert terminal.getvalue() == ""
+
+
+def test_no_line_floats_over_the_bar_of_a_batch(
+    fake: Fake, own: ModelFile, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bar = Terminal()
+    monkeypatch.setattr("llm_g4f.cli.progress.sys", SimpleNamespace(stderr=bar))
+    fake(own, SLOW, SLOW)
+    with ProgressBar(100):
+        ask()
+    assert terminal.getvalue() == ""
+    ask()
+    assert terminal.getvalue() != ""
 
 
 def test_the_line_is_gone_when_the_request_is_cancelled(

@@ -35,9 +35,9 @@ def test_an_invalid_key_leaves_only_its_provider_out(monkeypatch: pytest.MonkeyP
     route = planned()
     assert [candidate.provider.name for candidate in route.candidates] == ["openai"]
     reasons = {name: ineligible.reason for name, ineligible in route.left_out}
-    assert reasons["openrouter"].startswith(
-        "The key from the environment variable OPENROUTER_API_KEY is empty or contains invalid"
-    )
+    for name in ("openrouter", "gemini"):
+        begin = f"The key from the environment variable {name.upper()}_API_KEY is empty or contains"
+        assert reasons[name].startswith(begin)
     assert not any(INVALID in reason for reason in reasons.values())
     assert route.needs_consent == ()
 

@@ -178,7 +178,7 @@ LONG = f"/models/{'very-' * 20}long.gguf"
     [
         ("qwen3:8b", "qwen3:8b"),
         ("llama\nError: all is lost\x1b[31m", "llama Error: all is lost\\x1b[31m"),
-        (LONG, LONG),
+        (LONG, f"{LONG[:79]}…"),
     ],
 )
 def test_the_answers_model_is_the_same_in_receipt_log_and_notice(
