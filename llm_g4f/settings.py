@@ -123,7 +123,9 @@ def _network(proxies: Proxies) -> Network:
     if is_absent(proxies) or isinstance(proxies, str):
         url = proxies if isinstance(proxies, str) else None
         return Network(http_proxy=url, https_proxy=url)
-    if not isinstance(proxies, Mapping):
+    if not isinstance(proxies, Mapping) or not all(
+        isinstance(scheme, str) and isinstance(url, str | None) for scheme, url in proxies.items()
+    ):
         raise ArgumentError("proxies must be a URL, or URLs by scheme: {'https': 'http://…'}.")
     by_scheme = {name.removesuffix("://"): url for name, url in proxies.items()}
     everything = by_scheme.get("all")

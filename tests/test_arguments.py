@@ -338,6 +338,8 @@ def test_an_argument_of_the_wrong_kind_is_a_type_error(options: Any, words: str)
         ({"api_key": 5}, "api_key must be text"),
         ({"base_url": 5}, "base_url must be text"),
         ({"proxies": 5}, "proxies must be a URL"),
+        ({"proxies": {"https": 5}}, "proxies must be a URL"),
+        ({"proxies": {5: "http://p:1"}}, "proxies must be a URL"),
         ({"http_client": httpx.Client()}, "must be an httpx.AsyncClient or an httpx2.AsyncClient"),
         ({"default_headers": "x"}, "default_headers must be an object"),
         ({"default_query": 5}, "default_query must be an object"),

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import msgspec
 import pytest
 
@@ -236,6 +238,40 @@ def test_a_hostile_state_file_does_not_prevent_an_answer(
         listed = invoke("g4f", "providers")
     assert "mybox" not in listed
     assert_no_escapes(listed + "".join(record.getMessage() for record in caplog.records))
+
+
+def test_a_locked_state_of_gigabytes_delays_no_answer_and_no_other_task(
+    user_path: Path, write_config: Write
+) -> None:
+    gaps = []
+
+    async def beat() -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.01)
+            gaps.append(time.perf_counter() - began)
+
+    async def answer() -> str:
+        beating = asyncio.create_task(beat())
+        try:
+            return await ask()
+        finally:
+            beating.cancel()
+
+    with Server(http(500, "no")) as failing, Server(stream("good")) as good:
+        write_config(
+            f"providers:\n  bad: {{base_url: '{failing.url}'}}\n  good: {{base_url: '{good.url}'}}"
+        )
+        # The first request imports much.
+        asyncio.run(ask("good"))
+        for name in ("g4f-health.json", "g4f-failures.jsonl"):
+            with (user_path / name).open("wb") as file:
+                file.truncate(3_000_000_000)
+        with filelock.FileLock(user_path / "g4f-health.json.lock"):
+            assert "content='good'" in asyncio.run(answer())
+            assert max(gaps) < 1.5
+            assert "InternalServerError" in asyncio.run(ask("bad"))
+    assert len(failing.requests) > 1
 
 
 @pytest.mark.parametrize("ahead", [90 * 86_400, 10 * 366 * 86_400], ids=["months", "years"])

@@ -1,18 +1,15 @@
 """The results file: JSON Lines that are only appended to, and from which a later run resumes.
 
 Each result is one write at the end. So an interrupted run leaves complete lines and at most one
-incomplete line, which the next run removes. Lines that a later line of the same id replaces are
-removed by writing a new file beside it and renaming that: there is always one complete file.
+incomplete line, which the next run removes, like the zeros that a power loss leaves. Lines that a
+later line of the same id replaces are removed by replacing the file: there is always a complete one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +20,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ..decoding.text import whole
 from ..errors import LedgerError
 from ..types import JSON
+from .append_file import AppendFile
 from .results import Id
 
 
@@ -148,6 +146,10 @@ class IdIndex:
         self.stale = True
         self._database.execute("delete from ids where id=?", (_key(id),))
 
+    def move(self, id: Id, offset: int) -> None:
+        """The current line of `id` now begins at byte `offset`."""
+        self._database.execute("update ids set offset=? where id=?", (offset, _key(id)))
+
     def has(self, state: RowState) -> bool:
         """Whether any id is in `state`."""
         rows = self._database.execute("select 1 from ids where state=? limit 1", (int(state),))
@@ -165,19 +167,45 @@ def scan(file: BinaryIO, path: Path, index: IdIndex) -> tuple[int, bool]:
     lines = file if file.read(1) in (b"", b"{") else [b""]
     file.seek(0)
     for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            # Left by a power loss in place of what was not on the disk yet.
+            line = line.rstrip(b"\0")
         try:
-            header = _header.decode(line)
+            header = _decode(line)
         except msgspec.MsgspecError as error:
-            incomplete = not isinstance(error, msgspec.ValidationError) and not line.endswith(b"\n")
-            if incomplete and line and line.startswith(_LINE_START[: len(line)]):
+            if isinstance(error, msgspec.ValidationError) or not _is_cut(line, number):
+                raise LedgerError(
+                    f"{path}, line {number}: not a result of a batch, so the file is left unchanged."
+                    " Name another file for the results."
+                ) from None
+            if not line.endswith(b"\n"):
                 return end, True
-            raise LedgerError(
-                f"{path}, line {number}: not a result of a batch, so the file is left unchanged. Name"
-                " another file for the results."
-            ) from None
-        index.add_result(header.id, header.state, end, header.digest)
+            index.stale = True
+        else:
+            index.add_result(header.id, header.state, end, header.digest)
         end += len(line)
     return end, line.endswith(b"\n")
+
+
+def _decode(line: bytes) -> _ResultHeader:
+    # The decoder skips texts unread. JSON has no zeros.
+    if b"\0" in line:
+        raise msgspec.DecodeError
+    try:
+        return _header.decode(line)
+    except UnicodeDecodeError:
+        raise msgspec.DecodeError from None
+    except RecursionError:
+        # Nothing of ours is nested deeply.
+        raise msgspec.ValidationError from None
+
+
+def _is_cut(line: bytes, number: int) -> bool:
+    """Whether a crash may have made the invalid line out of a result: the end is missing, or zeros are
+    in place of a part. The first line of a file with zeros may be another kind of file."""
+    before, zeros, _ = line.partition(b"\0")
+    ours = _LINE_START.startswith(before) or before.startswith(_LINE_START)
+    return ours and (number > 1 if zeros or not line else not line.endswith(b"\n"))
 
 
 class ResultsFile:
@@ -187,64 +215,19 @@ class ResultsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._name = path
-        # A symbolic link must stay one when its target is replaced.
-        self._path = Path(os.path.realpath(path))
-        self._temporary = self._path.with_name(f".{self._path.name}.new")
         self.index = IdIndex()
-        self._file = -1
-        self._end = 0
         with contextlib.ExitStack() as stack:
             stack.callback(self.index.close)
-            with self._write_errors():
-                self._lock(stack)
-                stack.callback(self._close)
-                self._open()
-                if self.index.stale:
-                    self._rewrite()
+            self._file = AppendFile(path)
+            stack.callback(self._file.close)
+            with self._file.open() as file:
+                end, has_line_end = scan(file, path, self.index)
+            if end != self._file.size:
+                self._file.truncate(end)
+            if not has_line_end:
+                self._file.append(b"\n")
+            self.compact()
             self._resources = stack.pop_all()
-
-    @contextlib.contextmanager
-    def _write_errors(self) -> Iterator[None]:
-        """Turn OSError into `LedgerError`."""
-        try:
-            yield
-        except OSError as error:
-            raise LedgerError(f"{self._name} cannot be written: {error.strerror}.") from None
-
-    def _lock(self, stack: contextlib.ExitStack) -> None:
-        import filelock
-
-        # Locking would create missing directories, and a file beside a device.
-        if self._path.exists() and not self._path.is_file():
-            raise LedgerError(f"{self._name} is not a regular file, which the results need.")
-        self._path.parent.stat()
-        path = self._path.with_name(f".{self._path.name}.lock")
-        lock = filelock.FileLock(path, timeout=0.1, thread_local=False)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            raise LedgerError(
-                f"{self._name} is being written by another run. Wait for it, or name another file."
-            ) from None
-        stack.callback(lock.release)
-        # Deleted while the lock is held: a run that waits for it then sees that it is no longer valid.
-        stack.enter_context(contextlib.suppress(OSError))
-        stack.callback(path.unlink, missing_ok=True)
-
-    def _open(self) -> None:
-        self._temporary.unlink(missing_ok=True)
-        self._file = self._open_for_append()
-        with self._path.open("rb") as file:
-            self._end, has_line_end = scan(file, self._name, self.index)
-        if self._end != os.fstat(self._file).st_size:
-            os.ftruncate(self._file, self._end)
-        if not has_line_end:
-            self._end += os.write(self._file, b"\n")
-
-    def _open_for_append(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        return os.open(self._path, flags, 0o666)
 
     def is_current(self, result: JSON) -> bool:
         """Whether the current line of the result's id is this result."""
@@ -252,58 +235,45 @@ class ResultsFile:
         if offset is None:
             return False
         line = _encode(result) + b"\n"
-        with self._write_errors(), self._path.open("rb") as file:
+        with self._file.open() as file:
             file.seek(offset)
             return file.read(len(line)) == line
 
     def append(self, result: JSON) -> None:
         """Append a result in one write. Raises `LedgerError`, and writes nothing then."""
         line = _encode(result) + b"\n"
-        with self._write_errors():
-            written = os.write(self._file, line)
-            if written != len(line):
-                os.ftruncate(self._file, self._end)
-                raise LedgerError(f"{self._name} cannot be written: the disk is full.")
+        offset = self._file.size
+        self._file.append(line)
         header = _header.decode(line)
-        self.index.add_result(header.id, header.state, self._end, header.digest)
-        self._end += len(line)
+        self.index.add_result(header.id, header.state, offset, header.digest)
+
+    def finish(self, *, compact: bool) -> None:
+        """Check that all results are in the file and on the disk; with `compact`, remove lines too."""
+        if compact:
+            self.compact()
+        self._file.check()
+        self._file.sync()
 
     def compact(self) -> None:
-        """Remove the lines that later ones have replaced."""
-        if self.index.stale:
-            with self._write_errors():
-                self._rewrite()
+        """Remove the lines that later ones have replaced. A file with several names (hard links) keeps
+        them, and stays one file."""
+        if self.index.stale and not self._file.has_other_names:
+            self._file.replace(self._write_current)
+            self.index.stale = False
 
-    def _rewrite(self) -> None:
-        try:
-            with self._path.open("rb") as old, self._temporary.open("wb") as new:
-                offset = 0
-                for line in old:
-                    header = _header.decode(line)
+    def _write_current(self, new: BinaryIO) -> None:
+        with self._file.open() as old:
+            offset = 0
+            for line in old:
+                with contextlib.suppress(msgspec.MsgspecError):
+                    header = _decode(line)
                     # An answer goes only for a new one to a row that has changed.
                     kept = header.state is RowState.ANSWERED and header.digest is None
-                    if kept or self.index.offset(header.id) == offset:
+                    if current := self.index.offset(header.id) == offset:
+                        self.index.move(header.id, new.tell())
+                    if kept or current:
                         new.write(line)
-                    offset += len(line)
-                new.flush()
-                os.fsync(new.fileno())
-                end = new.tell()
-            shutil.copymode(self._path, self._temporary)
-            self._close()  # Windows cannot replace an open file.
-            try:
-                self._temporary.replace(self._path)
-                self._end = end
-            finally:
-                self._file = self._open_for_append()
-        except BaseException:
-            self._temporary.unlink(missing_ok=True)
-            raise
-        self.index.stale = False
-
-    def _close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+                offset += len(line)
 
     def close(self) -> None:
         """Close and unlock the file."""

@@ -210,8 +210,7 @@ def _run(
             engine = partial(ask, on_notice=progress.say)
             stopped = asyncio.run(_work(job, engine, rows, is_pipe=size is None))
             progress.finish(job.progress, complete=not stopped)
-            if not stopped:
-                results_file.compact()
+            results_file.finish(compact=not stopped)
         except sqlite3.Error as error:
             raise click.ClickException(f"The index of ids cannot be written: {error}.") from None
     _conclude(job, target, stopped)

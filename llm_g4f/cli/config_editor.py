@@ -81,6 +81,6 @@ def _edit(path: Path, section: str) -> Iterator[Any]:
 def _write(path: Path, text: str) -> None:
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-        atomic_write(path, text.encode(), mode)
+        atomic_write(path, text.encode(), mode, sync=True)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None

@@ -8,8 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from .log_stats import Failure
-
-_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+from .stored_receipt import FIRST, LAST, MOST
 
 
 class FailedRequests(Struct):
@@ -38,17 +37,19 @@ def read(since: datetime | None, model: str | None) -> FailedRequests:
     """The failed requests since a time, for `model` or asked of it."""
     from ..routing.failure_log import FailureLog
 
-    begin = since.timestamp() if since is not None else 0.0
+    begin = max(since or FIRST, FIRST).timestamp()
     found = FailedRequests()
     failures: dict[tuple[Any, ...], Failure] = {}
     for request in FailureLog().read():
         asked = {request.requested_model, *(each.model for each in request.attempts)}
-        if not begin <= request.at < _LATEST or (model is not None and model not in asked):
+        if not begin <= request.at < LAST.timestamp() or (model is not None and model not in asked):
             continue
         found.count += 1
         found.first = min(found.first or request.at, request.at)
         found.last = max(found.last, request.at)
         for attempt in request.attempts:
+            if not 0 <= attempt.seconds <= MOST:
+                continue
             key = (attempt.provider, attempt.model, attempt.outcome, attempt.status)
             failure = failures.setdefault(key, Failure(*key))
             failure.count += 1

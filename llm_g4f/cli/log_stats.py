@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ..errors import G4FError
+from .stored_receipt import Details, Payload, Reference, StoredReceipt, is_count, moment
 
 JSON = dict[str, Any]
 
@@ -50,44 +51,7 @@ where datetime_utc >= ? and response_json glob '*"g4f": *'
 """
 
 
-class _Reference(Struct, gc=False):
-    """The fields that differ from the referenced object."""
-
-    u: StoredReceipt | None = None
-
-
-class StoredReceipt(Struct, gc=False):
-    """A receipt or an attempt as llm stores it: complete, or as a reference (`$`) to an object in the
-    message plus the fields that differ (condense-json's merge)."""
-
-    reference: _Reference | str | None = field(default=None, name="$")
-    requested_model: str | None = None
-    provider: str | JSON | None = None
-    model: str | JSON | None = None
-    exact: bool | None = None
-    successor: bool | None = None
-    attempts: list[StoredReceipt] = field(default_factory=list)
-    ttft: float | None = None
-    seconds: float | None = None
-    outcome: str | None = None
-    status: int | None = None
-
-
-class _Payload(Struct, gc=False):
-    g4f: StoredReceipt | None = None
-    model: str | JSON | None = None
-
-
-class _Reasoned(Struct, gc=False):
-    reasoning_tokens: int = 0
-
-
-class _Details(Struct, gc=False):
-    price_usd: float | None = None
-    completion_tokens_details: _Reasoned | None = None
-
-
-_NO_DETAILS = _Details()
+_NO_DETAILS = Details()
 
 
 class Series:
@@ -233,17 +197,17 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
     """
     served: dict[tuple[str, str], Served] = {}
     failures: dict[tuple[Any, ...], Failure] = {}
-    decode_payload = msgspec.json.Decoder(_Payload).decode
-    decode_details = msgspec.json.Decoder(_Details).decode
+    decode_payload = msgspec.json.Decoder(Payload).decode
+    decode_details = msgspec.json.Decoder(Details).decode
     for time, resolved, tokens_in, tokens_out, token_details, response, hidden in _rows(
         path, since
     ):
         try:
             payload = decode_payload(response)
             details = decode_details(token_details) if token_details else _NO_DETAILS
-            requested_at = datetime.fromisoformat(time.decode())
+            requested_at = moment(time)
             name = (resolved or b"").decode()
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             continue
         receipt = _resolve(payload.g4f)
         if receipt is None or not name:
@@ -265,7 +229,7 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
         entry.successor += receipt.successor is True
         entry.after_failures += failed
         # A gateway's own cache counts 0, which is no measurement.
-        if isinstance(tokens_in, int) and isinstance(tokens_out, int) and tokens_in + tokens_out:
+        if is_count(tokens_in) and is_count(tokens_out) and tokens_in + tokens_out:
             entry.counted += 1
             entry.input_tokens += tokens_in
             entry.output_tokens += tokens_out
@@ -276,8 +240,6 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
             entry.price += details.price_usd
         if hidden and tokens_out and details.completion_tokens_details is not None:
             tokens_out -= details.completion_tokens_details.reasoning_tokens
-        if requested_at.tzinfo is None:
-            requested_at = requested_at.replace(tzinfo=UTC)
         entry.times.append(requested_at.timestamp())
         ttft, rate = _speed(receipt, last, tokens_out)
         entry.ttft.append(ttft)
@@ -289,7 +251,7 @@ def _resolve(stored: StoredReceipt | None) -> StoredReceipt | None:
     """The fields of a receipt or an attempt, without llm's reference around them."""
     if stored is None or stored.reference is None:
         return stored
-    return stored.reference.u if isinstance(stored.reference, _Reference) else None
+    return stored.reference.u if isinstance(stored.reference, Reference) else None
 
 
 def _count(
@@ -304,6 +266,9 @@ def _count(
 
 
 def _rows(path: Path, since: datetime | None) -> Iterator[tuple[Any, ...]]:
+    if not path.is_file():
+        # To open a pipe would wait for ever.
+        raise G4FError(f"{path} is not a regular file.")
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, timeout=BUSY_TIMEOUT, uri=True)) as database:

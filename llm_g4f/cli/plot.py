@@ -10,6 +10,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 from ..errors import G4FError
+from ..safe_text import clean
 from .log_stats import MEDIAN, P5, P95, Series, Stats
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def figure(stats: Stats) -> Figure:
 
 
 def _label(series: Series) -> str:
-    name = series.provider if len(series.provider) <= 24 else series.provider[:23] + "…"
+    name = clean(series.provider)
+    name = name if len(name) <= 24 else name[:23] + "…"
     return f"{name} ({len(series):,})"
 
 

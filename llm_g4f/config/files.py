@@ -5,6 +5,7 @@ The environment says where the directory is; it is compared as a whole, since ev
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,11 @@ def config_path() -> Path:
     return Path(user_file("g4f.yaml"))
 
 
-def atomic_write(path: Path, data: bytes, mode: int = 0o600) -> None:
+def atomic_write(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = False) -> None:
     """Replace the file `path` with one that has `data` and the permissions `mode`.
 
-    A reader, and a crash at any time, finds the old content or the new one. Raises OSError, and
-    leaves the old file then.
+    A reader, and a crash at any time, finds the old content or the new one; with `sync`, which takes
+    some milliseconds, after a power loss too. Raises OSError, and leaves the old file then.
     """
     import tempfile
 
@@ -70,11 +71,27 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o600) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names of the files in a folder to the disk, where the system can do that."""
+    # A folder may be writable, but not readable; on Windows none can be opened.
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def set_aside(path: Path, reason: str) -> None:

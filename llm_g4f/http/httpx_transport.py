@@ -175,7 +175,10 @@ def _connecting_error(error: Exception, phase: str, proxy: str | None) -> Networ
         return None
     if isinstance(error, TimeoutError):
         return ProxySilent(str(error), proxy)
-    if isinstance(error, _raised_by("ConnectError", "ConnectTimeout")):
+    # An address that the system cannot use, such as port 99999, is no error of httpx.
+    if phase == "connect_tcp.failed" or isinstance(
+        error, _raised_by("ConnectError", "ConnectTimeout")
+    ):
         return ProxyUnreachable(str(error), proxy)
     if isinstance(error, _raised_by("ProxyError")):
         return ProxyError(str(error), proxy)

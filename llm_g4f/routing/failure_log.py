@@ -84,7 +84,7 @@ class FailureLog:
         """The requests that are noted, the oldest first. Lines that are damaged are passed over."""
         decode = msgspec.json.Decoder(FailedRequest).decode
         for line in self._tail(2 * MAX_SIZE).splitlines():
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 yield decode(line)
 
     def _shorten(self) -> None:

@@ -73,6 +73,36 @@ def test_a_torn_line_is_removed(path: Path) -> None:
         assert results(path) == [ANSWER, FAILURE]
 
 
+ZEROS = b"\0" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (written(ANSWER) + ZEROS, [ANSWER]),
+        (written(ANSWER)[:-1] + ZEROS, [ANSWER]),
+        (written(ANSWER) + written(FAILURE)[:12] + ZEROS, [ANSWER]),
+        (written(ANSWER)[:12] + ZEROS, []),
+        # Later blocks may be on the disk when earlier ones are not.
+        (written(ANSWER) + ZEROS + written(FAILURE)[-9:] + written(INVALID), [ANSWER, INVALID]),
+        (
+            written(ANSWER) + b'{"id": "c", "text": "' + ZEROS + b'"}\n' + written(INVALID),
+            [ANSWER, INVALID],
+        ),
+        (written(ANSWER) + ZEROS + written(FAILURE)[-9:-1] + ZEROS, [ANSWER]),
+        (written(ANSWER) + b'{"i' + ZEROS + b"\n", [ANSWER]),
+    ],
+)
+def test_zeros_of_a_power_loss_are_removed(
+    path: Path, content: bytes, kept: list[dict[str, Any]]
+) -> None:
+    path.write_bytes(content)
+    last = {"id": "d", "text": "on"}
+    with opened(path) as results_file:
+        results_file.append(last)
+    assert results(path) == [*kept, last]
+
+
 def test_an_answer_without_its_line_end_is_kept(path: Path) -> None:
     path.write_bytes(written(FAILURE, ANSWER)[:-1])
     with opened(path) as results_file:
@@ -92,10 +122,15 @@ def test_an_answer_without_its_line_end_is_kept(path: Path) -> None:
         written(ANSWER) + b"my notes",
         written(ANSWER) + b'{"id": "b", "te\n' + written(FAILURE),
         b"\0" * 10,
+        b'{"id":\0\0"a"}',
+        written(ANSWER) + b"PNG" + b"\0" * 10 + b"\n",
+        written(ANSWER) + b"PNG" + b"\0" * 10 + b"x",
         # What has an id is not yet a result: rows, other people's JSON.
         b'{"id": "a", "prompt": "mine"}\n',
         b'{"id":null,"jsonrpc":"2.0"}',
         b'{"id":1.5,"text":"x"}',
+        b'{"id":"\xff","text":"x"}\n',
+        b'{"id":"a","text":%s%s}' % (b"[" * 50_000, b"]" * 50_000),
     ],
 )
 def test_another_file_is_not_changed(path: Path, other: bytes) -> None:
@@ -130,10 +165,31 @@ def test_compact_removes_replaced_failures(path: Path) -> None:
 def test_opening_removes_replaced_failures(path: Path) -> None:
     again = {"id": "b", "error": {"type": "APITimeoutError"}}
     path.write_bytes(written(FAILURE, ANSWER, again, FAILURE, ANSWER | {"id": "d"}, again))
-    (path.parent / f".{path.name}.new").write_bytes(b"half a")
     with opened(path):
         assert results(path) == [ANSWER, ANSWER | {"id": "d"}, again]
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
+
+
+def test_answers_of_rows_without_ids_outlast_every_compaction(path: Path) -> None:
+    answers = [{"id": number, "text": "yes", "digest": f"d{number}"} for number in (1, 2)]
+    path.write_bytes(written(FAILURE, FAILURE, *answers))
+    with opened(path) as results_file:
+        results_file.append({"id": "b", "text": "at last"})
+        results_file.compact()
+    assert results(path) == [*answers, {"id": "b", "text": "at last"}]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are POSIX's")
+def test_a_file_with_two_names_stays_one(path: Path) -> None:
+    other = path.with_name("other")
+    path.write_bytes(written(FAILURE))
+    other.hardlink_to(path)
+    for _ in range(2):
+        with opened(path) as results_file:
+            results_file.append({"id": "b", "text": "at last"})
+            results_file.finish(compact=True)
+            assert results_file.index.state("b") is RowState.ANSWERED
+    assert other.samefile(path)
 
 
 def test_a_failure_does_not_replace_an_answer(path: Path) -> None:
@@ -208,21 +264,25 @@ def test_a_killed_run_leaves_no_lock(path: Path) -> None:
     assert sorted(os.listdir(path.parent)) == ["llm", path.name]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
-def test_a_full_disk_is_an_error_and_leaves_complete_lines(path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="limits are POSIX's")
+@pytest.mark.parametrize("room", [0, 10], ids=["nothing fits", "a part fits"])
+def test_a_full_disk_is_an_error_and_leaves_complete_lines(path: Path, room: int) -> None:
+    import resource
+
     with opened(path) as results_file:
         results_file.append(ANSWER)
-        kept = os.dup(results_file._file)
-        full = os.open("/dev/full", os.O_WRONLY)
-        os.dup2(full, results_file._file)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, before[1]))
         try:
-            with pytest.raises(LedgerError, match="cannot be written: No space left"):
+            with pytest.raises(
+                LedgerError, match=r"cannot be written: (File too large|the disk is)"
+            ):
                 results_file.append(FAILURE)
         finally:
-            os.dup2(kept, results_file._file)
-            os.close(kept)
-            os.close(full)
-    assert results(path) == [ANSWER]
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert results(path) == [ANSWER]
+        results_file.append(FAILURE)
+    assert results(path) == [ANSWER, FAILURE]
 
 
 def test_repeated_ids_are_found_with_their_lines(path: Path) -> None:

@@ -297,6 +297,59 @@ def test_a_new_error_replaces_the_old_one(endpoints: Endpoints) -> None:
     assert ("n must be 1" in error["message"], error["line"]) == (True, 2)
 
 
+PROXIES = [
+    *("http://[::1", "http://h:port", "://", "ftp://h:1", "http://[::1]x:3", "http://h\n:1"),
+    *("http://u:secret@[::1", "http://u:secret@127.0.0.1:99999", "http://\udcff", "http://é..:1"),
+]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="variables that are no text are POSIX's")
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_malformed_proxy_is_each_rows_error(
+    proxy: str, write_config: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    write_config("providers: {box: {base_url: 'https://box.example/v1'}}")
+    write("in.jsonl", *prompts(2))
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", "-o", "provider", "box", code=1)
+    said = {id: one["error"]["message"] for id, one in read().items()}
+    assert said.keys() == {0, 1}
+    assert all("HTTPS_PROXY" in message for message in said.values())
+    assert "0 answered, 2 failed" in result.stderr
+    assert "secret" not in result.output + Path("out").read_text()
+
+
+@pytest.mark.parametrize("end", ["removed", "rotated"])
+def test_results_that_are_moved_during_the_run_end_it(end: str, endpoints: Endpoints) -> None:
+    write("in.jsonl", *prompts(40))
+    with Server([0.02, *whole("Hello")]) as server:
+        endpoints(box=server)
+        with started("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "1") as process:
+            wait_until(partial(has_lines, 2))
+            Path("out").rename("out.1")
+            if end == "rotated":
+                Path("out").touch()
+            said = process.communicate(timeout=20)[1]
+    assert process.returncode == 1
+    assert said.startswith("Error: out was moved, removed or changed by another program")
+    assert "Traceback" not in said
+    assert 2 <= lines("out.1") <= len(server.requests) < 40
+    assert lines() == 0
+
+
+@pytest.mark.parametrize("source", [".out.new", ".out.lock"])
+def test_no_file_beside_the_results_is_changed(source: str, endpoints: Endpoints) -> None:
+    write(source, *prompts(1))
+    before = Path(source).read_bytes()
+    with Server(http(400, "no"), whole("Hello")) as server:
+        endpoints(box=server)
+        batch(source, "out", "-m", "gpt-4o", code=1)
+        batch(source, "out", "-m", "gpt-4o")
+    assert texts() == {0: "Hello"}
+    assert Path(source).read_bytes() == before
+    assert sorted(os.listdir()) == [source, "out"]
+
+
 def test_a_repeated_id_ends_the_run(endpoints: Endpoints) -> None:
     write("in.jsonl", *prompts(3), {"id": 1, "prompt": "again"}, {"id": 9, "prompt": "never"})
     with Server([0.2, *whole("Hello")]) as server:

@@ -13,8 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
-from math import isnan
+from datetime import UTC, datetime, timedelta, timezone
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +384,102 @@ def test_invalid_rows_are_ignored(log: sqlite3.Connection) -> None:
     log.commit()
     (row,) = told()["providers"]
     assert (row["answers"], row["counted_answers"]) == (1, 0)
+
+
+def nested(depth: int) -> str:
+    return '{"attempts": [' * depth + "]}" * depth
+
+
+HOSTILE: dict[str, JSON | str] = {
+    "year 1": {"at": datetime(1, 1, 1, tzinfo=UTC)},
+    "year 9999": {"at": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)},
+    "before year 1": {"at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))},
+    "after year 9999": {"at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-14)))},
+    "a time near the largest number": {"ttft": 1.7e308, "seconds": 1.7e308},
+    "times of both signs": {"ttft": -1.7e308, "seconds": 1.7e308},
+    "a time before the request": {"ttft": -1.0, "seconds": -2.0},
+    "a failure near the largest number": {"failures": (failure("x", "Err", 1.7e308),)},
+    "a price near the largest number": {"details": {"price_usd": 1.7e308}},
+    "a negative price": {"details": {"price_usd": -5.0}},
+    "NaN": {"ttft": nan},
+    "infinity": {"ttft": inf, "seconds": inf},
+    "an infinite price": {"details": {"price_usd": inf}},
+    "1e999": {"payload": '{"model": "m", "g4f": {"ttft": 1e999, "seconds": 1e999}}'},
+    "a huge status": {"failures": (failure("x", "Err", 1.0, 10**400),)},
+    "deep nesting": {"payload": '{"g4f": %s}' % nested(50_000)},  # noqa: UP031
+    "deep nesting elsewhere": {"payload": '{"x": %s, "g4f": {}}' % ("[" * 50_000 + "]" * 50_000)},
+    "half a character": {"payload": '{"g4f": {"provider": "\\ud83d", "model": "m"}}'},
+    "negative counts": "output_tokens = -9000000000000000000",
+    "counts near the largest number": "input_tokens = 9223372036854775807, output_tokens = 9223372036854775807",
+    "fractions for counts": "input_tokens = 1e308, output_tokens = 1e308",
+    "bytes for a time": "datetime_utc = x'ff00'",
+    "a number for a time": "datetime_utc = 1e300",
+    "bytes for a model": "resolved_model = x'00ff'",
+}
+
+
+def figures(*args: str) -> JSON:
+    """Every form of the output, of which the JSON is returned."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    for form in (args, ("--chart", *args)):
+        assert ok(g4f("stats", *form))
+    found: JSON = json.loads(g4f("stats", "--json", *args).stdout, parse_constant=refuse)
+    return found
+
+
+@pytest.mark.parametrize("row", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_rows_end_with_figures(row: JSON | str, log: sqlite3.Connection) -> None:
+    add(log, *([row] * 3 if isinstance(row, dict) else [{}] * 3))
+    if isinstance(row, str):
+        log.execute(f"update turns set {row}")
+    add(log, {"provider": "ours"}, {"provider": "ours", "at": NOW - timedelta(days=400)})
+    assert figures("--since", "9999-12-31")["answers"] == 0
+    found = figures("--since", "0001-01-01")
+    (ours,) = (row for row in found["providers"] if row["provider"] == "ours")
+    assert ours["answers"] == 2
+    assert found["first_utc"][:2] == found["last_utc"][:2] == "20"
+
+
+def test_hostile_notes_of_failed_requests_end_with_figures(user_path: Path) -> None:
+    line = json.dumps({"at": 1.7e9, "requested_model": "m"})
+    attempt = {"provider": "x", "model": "m", "outcome": "E"}
+    lost = [{**attempt, "seconds": seconds} for seconds in (1.7e308, 1.7e308, -1.7e308, 2.0)]
+    (user_path / "g4f-failures.jsonl").write_text(
+        f'{line[:-1]}, "attempts": {json.dumps(lost)}}}\n'
+        f'{line[:-1]}, "attempts": [], "x": {"[" * 50_000}{"]" * 50_000}}}\n'
+    )
+    found = figures()["failed_requests"]
+    assert (found["count"], [each["seconds"] for each in found["failures"]]) == (1, [2.0])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are POSIX's")
+def test_a_database_that_is_a_pipe_does_not_block(user_path: Path, run_llm: Run) -> None:
+    os.mkfifo(user_path / "pipe")
+    done = run_llm("g4f", "stats", "-d", str(user_path / "pipe"), timeout=20)
+    assert (done.returncode, done.stderr[:7]) == (1, "Error: ")
+    assert "is not a regular file" in done.stderr
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 4096, b"\xff" * 4096, None])
+def test_a_broken_database_is_one_line(
+    damage: bytes | None, log: sqlite3.Connection, user_path: Path
+) -> None:
+    add(log, *({"payload": "x" * 9_000} for _ in range(20)))
+    log.close()
+    path = user_path / "logs.db"
+    content = path.read_bytes()
+    for page in range(1, len(content) // 4096):
+        begin = page * 4096
+        broken = content[:begin] + (damage + content[begin + 4096 :] if damage else b"")
+        path.write_bytes(broken)
+        result = g4f("stats")
+        assert isinstance(result.exception, SystemExit | None)
+        if result.exit_code:
+            (said,) = failed(result).splitlines()
+            assert said.startswith(f"{path} ")
 
 
 @pytest.mark.parametrize(
@@ -820,9 +916,23 @@ def test_more_providers_than_colours_share_the_last(
         [{"ttft": None}],
         [{"provider": "llm:" + "x" * 80}],
         [{"at": datetime(1970, 1, 1, tzinfo=UTC)}, {}],
+        [{"at": datetime(year, 1, 1, tzinfo=UTC)} for year in (1, 1970, 2199, 9999)],
+        [{"ttft": 1e9, "seconds": 1e9}, {"tokens": 10**9}],
+        [{"provider": "my\x1b]0;box\n"}],
         [{"at": NOW + timedelta(days=days)} for days in range(-8_000, 0, 40)],
     ],
-    ids=["one", "at once", "no count", "no time", "long name", "old", "far apart"],
+    ids=[
+        "one",
+        "at once",
+        "no count",
+        "no time",
+        "long name",
+        "old",
+        "ends of time",
+        "large",
+        "an escape",
+        "far apart",
+    ],
 )
 def test_any_answers_can_be_plotted(
     rows: list[JSON], log: sqlite3.Connection, tmp_path: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from llm_g4f.config.files import atomic_write, set_aside
+from tests.support.commands import g4f
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions and limits of POSIX")
 
@@ -44,6 +46,27 @@ def test_a_new_file_is_for_its_owner_alone(path: Path) -> None:
 
 
 @posix
+def test_a_power_loss_leaves_the_configuration(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(fd: int) -> None:
+        fsync(fd)
+        events.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+
+    def replaced(self: Path, target: Path) -> Path:
+        events.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    assert g4f("enable", "ovh").exit_code == 0
+    assert "ovh" in (user_path / "g4f.yaml").read_text()
+    assert events == ["file", "replace", "folder"]
+
+
 def test_the_permissions_are_those_asked_for(path: Path) -> None:
     path.write_bytes(b"old")
     atomic_write(path, b"new", 0o640)

@@ -168,6 +168,16 @@ def test_an_unreachable_proxy_is_named_by_its_variable(
     assert (error.reason, "Check ALL_PROXY" in error.message) == ("proxy", True)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "[::1]:99999", "localhost:99999"])
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+def test_a_proxy_at_no_address_of_the_system_is_named_by_its_variable(
+    kind: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"{kind}://u:secret@{address}")
+    error = refused()
+    assert (error.reason, "Check ALL_PROXY" in error.message) == ("proxy", True)
+
+
 # httpcore leaves its connection open.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @ONLY_OWN
