@@ -20,7 +20,6 @@ from .yaml_size import count_values
 _PROVIDER_NAME = r"[a-z0-9][a-z0-9_.-]*"
 
 _MAX_DEPTH = 100
-
 _MAX_SIZE = 1 << 20
 """The most bytes g4f.yaml may have, and the most values with its aliases expanded. A file written
 by hand has about a thousandth of that."""
@@ -222,8 +221,8 @@ class _Reader:
                     " routes.",
                 )
         config = Config(self.path, **values)
-        for model, node in route_nodes:
-            self.check_model(model, node, "routes", config.models())
+        for route in route_nodes:
+            self.check_model(*route, "routes", config.models())
         return config
 
     def check_model(self, name: str, node: Any, label: str, named: Iterable[str] = ()) -> None:

@@ -76,7 +76,7 @@ class Attempt:
             if (chunk := self._first_content(chunks)) is not None:
                 # An error that came with the first content comes before it: the caller has nothing yet.
                 if (failure := self._failure or getattr(self._stream, "failure", None)) is not None:
-                    raise failure
+                    raise self._with_partial(failure, failure.reason)
                 self._commit(chunk)
                 return held
             if self._failure is not None:
@@ -256,15 +256,16 @@ class Attempt:
             model=self.candidate.served.model,
         )
 
-    def _with_partial(self, error: APIError) -> APIError:
-        """An error after the first content: it says that the answer broke off, and has the text."""
+    def _with_partial(self, error: APIError, reason: Reason | None = None) -> APIError:
+        """An error behind the first content: it says that the answer broke off, and has the text."""
         if not isinstance(error, (StreamError, APITimeoutError)):
             words = error.detail if isinstance(error, APIStatusError) else ""
             message = error.message
             if words:
                 what = f"{error.provider} broke off its answer: {words.rstrip('.')}"
                 message = f"{what}. Ask again, or ask another provider."
-            reason = error.reason if error.reason in ("empty", "filtered") else None
+            if error.reason in ("empty", "filtered"):
+                reason = error.reason
             error = StreamError(message, provider=error.provider, model=error.model, reason=reason)
         error.partial = self.completion.text
         return error

