@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import datetime as dt
 import json
-import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -34,15 +33,16 @@ from .response_writer import ResponseWriter
 
 
 class LogWriter:
-    """llm's logs.db, open for writing. Raises `sqlite3.Error` and `OSError`."""
+    """llm's logs.db, open for writing. Raises `sqlite3.Error`, `OSError`, and UnicodeDecodeError for a
+    damaged schema."""
 
     def __init__(self) -> None:
         path = logs_db_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(path)
         try:
             migrate(self._database)
-        except sqlite3.Error:
+        except BaseException:
             self.close()
             raise
         # The run has shown the notices already.

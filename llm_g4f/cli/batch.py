@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .batch_input import BatchInput
-from .errors import handle_errors
+from .errors import DATABASE_ERRORS, handle_errors, words_of
 
 if TYPE_CHECKING:
     from ..batch import Result, Results, Rows
@@ -212,7 +212,9 @@ def _run(
             progress.finish(job.progress, complete=not stopped)
             results_file.finish(compact=not stopped)
         except sqlite3.Error as error:
-            raise click.ClickException(f"The index of ids cannot be written: {error}.") from None
+            raise click.ClickException(
+                f"The index of ids cannot be written: {words_of(error)}."
+            ) from None
     _conclude(job, target, stopped)
 
 
@@ -258,9 +260,9 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
 
     try:
         log_writer = stack.enter_context(contextlib.closing(LogWriter()))
-    except (sqlite3.Error, OSError) as error:
+    except (*DATABASE_ERRORS, OSError) as error:
         raise click.ClickException(
-            f'llm\'s logs cannot be written: {error}. "llm logs path" shows where they are.'
+            f'llm\'s logs cannot be written: {words_of(error)}. "llm logs path" shows where they are.'
             " Without --log they are not needed."
         ) from None
 
@@ -269,8 +271,8 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
         assert result.completion is not None
         try:
             log_writer.write(result.request, result.completion)
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            progress.say(f"An answer is not in llm's logs: {error}.")
+        except (*DATABASE_ERRORS, UnicodeEncodeError) as error:
+            progress.say(f"An answer is not in llm's logs: {words_of(error)}.")
 
     return write
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import click
+
+from ..safe_text import clean
+
+DATABASE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises: of a damaged schema, the words of SQLite may not be text."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,3 +34,10 @@ def handle_errors(command: Callable[P, R]) -> Callable[P, R]:
             raise click.ClickException(str(error)) from error
 
     return wrapped
+
+
+def words_of(error: Exception) -> str:
+    """What an error of a database or of the system says, as one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return clean(error.object.decode(errors="replace"))
+    return clean(str(error))

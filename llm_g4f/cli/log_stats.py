@@ -27,6 +27,7 @@ import msgspec
 from msgspec import Struct
 
 from ..errors import G4FError
+from .errors import DATABASE_ERRORS, words_of
 from .stored_receipt import Details, Payload, Reference, StoredReceipt, is_count, moment
 
 JSON = dict[str, Any]
@@ -275,17 +276,18 @@ def _rows(path: Path, since: datetime | None) -> Iterator[tuple[Any, ...]]:
             database.text_factory = bytes
             begin = since.astimezone(UTC).isoformat() if since is not None else ""
             yield from database.execute(_QUERY, (begin,))
-    except sqlite3.Error as error:
-        if str(error).startswith("no such "):
+    except DATABASE_ERRORS as error:
+        words = words_of(error)
+        if words.startswith("no such "):
             raise G4FError(
-                f"{path} is not a log database of llm 0.36 or newer ({error}). If an older llm wrote"
+                f"{path} is not a log database of llm 0.36 or newer ({words}). If an older llm wrote"
                 f' it, upgrade it with "llm logs -d {path}".'
             ) from None
         if getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK":
             raise G4FError(
                 f'{path} has an interrupted write: repair it with "llm logs -d {path}".'
             ) from None
-        raise G4FError(f"{path} cannot be read: {error}.") from None
+        raise G4FError(f"{path} cannot be read: {words}.") from None
 
 
 def _provider_and_model(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import string
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +18,7 @@ from ..request import ROUTING_OPTIONS, schema_format
 from ..safe_text import clean
 from ..settings import Settings
 from ..types import JSON
+from .errors import DATABASE_ERRORS, words_of
 
 if TYPE_CHECKING:
     from llm.templates import Template
@@ -157,9 +157,9 @@ def _schema(given: str | None, templates: Sequence[Template]) -> JSON | None:
             ) as database:
                 migrate(database)
                 schema = resolve_schema_input(database, given, load_template)
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise click.ClickException(
-                f"llm's schemas in {path} cannot be read: {error}."
+                f"llm's schemas in {path} cannot be read: {words_of(error)}."
             ) from None
     for template in templates:
         schema = template.schema_object or schema

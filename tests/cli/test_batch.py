@@ -34,6 +34,7 @@ from tests.support.batch import (
 )
 from tests.support.commands import Run, g4f
 from tests.support.prices import table_price
+from tests.support.scenarios import empty_log
 from tests.support.server import HANG, Server, http, whole
 from tests.support.waiting import wait_until
 
@@ -594,6 +595,19 @@ def test_a_log_file_that_is_not_a_database_is_an_error(
         assert "llm's logs cannot be written: file is not a database" in told
         told = batch("in.jsonl", "out", "-m", "gpt-4o", "--schema", "name", code=1).stderr
         assert "llm's schemas in " in told
+    assert server.requests == []
+
+
+def test_logs_with_a_broken_schema_are_an_error(endpoints: Endpoints, user_path: Path) -> None:
+    broken = empty_log().replace(b"CREATE TABLE", b"CR\xccATE TABLE")
+    (user_path / "logs.db").write_bytes(broken)
+    write("in.jsonl", *prompts(1))
+    with Server(whole("Hello")) as server:
+        endpoints(box=server)
+        for option in (("--log",), ("--schema", "name")):
+            told = batch("in.jsonl", "out", "-m", "gpt-4o", *option, code=1).stderr
+            assert "malformed database schema" in told
+            assert len(told.splitlines()) == 1
     assert server.requests == []
 
 

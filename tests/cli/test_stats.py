@@ -463,6 +463,19 @@ def test_a_database_that_is_a_pipe_does_not_block(user_path: Path, run_llm: Run)
     assert "is not a regular file" in done.stderr
 
 
+@pytest.mark.parametrize("damage", [b"\xcc", b"\n", b"\x1b[2J"])
+def test_a_broken_schema_is_one_line(
+    damage: bytes, log: sqlite3.Connection, user_path: Path
+) -> None:
+    log.close()
+    path = user_path / "logs.db"
+    broken = b"CR" + damage + b"CREATE TABLE"[2 + len(damage) :]
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", broken))
+    (said,) = failed(g4f("stats")).splitlines()
+    assert said.startswith(f"{path} cannot be read: malformed database schema")
+    assert said.isprintable()
+
+
 @pytest.mark.parametrize("damage", [b"\0" * 4096, b"\xff" * 4096, None])
 def test_a_broken_database_is_one_line(
     damage: bytes | None, log: sqlite3.Connection, user_path: Path
