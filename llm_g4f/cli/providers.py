@@ -110,7 +110,7 @@ def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
             {
                 "provider": name,
                 "kind": kind,
-                "enabled": candidate is not None,
+                "enabled": candidate is not None or bool(settings and settings.enabled),
                 "key": registry.has_key(name),
                 "cooldown": cooldown,
                 "cooldown_until": iso(now + cooldown) if cooldown else None,

@@ -266,6 +266,7 @@ def test_alone_it_shows_what_takes_part_and_the_answer(write_config: Write) -> N
     )
     lines = ok(g4f())
     assert [line.split()[0] for line in lines[1:4]] == ["box", "openai", "groq"]
+    assert lines[3].split()[2:5] == ["yes", "no", "-"]
     assert "  enabled, no key: set it with " in lines[3]
     assert lines[4:] == [
         "24 others: --all",
