@@ -241,13 +241,19 @@ class Cooldowns:
                 waiting, self._waiting = self._waiting, []
                 return waiting
 
+        taken = False
+
         def changes(state: State) -> None:
+            nonlocal taken
+            taken = True
             for change in take():
                 change(state)
 
         self._try(changes, _LOCK_WAIT)
-        # Where the file cannot be locked or written they are dropped.
-        take()
+        # Where the file cannot be locked or written they are dropped; what came since has a thread of
+        # its own.
+        if not taken:
+            take()
 
     def _try(self, change: Change, seconds: float) -> bool:
         """Read the state, change it and write it back in one step; False while it is locked."""

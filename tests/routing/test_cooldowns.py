@@ -16,6 +16,7 @@ import filelock
 import pytest
 
 from llm_g4f import Client
+from llm_g4f.config.files import atomic_write
 from llm_g4f.errors import (
     APIConnectionError,
     APIStatusError,
@@ -170,6 +171,23 @@ def test_a_locked_file_delays_nothing_and_is_written_as_soon_as_it_is_free(
             health.failed(name, error)
         assert time.perf_counter() - began < 0.2
     wait_until(lambda: set(health.cooldowns()) == {"a", "b", "c"})
+
+
+def test_a_change_while_a_thread_writes_is_written_too(
+    health: Cooldowns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = InternalServerError("no", status_code=500)
+    meanwhile = ["b"]
+
+    def written(path: Path, data: bytes) -> None:
+        while meanwhile:
+            health.failed(meanwhile.pop(), error)
+        atomic_write(path, data)
+
+    monkeypatch.setattr("llm_g4f.routing.cooldowns.atomic_write", written)
+    with filelock.FileLock(tmp_path / f"{FILE}.lock"):
+        health.failed("a", error)
+    wait_until(lambda: set(health.cooldowns()) == {"a", "b"}, 5)
 
 
 def test_the_file_stays_small(health: Cooldowns, tmp_path: Path, clock: Clock) -> None:
