@@ -321,7 +321,7 @@ def test_a_receipt_as_json() -> None:
         "ttft": 0.5,
         "seconds": 1.5,
     }
-    assert str(receipt.attempts[0]) == "a gpt-4o: RateLimitError (no), 0.2 s"
+    assert str(receipt.attempts[0]) == "a gpt-4o (0.2 s): no"
     assert str(receipt.attempts[1]) == "b m: ok, 0.0 s"
 
 

@@ -177,7 +177,7 @@ class _Reader:
         value = self.plain(node)
         if (seconds := seconds_in(value)) is None:
             shown = self.shown(value)
-            raise self.fail(node, f"{label} must be a time as 300, 5m or 24h, not {shown}.")
+            raise self.fail(node, f"{label} must be a time such as 300, 5m or 24h, not {shown}.")
         return seconds
 
     def local(self, node: Any) -> LocalConfig:

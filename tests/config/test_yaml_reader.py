@@ -141,7 +141,7 @@ WRONG = [
     ("takeover: true\nrouts: {}", 2, "unknown key 'routs'; known keys: takeover"),
     ("local: 5m", 1, "local must be a mapping"),
     ("local:\n  keepalive: 5m", 2, "unknown key 'keepalive' in local; known keys: model"),
-    ("local: {keep_alive: soon}", 1, "must be a time as 300, 5m or 24h, not 'soon'"),
+    ("local: {keep_alive: soon}", 1, "must be a time such as 300, 5m or 24h, not 'soon'"),
     ("local: {keep_alive: true}", 1, "must be a time such as"),
     ("local: {keep_alive: .inf}", 1, "must be a time such as"),
     ("local: {keep_alive: []}", 1, "must be a time such as"),
