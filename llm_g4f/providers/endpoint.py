@@ -245,6 +245,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             except (TypeError, ValueError, RecursionError) as cause:
                 part, error = name, cause
         refused = ArgumentError(f"{part} cannot be written as JSON: {error}.")
+        # No server has said 400.
+        refused.status_code = None
         refused.provider, refused.model = self.name, served.model
         return refused
 

@@ -15,6 +15,7 @@ from llm_g4f.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    ArgumentError,
     AuthenticationError,
     BadRequestError,
     ConflictError,
@@ -444,7 +445,7 @@ SURROGATES = [{"role": "user", "content": "\ud83d"}]
 CLIENT = [
     Fault("lone surrogates in the prompt", A, None, stream("Hel", "lo"), "Hello", params={"messages": SURROGATES}),
     Fault("a prompt without text", R, BadRequestError, stream("x"), params={"messages": " "}, requests=0, made={"attempts": []}),
-    Fault("a parameter that is not JSON", R, BadRequestError, stream("x"), params={"metadata": {"a": object()}}, requests=0),
+    Fault("a parameter that is not JSON", R, ArgumentError, stream("x"), params={"metadata": {"a": object()}}, requests=0),
     Fault("an invalid header", R, BadRequestError, stream("x"), params={"headers": {"X-A": "a\r\nb"}}, requests=0, made={"attempts": []}),
 ]  # fmt: skip
 
