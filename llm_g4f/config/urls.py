@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
+
+from .keys import looks_like_key
 
 
 def is_loopback(host: str) -> bool:
@@ -23,23 +26,34 @@ def check_base_url(url: str, *, plain_http: bool = False) -> str:
     Without `plain_http`, http:// is only allowed to this machine: prompts and keys would cross the
     network unencrypted.
     """
-    # First, since the other messages show the URL, and this part may be a key.
-    if "@" in url.split("://", 1)[-1].split("/", 1)[0]:
+    scheme, separator, rest = url.partition("://")
+    if "@" in (rest.split("/", 1)[0] if separator else scheme):
         raise ValueError("a URL must not contain a user name or a key; use key or key_env.")
     try:
         parts = urlsplit(url)
         host = parts.hostname
         _ = parts.port
     except ValueError:
-        raise ValueError(f"{url!r} is not a URL.") from None
+        # Not shown: in place of the port there may be a key.
+        raise ValueError(
+            "it is not a URL: write https://HOST/v1 or https://HOST:PORT/v1."
+        ) from None
+    shown = _without_keys(url)
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(f"{url!r} must start with https:// or http:// and name a host.")
+        raise ValueError(f"{shown!r} must start with https:// or http:// and name a host.")
     if "?" in url or "#" in url:
-        raise ValueError(f"{url!r} must not contain ? or #.")
+        raise ValueError(f"{shown!r} must not contain ? or #; a key belongs in key or key_env.")
     if any(char.isspace() or not char.isprintable() for char in url):
-        raise ValueError(f"{url!r} contains white space or a control character.")
+        raise ValueError(f"{shown!r} contains white space or a control character.")
     if parts.scheme == "http" and not plain_http and not is_loopback(host):
         raise ValueError(
-            f"{url!r} would send prompts unencrypted; use https://, or set plain_http: true."
+            f"{shown!r} would send prompts unencrypted; use https://, or set plain_http: true."
         )
     return url.rstrip("/")
+
+
+def _without_keys(url: str) -> str:
+    """`url` as it may be shown: without what follows ? or #, and without parts that look like keys."""
+    shown = re.sub("(?s)[?#].*", "…", url)
+    parts = re.split("([/:@])", shown)
+    return "".join("…" if looks_like_key(part) else part for part in parts)

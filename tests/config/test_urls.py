@@ -81,6 +81,26 @@ USERINFO = [
     f"https://user:{CANARY}@example.com/v1?x",
 ]
 
+KEYS_ELSEWHERE = [
+    f"https://example.com/v1?api_key={CANARY}",
+    f"https://example.com/v1#{CANARY}",
+    f"https:/user:{CANARY}@example.com/v1",
+    f"example.com:{CANARY}/v1",
+    f"https://example.com:{CANARY}/v1",
+    f"http://example.com/{CANARY}/v1",
+    f"https://example.com/v 1/{CANARY}",
+    f"{CANARY}",
+    f"https://exam ple.com?{CANARY}\nx{CANARY}",
+]
+
+
+@pytest.mark.parametrize("url", KEYS_ELSEWHERE)
+def test_a_key_in_any_part_of_a_url_is_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match=r"URL|must|unencrypted|white space") as caught:
+        check_base_url(url)
+    assert CANARY not in str(caught.value)
+    assert caught.value.__cause__ is None
+
 
 @pytest.mark.parametrize(("url", "expected"), GOOD_URLS)
 def test_a_valid_base_url_loses_its_trailing_slash(url: str, expected: str) -> None:
