@@ -24,7 +24,7 @@ from llm.plugins import pm
 from llm_g4f import sync
 from llm_g4f.config import yaml_reader
 from llm_g4f.config.urls import is_loopback
-from llm_g4f.local import control
+from llm_g4f.local import control, server
 from llm_g4f.local.table import DEFAULT
 from llm_g4f.routing import nearby, policy
 from tests.support import tls
@@ -188,6 +188,16 @@ def _models_end_with_the_tests() -> Iterator[None]:
         yield
         control.release()
         wait_until(lambda: not control.all_states(Path(folder, "llm-g4f")))
+
+
+@pytest.fixture
+def models_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of this test's own for the processes of local models, which end with it."""
+    with tempfile.TemporaryDirectory(prefix="t") as name:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        control.release()
+        yield Path(name, "llm-g4f")
+        server.stop_all()
 
 
 @pytest.fixture(scope="session")

@@ -322,7 +322,7 @@ def test_a_receipt_as_json() -> None:
         "seconds": 1.5,
     }
     assert str(receipt.attempts[0]) == "a gpt-4o (0.2 s): no"
-    assert str(receipt.attempts[1]) == "b m: ok, 0.0 s"
+    assert str(receipt.attempts[1]) == "b m (0.0 s): ok"
 
 
 KEY = "sk-canary-4711"

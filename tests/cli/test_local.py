@@ -78,6 +78,7 @@ def test_install_replaces_damaged_weights(index: Server, user_path: Path) -> Non
     assert index.requests != []
 
 
+@pytest.mark.usefixtures("models_folder")
 def test_status_without_weights() -> None:
     assert ok(g4f("local", "status")) == [
         "runtime: xllamacpp is installed",
@@ -85,6 +86,7 @@ def test_status_without_weights() -> None:
     ]
 
 
+@pytest.mark.usefixtures("models_folder")
 def test_status_of_whole_weights(real_weights: Path) -> None:
     assert ok(g4f("local", "status")) == [
         "runtime: xllamacpp is installed",
@@ -93,6 +95,7 @@ def test_status_of_whole_weights(real_weights: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("models_folder")
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
@@ -127,10 +130,8 @@ def test_install_without_the_runtime_says_so(
 def own_model(weights_file: Path, tmp_path: Path) -> Path:
     """A model file of the user's own."""
     path = tmp_path / "My-Own.Q4.gguf"
-    try:
-        os.link(weights_file, path)
-    except OSError:
-        shutil.copy(weights_file, path)
+    # A hard link would change the file for every test.
+    path.symlink_to(weights_file)
     return path
 
 

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,8 @@ from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A private folder of this test's own."""
-    with tempfile.TemporaryDirectory(prefix="t") as name:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
-        control.release()
-        yield Path(name, "llm-g4f")
-        server.stop_all()
+def folder(models_folder: Path) -> Path:
+    return models_folder
 
 
 def test_stop_with_nothing_to_stop() -> None:

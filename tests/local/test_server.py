@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,8 @@ def model_bytes(weights_file: Path) -> bytes:
 
 
 @pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A private folder of this test's own."""
-    with tempfile.TemporaryDirectory(prefix="t") as name:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
-        control.release()
-        yield Path(name, "llm-g4f")
-        server.stop_all()
+def folder(models_folder: Path) -> Path:
+    return models_folder
 
 
 @pytest.fixture
