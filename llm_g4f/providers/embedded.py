@@ -167,6 +167,10 @@ class _Answer:
             raise
         if self._line is not None:
             self._show(self._line, chunks)
+        for chunk in chunks:
+            if chunk.prompt_progress is not None:
+                # A delta without anything in it, which programs print as "None".
+                chunk.choices = []
         return chunks
 
     async def aclose(self) -> None:

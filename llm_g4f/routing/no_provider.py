@@ -62,7 +62,7 @@ def no_provider_error(
     reasons = [f"  {name}: {ineligible.reason}" for name, ineligible in shown]
     if others:
         reasons.append(
-            f'  {others} others have no key or are not enabled: "llm g4f route {request.model}"'
+            f'  {others} others have no key or are not enabled: "llm g4f route {request.model} --all"'
         )
     advice = ways_out(request, left_out, registry)
     return NoProviderError(

@@ -77,6 +77,13 @@ def test_a_streamed_answer_equals_the_whole_one() -> None:
     assert {chunk.model for chunk in chunks} == {MODEL}
 
 
+def test_a_stream_has_no_chunks_for_the_progress_of_the_prompt() -> None:
+    stream = Client("embedded").chat.completions.stream("Name a colour. " * 40, max_tokens=3)
+    contents = [chunk.choices[0].delta.content for chunk in stream]
+    # The first has the role, the last the finish_reason.
+    assert contents.count(None) == 2
+
+
 def test_seed() -> None:
     hot = {"temperature": 1.5, "top_p": 1.0, "max_tokens": 16}
     first, again, other = (text_of(ask("Tell a story.", seed=n, **hot)) for n in (7, 7, 8))
