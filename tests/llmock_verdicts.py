@@ -125,7 +125,9 @@ def _judged(scenario: Scenario, folder: str) -> tuple[str, list[str], list[str]]
     with LLMockServer() as server:
         Path(folder, "g4f-health.json").unlink(missing_ok=True)
         Path(folder, "g4f.yaml").write_text(
-            f"notice: false\nproviders: {{mock: {{base_url: '{server.base_url('openai')}', timeout: {SILENCE}}}}}"
+            # With its model, since a look at what it has would meet the fault in place of the prompt.
+            f"notice: false\nproviders: {{mock: {{base_url: '{server.base_url('openai')}',"
+            f" models: {{gpt-4o: gpt-4o}}, timeout: {SILENCE}}}}}"
         )
         mock = LLMock(server)
         scenario.script(mock)
