@@ -5,8 +5,10 @@ from __future__ import annotations
 import binascii
 import datetime as dt
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import llm
@@ -32,6 +34,19 @@ from .options import Options
 from .response_writer import ResponseWriter
 
 
+def open_log(path: Path | None) -> Database:
+    """Llm's logs, brought up to date; without a path empty ones in memory. Raises `sqlite3.Error`,
+    `OSError`, and UnicodeDecodeError for a damaged schema."""
+    connection = sqlite3.connect(":memory:" if path is None else path)
+    try:
+        database = Database(connection)
+        migrate(database)
+    except BaseException:
+        connection.close()
+        raise
+    return database
+
+
 class LogWriter:
     """llm's logs.db, open for writing. Raises `sqlite3.Error`, `OSError`, and UnicodeDecodeError for a
     damaged schema."""
@@ -39,12 +54,7 @@ class LogWriter:
     def __init__(self) -> None:
         path = logs_db_path()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._database = Database(path)
-        try:
-            migrate(self._database)
-        except BaseException:
-            self.close()
-            raise
+        self._database = open_log(path)
         # The run has shown the notices already.
         self._registry = Registry(config.load()._replace(notice=False))
 

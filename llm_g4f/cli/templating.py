@@ -143,19 +143,16 @@ def defaults(
 
 def _schema(given: str | None, templates: Sequence[Template]) -> JSON | None:
     from llm.cli import load_template, logs_db_path
-    from llm.migrations import migrate
     from llm.utils import resolve_schema_input
-    from sqlite_utils import Database
+
+    from ..adapter.log_writer import open_log
 
     schema: JSON | None = None
     if given:
         path = logs_db_path()
         try:
             # llm looks up a schema id in its logs.
-            with contextlib.closing(
-                Database(path) if path.exists() else Database(memory=True)
-            ) as database:
-                migrate(database)
+            with contextlib.closing(open_log(path if path.exists() else None)) as database:
                 schema = resolve_schema_input(database, given, load_template)
         except DATABASE_ERRORS as error:
             raise click.ClickException(

@@ -49,6 +49,8 @@ def sent(packed: bytes, *codings: str, status: int = 200) -> Script:
         ("deflate", bare(WHOLE)),
         ("identity", WHOLE),
     ],
+    # The time is in gzip's bytes.
+    ids=["gzip", "upper case", "padded", "deflate", "without zlib's header", "identity"],
 )
 def test_gzip_and_deflate_are_unpacked_from_pieces_of_any_size(
     coding: str, packed: bytes, size: int

