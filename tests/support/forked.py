@@ -41,7 +41,7 @@ def without_syncing() -> None:
     def opened(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         database: sqlite3.Connection = connect(*args, **kwargs)
         # The first query of the program tells what is wrong with the database.
-        with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, UnicodeDecodeError):
             database.execute("pragma synchronous = off")
         return database
 
