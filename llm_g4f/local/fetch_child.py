@@ -76,27 +76,32 @@ def fetch_from_hub(job: dict[str, Any]) -> dict[str, Any]:
             headers=build_hf_headers(token=token),
             expected_size=metadata.size,
         )
+    entered = enter_cache(partial, storage / "blobs" / etag, job["sha256"])
+    if "error" not in entered:
+        entered["path"] = hf_hub_download(
+            repository,
+            file,
+            revision=commit,
+            endpoint=endpoint,
+            token=token,
+            cache_dir=storage.parent,
+        )
+    return entered
+
+
+def enter_cache(partial: Path, blob: Path, sha256: str | None) -> dict[str, Any]:
+    """Make a fetched file a blob of the hub's cache if it has its hash, else delete it."""
     with partial.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
         # The hash of a large file is its ETag (the hub's documentation, "Git LFS pointer").
-        expected = job["sha256"] or (etag if len(etag) == len(found) else found)
+        expected = sha256 or (blob.name if len(blob.name) == len(found) else found)
         if found != expected:
             content.close()
             partial.unlink()
             return {"error": "hash", "found": found, "expected": expected}
-        blob = storage / "blobs" / etag
         partial.replace(blob)
         status = os.fstat(content.fileno())
-    path = hf_hub_download(
-        repository,
-        file,
-        revision=commit,
-        endpoint=endpoint,
-        token=token,
-        cache_dir=storage.parent,
-    )
     return {
-        "path": path,
         "blob": str(blob),
         "sha256": found,
         "identity": [

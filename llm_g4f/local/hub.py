@@ -40,7 +40,7 @@ _SPARE = 50_000_000
 _REFERENCE = re.compile(r"hf:([\w.-]+/[\w.-]+)/([^@]+?)(?:@([\w./-]+))?", re.ASCII)
 
 
-class Place(Struct, frozen=True):
+class HubFile(Struct, frozen=True):
     """A file of a repository at the hub. `revision` is a commit, a branch or a tag."""
 
     repository: str
@@ -77,7 +77,7 @@ class Fetched(Struct, frozen=True):
     identity: records.Identity | None = None
 
 
-def parse_reference(text: str) -> Place:
+def parse_reference(text: str) -> HubFile:
     """The place in hf:REPO/FILE[@REVISION]. Raises `WeightsError`."""
     match = _REFERENCE.fullmatch(text)
     if match is None or ".." in match[2].split("/"):
@@ -85,7 +85,7 @@ def parse_reference(text: str) -> Place:
             f"{clean(text)} is not a reference: write hf:OWNER/REPOSITORY/FILE.gguf, and @REVISION"
             " behind it for another one than main."
         )
-    return Place(match[1], match[2], match[3] or "main")
+    return HubFile(match[1], match[2], match[3] or "main")
 
 
 def endpoint() -> str:
@@ -118,7 +118,7 @@ def _token() -> Secret | None:
     return clean_key(value, "the environment variable HF_TOKEN") if value else None
 
 
-async def ask(place: Place) -> Offer:
+async def ask(place: HubFile) -> Offer:
     """What the hub says about the file, in one request that follows no redirect. Raises `Unreachable`,
     and `WeightsError` where the hub says that it does not give the file."""
     if is_offline():
@@ -157,7 +157,7 @@ def _offer(fields: Any) -> Offer:
     )
 
 
-def _refusal(place: Place, status: int, code: str) -> WeightsError:
+def _refusal(place: HubFile, status: int, code: str) -> WeightsError:
     """The error for a file that the hub does not give. `code` is its X-Error-Code (huggingface_hub's
     utils/_http.py, hf_raise_for_status)."""
     where = f"{place.repository} at {host()}"
@@ -180,7 +180,13 @@ def _refusal(place: Place, status: int, code: str) -> WeightsError:
 
 
 async def fetch_from_hub(
-    place: Place, name: str, offer: Offer, sha256: str | None, work: Path, *, replace: bool = False
+    place: HubFile,
+    name: str,
+    offer: Offer,
+    sha256: str | None,
+    work: Path,
+    *,
+    replace: bool = False,
 ) -> Fetched:
     """Fetch the file into the hub's cache, where an earlier fetch ended; `replace`: even if it is
     there. Raises `WeightsError`."""
@@ -266,7 +272,7 @@ def _kept(partial: Path, name: str) -> str:
     )
 
 
-def _failure(place: Place, name: str, partial: Path, result: dict[str, Any]) -> WeightsError:
+def _failure(place: HubFile, name: str, partial: Path, result: dict[str, Any]) -> WeightsError:
     where = f"{place.repository}/{place.file}"
     match result["error"]:
         case "hash":

@@ -41,7 +41,7 @@ def found_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | I
 def key_of(
     spec: ProviderSpec, settings: ProviderConfig | None, path: Path, *, any_variable: bool
 ) -> Secret | Ineligible | None:
-    """The key of a built-in provider, None if it has none. `any_variable`: one of a variable that
+    """The key of a built-in provider, the reason if it lacks one, None if it needs none. `any_variable`: one of a variable that
     serves other ends too counts. Raises `ConfigError`."""
     if settings is not None and (settings.key or settings.key_env):
         return configured_key(settings)
@@ -53,7 +53,8 @@ def key_of(
             )
         return None
     env_vars = spec.env_vars if spec.dedicated_env_var or any_variable else ()
-    return found_key(spec.key_names, env_vars)
+    missing = no_key(spec) if spec.kind == "keyed" else None
+    return found_key(spec.key_names, env_vars) or missing
 
 
 def no_key(spec: ProviderSpec) -> Ineligible:

@@ -27,7 +27,7 @@ from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, listed, names_of
 from ..providers.quirks import QUIRKS
 from ..request import Secret, is_misdirected
-from .endpoint_keys import configured_key, key_of, no_key
+from .endpoint_keys import configured_key, key_of
 from .notices import announce
 
 _EVERYTHING = Capabilities(images=True, files=True, audio=True, reasons=True)
@@ -95,8 +95,6 @@ def known_endpoint(
     if (missing := _missing_variable(spec, settings)) is not None:
         return missing
     found = key or key_of(spec, settings, path, any_variable=enabled or named)
-    if found is None and spec.kind == "keyed":
-        found = no_key(spec)
     # Before the URL: that of a provider without a key is of no consequence.
     if isinstance(found, Ineligible):
         return found

@@ -224,7 +224,7 @@ def test_a_download_without_a_byte_is_left(
 def test_what_the_child_reports_is_said(
     hub: Hub, tmp_path: Path, result: dict[str, Any], words: str
 ) -> None:
-    place = hub_module.Place(REPOSITORY, FILE)
+    place = hub_module.HubFile(REPOSITORY, FILE)
     error = hub_module._failure(place, "small-1b", tmp_path / "partial", result)
     assert words in str(error)
 

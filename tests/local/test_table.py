@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from llm_g4f.local.hub import Place, parse_reference
+from llm_g4f.local.hub import HubFile, parse_reference
 from llm_g4f.local.table import DEFAULT, ROWS, ModelRow
 from llm_g4f.request import SAMPLING
 
@@ -25,7 +25,7 @@ def test_a_row_is_complete(row: ModelRow) -> None:
         # A commit: a branch may move.
         assert re.fullmatch("[0-9a-f]{40}", row.revision)
         reference = f"hf:{row.repository}/{row.file}@{row.revision}"
-        assert parse_reference(reference) == Place(row.repository, row.file, row.revision)
+        assert parse_reference(reference) == HubFile(row.repository, row.file, row.revision)
     else:
         assert row.wheels
     for wheel in row.wheels:
