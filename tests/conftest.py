@@ -34,6 +34,7 @@ from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
 from tests.support.loops import LOOPS
 from tests.support.prompts import Ask, ask_async, ask_sync
 from tests.support.waiting import wait_until
+from tests.support.weights import fetch_weights
 
 collect_ignore = [] if os.name == "posix" and find_spec("ray") else ["batch/test_cluster.py"]
 """These tests need the extra `ray`: half a gigabyte and many processes."""
@@ -159,11 +160,7 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = os.environ.get("G4F_TEST_WEIGHTS")
     if given:
         return Path(given)
-    path = tmp_path_factory.mktemp("weights")
-    environment = {**os.environ, "LLM_USER_PATH": str(path)}
-    command = "import asyncio; from llm_g4f.local.fetch import fetch; asyncio.run(fetch())"
-    subprocess.run([sys.executable, "-c", command], env=environment, check=True)
-    return path / "g4f" / DEFAULT.file
+    return fetch_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
