@@ -64,7 +64,8 @@ class Receipt(JSONShape, Struct):
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
     answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
-    for the request, to quote when you ask there.
+    for the request, to quote when you ask there. `batch` is its name for the batch that the answer came
+    in, whose prices are others.
     """
 
     requested_model: str
@@ -78,6 +79,7 @@ class Receipt(JSONShape, Struct):
     successor: bool = False
     warnings: list[str] = field(default_factory=list)
     request_id: str | None = None
+    batch: str | None = None
 
     def _data(self) -> JSON:
         data: JSON = {
@@ -94,4 +96,6 @@ class Receipt(JSONShape, Struct):
         }
         if self.request_id is not None:
             data["request_id"] = clean(self.request_id, 80)
+        if self.batch is not None:
+            data["batch"] = clean(self.batch, 80)
         return data

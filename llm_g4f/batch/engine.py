@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    Awaitable,
     Callable,
     Iterable,
     Iterator,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 Rows = Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]]
 
+Answer = Callable[[ChatRequest, Registry], Awaitable[ChatCompletion]]
+"""The answer to one row's request. Raises `G4FError`."""
+
 CONCURRENCY = 16
 """Rows in progress at once, by default."""
 
@@ -47,7 +51,7 @@ class RowProcessor:
         self,
         settings: Settings,
         defaults: Mapping[str, Any],
-        admission: BatchAdmission,
+        admission: BatchAdmission | None,
         on_notice: Callable[[str], None],
     ) -> None:
         self._admission = admission
@@ -57,8 +61,10 @@ class RowProcessor:
         self._on_notice = on_notice
         self._shown: set[str] = set()
 
-    async def ask(self, row: Mapping[str, Any], number: int) -> Result:
-        """The result of a row. A `G4FError` is its `error`."""
+    async def ask(
+        self, row: Mapping[str, Any], number: int, answer: Answer | None = None
+    ) -> Result:
+        """The result of a row, of the route or of `answer`. A `G4FError` is its `error`."""
         id: Id = number
         request = None
         try:
@@ -67,9 +73,11 @@ class RowProcessor:
             request = row_to_request(row, self._defaults, self._settings)
             registry = self._settings.registry()
             await self._load_prices()
-            completion = await self._answer(request, registry)
+            completion = await (answer or self._answer)(request, registry)
+            check_has_words(completion)
         except G4FError as error:
             return Result(id=id, request=request, error=error)
+        self._announce(completion, registry)
         return Result(
             id=id,
             request=request,
@@ -89,10 +97,7 @@ class RowProcessor:
         await fallback.open()
         while await fallback.next():
             pass
-        completion = fallback.completion()
-        check_has_words(completion)
-        self._announce(completion, registry)
-        return completion
+        return fallback.completion()
 
     def _announce(self, completion: ChatCompletion, registry: Registry) -> None:
         notice = notice_of(completion.receipt) if completion.receipt else None

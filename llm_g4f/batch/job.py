@@ -101,6 +101,11 @@ class Selection:
                 await asyncio.sleep(0)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every row without an answer is chosen, in the rows read so far."""
+        return self.duplicate is None and self._remaining is None and not self._retry_failed
+
+    @property
     def _ended(self) -> bool:
         return self.duplicate is not None or self._remaining == 0
 
@@ -203,6 +208,10 @@ class Job:
                 self._log(result)
         if self._report is not None:
             self._report(progress)
+
+    def sync(self) -> None:
+        """Bring all results to the disk. Raises `LedgerError`."""
+        self._results_file.sync()
 
     def _append(self, result: Result, line: int | None) -> None:
         data = result.to_dict()

@@ -247,6 +247,10 @@ class ResultsFile:
         header = _header.decode(line)
         self.index.add_result(header.id, header.state, offset, header.digest)
 
+    def sync(self) -> None:
+        """Bring all results to the disk. Raises `LedgerError`."""
+        self._file.sync()
+
     def finish(self, *, compact: bool) -> None:
         """Check that all results are in the file and on the disk; with `compact`, remove lines too."""
         if compact:

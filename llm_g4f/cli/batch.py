@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..types import JSON
     from .progress import ProgressBar
 
+Ask = Callable[..., "Results"]
+"""An engine: makes results of rows, with what the command gives it: `job`, `on_notice`, defaults."""
+
 _STOPPED = "Stopped. Run the same command to resume."
 
 
@@ -57,16 +60,21 @@ _STOPPED = "Stopped. Run the same command to resume."
 )
 @click.option(
     "--engine",
-    type=click.Choice(["local", "ray"]),
+    type=click.Choice(["local", "ray", "openai-batch"]),
     default="local",
     show_default=True,
-    help="Run on this machine or on a Ray cluster",
+    help="Run on this machine, on a Ray cluster, or at half the price as a batch of the provider",
 )
 @click.option(
     "--ray-address",
     metavar="ADDRESS",
     envvar="RAY_ADDRESS",
     help="Running cluster for --engine ray, such as auto; otherwise one is started on this machine",
+)
+@click.option(
+    "--no-wait",
+    is_flag=True,
+    help="With --engine openai-batch: send, fetch what is done, and return",
 )
 @click.option("--log", is_flag=True, help="Log prompts and responses to the database")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask at most this many rows")
@@ -90,6 +98,7 @@ def batch(
     concurrency: int,
     engine: str,
     ray_address: str | None,
+    no_wait: bool,
     log: bool,
     limit: int | None,
     retry_failed: bool,
@@ -120,7 +129,7 @@ def batch(
 
     loaded = templating.load_templates(templates)
     defaults = templating.defaults(model_id, options, schema_input, key, loaded)
-    ask = _engine(engine, ray_address, key)
+    ask = _engine(engine, ray_address, key, target, wait=not no_wait)
     with _resumable(), BatchInput(source, target) as batch_input:
         row_format = batch_input.format(format)
         rows = batch_input.rows(row_format)
@@ -156,18 +165,29 @@ def _resumable() -> Iterator[None]:
         raise click.exceptions.Exit(130) from None
 
 
-def _engine(name: str, address: str | None, key: str | None) -> Callable[..., Results]:
-    """Return `batch.run` or its counterpart on Ray.
+def _engine(name: str, address: str | None, key: str | None, target: Path, *, wait: bool) -> Ask:
+    """Return `batch.run`, or its counterpart on Ray or in batches of a provider.
 
     Raises a click error for options that contradict each other, `G4FError` if Ray cannot be used.
     """
+    source = click.get_current_context().get_parameter_source("ray_address")
+    from_environment = source is click.core.ParameterSource.ENVIRONMENT
+    if name != "ray" and address is not None and not from_environment:
+        raise click.UsageError("--ray-address goes with --engine ray.")
+    if name != "openai-batch" and not wait:
+        raise click.UsageError("--no-wait goes with --engine openai-batch.")
+    if name == "openai-batch":
+        from ..batch import openai_batch
+
+        return partial(openai_batch.run, target=target, wait=wait)
     if name == "local":
-        source = click.get_current_context().get_parameter_source("ray_address")
-        if address is not None and source is not click.core.ParameterSource.ENVIRONMENT:
-            raise click.UsageError("--ray-address goes with --engine ray.")
         from ..batch import run
 
-        return run
+        def ask_here(rows: Rows, **arguments: Any) -> Results:
+            del arguments["job"]
+            return run(rows, **arguments)
+
+        return ask_here
     from ..batch import cluster
     from ..config.keys import find_key
 
@@ -179,6 +199,7 @@ def _engine(name: str, address: str | None, key: str | None) -> Callable[..., Re
         )
 
     def ask(rows: Rows, **arguments: Any) -> Results:
+        del arguments["job"]
         arguments.pop("api_key", None)
         return cluster.run(rows, address=address, key=key, **arguments)
 
@@ -189,7 +210,7 @@ def _run(
     rows: Iterator[Row],
     size: int | None,
     target: Path,
-    ask: Callable[..., Results],
+    ask: Ask,
     log: bool,
     selected: JSON,
 ) -> None:
@@ -207,7 +228,7 @@ def _run(
                 report=progress.update,
                 **selected,
             )
-            engine = partial(ask, on_notice=progress.say)
+            engine = partial(ask, job=job, on_notice=progress.say)
             stopped = asyncio.run(_work(job, engine, rows, is_pipe=size is None))
             progress.finish(job.progress, complete=not stopped)
             results_file.finish(compact=not stopped)

@@ -180,16 +180,32 @@ def _pool_class() -> type[ConnectionPool] | None:
 def _load_transport(
     network: Network, url: URL, proxy: Proxy | None, pool: type[ConnectionPool] | None
 ) -> Transport:
-    context = None
-    if proxy is not None or url.scheme == "https":
-        context = _tls_context(
-            network.ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-        )
+    context = _tls_context_for(network, url, proxy)
     if pool is not None:
         return pool(url, context)
     from .httpx_transport import over_transport
 
     return over_transport(context, proxy, network.unix_socket)
+
+
+def _tls_context_for(network: Network, url: URL, proxy: Proxy | None) -> ssl.SSLContext | None:
+    if proxy is None and url.scheme != "https":
+        return None
+    return _tls_context(
+        network.ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    )
+
+
+def httpx_client(network: Network, url: URL) -> httpx.AsyncClient:
+    """A client of httpx on the way that `send` takes to `url`'s origin, for a library that needs one.
+    It follows no redirect. Raises `NetworkError`."""
+    import httpx
+
+    from .httpx_transport import make_transport
+
+    proxy = _proxy(network, url)
+    transport = make_transport(_tls_context_for(network, url, proxy), proxy, network.unix_socket)
+    return httpx.AsyncClient(transport=transport, follow_redirects=False, trust_env=False)
 
 
 def _proxy(network: Network, url: URL) -> Proxy | None:

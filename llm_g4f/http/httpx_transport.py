@@ -63,8 +63,19 @@ def over_transport(
     context: ssl.SSLContext | None, proxy: Proxy | None, unix_socket: str | None = None
 ) -> Transport:
     """Httpx's own transport, with a pool of its own. Raises `ProxyUnusable`."""
+    transport = make_transport(context, proxy, unix_socket)
+    source = proxy.source if proxy else None
+    return _HttpxTransport(
+        httpx.Request, transport.handle_async_request, transport.aclose, proxy=source
+    )
+
+
+def make_transport(
+    context: ssl.SSLContext | None, proxy: Proxy | None, unix_socket: str | None = None
+) -> httpx.AsyncHTTPTransport:
+    """The same as httpx has it. Raises `ProxyUnusable`."""
     try:
-        transport = httpx.AsyncHTTPTransport(
+        return httpx.AsyncHTTPTransport(
             # Without TLS, a context that trusts no authority does as well, and would still be
             # safe if TLS were spoken after all.
             verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
@@ -81,10 +92,6 @@ def over_transport(
         assert proxy is not None
         form = "is an invalid proxy URL: write http://HOST:PORT or socks5://HOST:PORT"
         raise ProxyUnusable(f"{proxy.source} {form}", proxy.source) from None
-    source = proxy.source if proxy else None
-    return _HttpxTransport(
-        httpx.Request, transport.handle_async_request, transport.aclose, proxy=source
-    )
 
 
 def over_client(client: Any) -> Transport:
@@ -134,7 +141,7 @@ class _HttpxTransport:
                 elif phase in _PROXY_DONE:
                     limit.reschedule(None)
 
-        with _our_errors():
+        with our_errors():
             made = self._build(
                 request.method,
                 f"{url.origin}{url.path}",
@@ -206,7 +213,7 @@ class _HttpxResponse:
         return self
 
     async def __anext__(self) -> bytes:
-        with _our_errors():
+        with our_errors():
             return await anext(self._pieces)
 
     async def aclose(self) -> None:
@@ -220,14 +227,16 @@ class _HttpxResponse:
 
 
 @contextlib.contextmanager
-def _our_errors() -> Iterator[None]:
+def our_errors() -> Iterator[None]:
+    """Turn errors of httpx and httpx2 into `NetworkError`."""
     try:
         yield
     except _raised_by("HTTPError", "StreamError", "InvalidURL") as error:
-        raise _our_error(error) from error
+        raise network_error(error) from error
 
 
-def _our_error(error: Exception) -> NetworkError:
+def network_error(error: BaseException) -> NetworkError:
+    """An error of httpx or httpx2 as one of ours."""
     words, names = str(error), {kind.__name__ for kind in type(error).__mro__}
     if "RemoteProtocolError" in names:
         # h11 has one class for an early end, for what is malformed and for what is no HTTP at all.

@@ -21,6 +21,15 @@ D = dt.date
 ModelIds = Mapping[str, tuple[str, ...]]
 
 
+class BatchAPI(Struct, frozen=True):
+    """The limits of one file of OpenAI's Batch API at a provider, and their source. Its batches carry
+    metadata and are listed, so that one is found again whose creation was not noted."""
+
+    rows: int
+    bytes: int
+    evidence: str
+
+
 class ProviderSpec(Struct, frozen=True, kw_only=True):
     """One provider.
 
@@ -38,7 +47,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     its tool calls back. `price_table`: its name in genai-prices. `reports_cost`: usage.cost is in US
     dollars. `trains_on_prompts`: whether it may train models on prompts, None if unknown. `enforces_schema`: it
     promises that answers fit the schema of a request, token by token; other answers are checked.
-    `image_urls`: it fetches images from the web. `limits`: how much may be asked without a key. `evidence`: the source of these facts.
+    `image_urls`: it fetches images from the web. `batch`: its Batch API, if that is OpenAI's. `limits`: how much may be asked without a key. `evidence`: the source of these facts.
     """
 
     name: str
@@ -65,6 +74,7 @@ class ProviderSpec(Struct, frozen=True, kw_only=True):
     trains_on_prompts: bool | None = None
     enforces_schema: bool = False
     image_urls: bool = True
+    batch: BatchAPI | None = None
     limits: str = ""
     evidence: str = ""
 
@@ -145,6 +155,7 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             trains_on_prompts=False,
             # Guide "Structured model outputs": with strict, which the quirk sends.
             enforces_schema=True,
+            batch=BatchAPI(50_000, 200_000_000, "openai 3.57: resources/batches.py, create"),
             evidence="openai 3.54 (types/shared/chat_model.py); OpenAI's deprecations page",
         ),
         ProviderSpec(
@@ -264,6 +275,10 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             quirks=("no_logprobs", "no_logit_bias", "no_names", "one_choice"),
             price_table="groq",
             trains_on_prompts=False,
+            batch=BatchAPI(
+                *(50_000, 100_000_000),
+                "groq 0.31: resources/batches.py, create; console.groq.com/docs/batch",
+            ),
             evidence="console.groq.com/docs/openai",
         ),
         ProviderSpec(

@@ -99,7 +99,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     async def open(self, request: ChatRequest, served: ServedModel) -> OpenStream:
         """Send the request; its answer, of which the head has been read. Raises `APIError`."""
-        context = self._context(served.model)
+        context = self.context(served.model)
         body, omitted = self._body(request, served)
         headers = self._headers_for(request)
         path = "/chat/completions"
@@ -132,7 +132,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     async def listing(self) -> list[tuple[str, JSON]]:
         """The ids at /models, each with all that is said of it. Raises `APIError`."""
-        context = self._context("")
+        context = self.context("")
         response = await self._send(context, "GET", "/models", self._headers(streaming=False))
         if not 200 <= response.status < 300:
             raise await self._http_error(context, response, 0)
@@ -153,7 +153,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         """Whether it runs on this machine."""
         return self.kind == "local" or is_loopback(urlsplit(self.base_url).hostname or "")
 
-    def _context(self, model: str) -> ErrorContext:
+    def context(self, model: str) -> ErrorContext:
+        """What errors say of this provider; `model` is the one that was asked for."""
         no_key_hint = self.no_key_hint if self.key is None else ""
         return ErrorContext(
             *(self.name, model, self._origin, self.key_hint, self.key, self.base_url, no_key_hint)
@@ -265,9 +266,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             connect = chat.waits.connect if chat is not None else None
             may_resend = chat is None or chat.max_retries != 0
             request = Request(method, url, headers, body, connect, may_resend)
-            return await send(self.network, request, self.http)
+            return await self._exchange(request)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
+
+    async def _exchange(self, request: Request) -> Response:
+        return await send(self.network, request, self.http)
 
     async def _http_error(self, context: ErrorContext, response: Response, sent: int) -> APIError:
         try:

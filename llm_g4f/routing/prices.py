@@ -21,7 +21,8 @@ def has_table() -> bool:
 
 
 def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) -> float | None:
-    """The price of an answer in US dollars, None if it is unknown. `tier` is its service_tier.
+    """The price of an answer in US dollars, None if it is unknown. `tier` is its service_tier. That of
+    an answer in a batch is the table's for batches.
 
     If the user has changed the base URL of a provider, its prices are unknown.
     """
@@ -39,6 +40,10 @@ def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) 
         return None
     if spec.price_table is None or tier not in (None, "default") or not has_table():
         return None
+    return _price_of_table(receipt.model, spec.price_table, usage, in_batch=bool(receipt.batch))
+
+
+def _price_of_table(model: str, table: str, usage: Usage, *, in_batch: bool) -> float | None:
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price
 
@@ -51,7 +56,13 @@ def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) 
         output_audio_tokens=_count(of_output.get("audio_tokens")),
     )
     try:
-        found = calc_price(tokens, receipt.model, provider_id=spec.price_table)
+        found = calc_price(tokens, model, provider_id=table)
+        if in_batch:
+            usual = found.model_price
+            context = {"processing": "batch"}
+            found = calc_price(tokens, model, provider_id=table, price_context=context)
+            if found.model_price == usual:
+                return None
     except (LookupError, ValueError):
         return None
     return float(found.total_price)

@@ -1,0 +1,175 @@
+"""The lines of a batch's files: a request as an endpoint would send it, a response as it would read it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from msgspec.structs import asdict
+
+from ..decoding.error_messages import error_in_body
+from ..errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError
+from ..http.types import Request, Response
+from ..providers.endpoint import Endpoint
+from ..receipt import Attempt as AttemptRecord
+from ..receipt import Receipt
+from ..request import ChatRequest
+from ..routing.attempt import Attempt
+from ..routing.lineup import is_exact_only
+from ..routing.registry import Registry
+from ..routing.route import Candidate
+from ..routing.schema_prompt import open_with_schema
+from ..types import JSON, ChatCompletion
+from .batch_parts import Part
+from .batch_service import URL, Batch
+
+
+class _Stored:
+    """A `Response` that is at hand."""
+
+    is_encoded = False
+
+    def __init__(self, status: int, body: bytes, request_id: str | None = None) -> None:
+        self.status = status
+        self.headers: dict[str, str] = {}
+        self.request_id = request_id
+        self._pieces = iter((body,))
+
+    def __aiter__(self) -> _Stored:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for piece in self._pieces:
+            return piece
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+class _OnFile(Endpoint, frozen=True, kw_only=True, dict=True):
+    """An endpoint that sends nothing: its requests are kept in `sent`, and answered by `response`."""
+
+    response: Response
+    sent: list[bytes]
+
+    async def _exchange(self, request: Request) -> Response:
+        self.sent.append(request.body)
+        return self.response
+
+
+def _on_file(endpoint: Endpoint, response: Response) -> _OnFile:
+    return _OnFile(**asdict(endpoint), response=response, sent=[])
+
+
+async def request_line(candidate: Candidate, request: ChatRequest, digest: str) -> bytes:
+    """The line of a batch's file for a request. Raises `APIError` for an invalid one."""
+    assert isinstance(candidate.provider, Endpoint)
+    endpoint = _on_file(candidate.provider, _Stored(200, b""))
+    await open_with_schema(endpoint, request, candidate.served, lambda _: None)
+    head = json.dumps({"custom_id": digest, "method": "POST", "url": URL})
+    return head[:-1].encode() + b', "body": ' + endpoint.sent[0] + b"}\n"
+
+
+async def read_answer(
+    endpoint: Endpoint,
+    part: Part,
+    batch: Batch,
+    line: JSON,
+    request: ChatRequest,
+    registry: Registry,
+) -> ChatCompletion:
+    """The answer in a line of a batch's results, with its receipt. Raises `APIError`."""
+    receipt = Receipt(request.model, batch=batch.id)
+    try:
+        completion = await _read(endpoint, part, batch, line, request, receipt, registry)
+    except APIError as error:
+        _record(receipt, part, error)
+        raise
+    _record(receipt, part, None)
+    return completion
+
+
+async def _read(
+    endpoint: Endpoint,
+    part: Part,
+    batch: Batch,
+    line: JSON,
+    request: ChatRequest,
+    receipt: Receipt,
+    registry: Registry,
+) -> ChatCompletion:
+    response = line.get("response")
+    if not isinstance(response, dict):
+        raise _line_error(endpoint, part, batch, line.get("error"))
+    status, id = response.get("status_code"), response.get("request_id")
+    stored = _Stored(
+        status if isinstance(status, int) else 200,
+        json.dumps(response.get("body")).encode(),
+        id if isinstance(id, str) else None,
+    )
+    attempt = Attempt(
+        Candidate(_on_file(endpoint, stored), part.served),
+        *(request, receipt, None),
+        exact_only=is_exact_only(request, registry),
+    )
+    try:
+        await attempt.first()
+        while await attempt.next():
+            pass
+        return attempt.completion.completion()
+    finally:
+        await attempt.aclose()
+
+
+def _record(receipt: Receipt, part: Part, error: APIError | None) -> None:
+    model = receipt.model or part.served.model
+    if error is None:
+        receipt.attempts = (AttemptRecord(part.provider, model, "ok", 200),)
+        return
+    error.receipt = receipt
+    status = error.status_code if isinstance(error, APIStatusError) else None
+    receipt.attempts = (
+        AttemptRecord(
+            *(part.provider, model, type(error).__name__, status, error.message),
+            summary=error.summary,
+        ),
+    )
+
+
+_ENDINGS: dict[str, tuple[type[APIError], str]] = {
+    "batch_expired": (APITimeoutError, "expired before this row's turn"),
+    "batch_cancelled": (APIError, "was cancelled before this row's turn"),
+    "batch_completed": (InvalidResponseError, "has no result for this row"),
+    "batch_failed": (InvalidResponseError, "failed without a reason"),
+}
+"""Codes of rows that were not answered: those of OpenAI's guide "Batch API", "Batch expiration", and
+the same for other ends."""
+
+
+def _line_error(endpoint: Endpoint, part: Part, batch: Batch, error: Any) -> APIError:
+    """The error of a row without a response."""
+    code = error.get("code") if isinstance(error, dict) else None
+    if code not in _ENDINGS:
+        return error_in_body(endpoint.context(part.served.model), {"error": error})
+    kind, what = _ENDINGS[code]
+    return kind(
+        f"{part.provider}: {batch.id} {what}. Run the same command to ask it again.",
+        provider=part.provider,
+        model=part.served.model,
+    )
+
+
+def missing_line(batch: Batch, place: int) -> JSON:
+    """What stands for the line of a row, by its place in the part, that the results do not have."""
+    if not batch.errors:
+        return {"error": {"code": f"batch_{batch.status}"}}
+    own = next((error for error in batch.errors if error.line == place + 1), None)
+    error = own or batch.errors[0]
+    message = error.message
+    if own is None and error.line is not None:
+        message = f"line {error.line} of the batch, which is another row: {message}"
+    return {"error": {"code": error.code, "message": message}}
