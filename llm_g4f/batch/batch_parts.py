@@ -134,7 +134,7 @@ class Parts:
     def add(self, part_id: str, digest: str, row: Mapping[str, Any] | None = None) -> None:
         """A row of a part; without `row` it is not known yet whether it is to be asked."""
         text = None if row is None else json.dumps(row)
-        self._rows.execute("insert into rows values (?, ?, ?)", (digest, part_id, text))
+        self._rows.execute("insert or replace into rows values (?, ?, ?)", (digest, part_id, text))
 
     def claim(self, digest: str, row: Mapping[str, Any]) -> bool:
         """Whether a row that is to be asked is in an open part, for which it waits then."""

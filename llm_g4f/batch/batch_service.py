@@ -66,7 +66,8 @@ class Batch(Struct, frozen=True):
 
 
 class BatchService:
-    """Raises `APIError`. Nothing that has an effect is sent twice: only looking is repeated."""
+    """Raises `APIError`. Nothing is tried twice: what has an effect must not have it again, and who
+    waits looks again anyway."""
 
     def __init__(self, endpoint: Endpoint, context: ErrorContext) -> None:
         import httpx
@@ -84,16 +85,16 @@ class BatchService:
             base_url=endpoint.base_url,
             default_headers={"User-Agent": f"llm-g4f/{__version__}", **endpoint.headers},
             timeout=timeout,
+            max_retries=0,
             http_client=http_client,
         )
-        # From the environment, they would go to other providers than OpenAI.
+        # Those of the environment, which would go to other providers than OpenAI too.
         self._client.organization = self._client.project = None
-        self._sender = self._client.with_options(max_retries=0)
 
     async def upload(self, file: IO[bytes], mark: str) -> str:
         """The id of the uploaded file."""
         with self._errors():
-            uploaded = await self._sender.files.create(
+            uploaded = await self._client.files.create(
                 file=(f"llm-g4f-{mark}.jsonl", file, "application/jsonl"), purpose="batch"
             )
             return str(self._checked(uploaded).id)
@@ -102,7 +103,7 @@ class BatchService:
         """Make a batch of an uploaded file."""
         with self._errors():
             return self._batch(
-                await self._sender.batches.create(
+                await self._client.batches.create(
                     input_file_id=file,
                     endpoint=URL,
                     completion_window="24h",

@@ -221,47 +221,47 @@ class _BatchEngine:
         batch = await self._unless_stopped(service.create(uploaded, part.id))
         self._parts.note_batch(part, batch.id)
         self._on_notice(
-            f"{len(part.rows):,} rows are at {part.provider} ({part.served.model}), as {batch.id}."
-            " If this command ends, they stay there: run it again to fetch the answers."
+            f"{batch.id} at {part.provider} ({part.served.model}), rows: {len(part.rows):,}. It stays"
+            " there if this command ends: run it again to fetch the answers."
         )
 
     async def _fetch_all(self) -> AsyncGenerator[Result, None]:
         """The results of all batches that rows of this run wait for."""
         pause = _FIRST_PAUSE
-        looked = False
         while parts := self._parts.waiting():
             for part in parts:
                 with tempfile.TemporaryFile() as file:
-                    batch = await self._look(part, file, patient=looked)
+                    batch = await self._look(part, file)
                     if batch is not None:
                         async for result in self._take(part, batch, file):
                             yield result
-            looked = True
             if not self._wait:
                 return
             await self._unless_stopped(asyncio.sleep(pause))
             pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
-    async def _look(self, part: Part, file: IO[bytes], *, patient: bool) -> Batch | None:
-        """A batch that has ended, with its results in `file`; None if it has not. With `patient`,
-        what may pass is waited out."""
+    async def _look(self, part: Part, file: IO[bytes]) -> Batch | None:
+        """A batch that has ended, with its results in `file`; None if it has not."""
         service = self._service(part)
-        status = ""
         try:
             batch = await self._unless_stopped(service.retrieve(part.batch or ""))
-            status = batch.status
-            if batch.has_ended:
-                await self._unless_stopped(service.download(batch, file))
-                return batch
+            done = f"{batch.status}, {batch.done:,} of {batch.total:,} done"
+            self._tell(part, batch.status, done)
+            if not batch.has_ended:
+                return None
+            await self._unless_stopped(service.download(batch, file))
         except _PASSING as error:
-            if not patient:
+            if not self._wait:
                 raise
-            status = status or error.message
-        finally:
-            if status and self._statuses.get(part.id) != status:
-                self._statuses[part.id] = status
-                self._on_notice(f"{part.batch} at {part.provider}: {status}")
-        return None
+            self._tell(part, error.message, error.message)
+            return None
+        return batch
+
+    def _tell(self, part: Part, status: str, words: str) -> None:
+        """Say how a batch stands, if that has changed."""
+        if self._statuses.get(part.id) != status:
+            self._statuses[part.id] = status
+            self._on_notice(f"{part.batch} at {part.provider}: {words}")
 
     async def _take(
         self, part: Part, batch: Batch, file: IO[bytes]

@@ -3,48 +3,489 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from msgspec.structs import replace
 
-from tests.support.batch import batch, prompts, read, texts, write
-from tests.support.batch_api import BatchAPI
+from llm_g4f.providers.catalogue import PROVIDERS, BatchAPI
+from tests.support.batch import batch, has_lines, logged, prompts, read, started, texts, write
+from tests.support.batch_api import BatchAPI as Server
+from tests.support.batch_api import answered
+from tests.support.forked import LLM, Fork, Forks
+from tests.support.prices import table_price
+from tests.support.scenarios import empty_log
+from tests.support.server import completion
+from tests.support.waiting import wait_until
+
+SENT = (
+    "batch_1 at openai (gpt-4o), rows: 3. It stays there if this command ends: run it again to fetch"
+    " the answers."
+)
+KEY = "sk-of-the-tests-0001"
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of IN and OUT, where the command runs; a key of openai is set."""
+    """The folder of IN and OUT, where the command runs; openai has a key."""
     path = tmp_path / "work"
     path.mkdir()
     monkeypatch.chdir(path)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-tests-0001")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     return path
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, api: BatchAPI) -> BatchAPI:
-    """Let `api` be openai's server."""
-    monkeypatch.setenv("OPENAI_BASE_URL", api.url)
-    return api
-
-
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchAPI]:
-    with BatchAPI() as running:
-        yield serve(monkeypatch, running)
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Start a server that is openai's from now on."""
+    servers: list[Server] = []
+
+    def start(*states: str, **settings: Any) -> Server:
+        server = Server(*states, **settings).__enter__()
+        servers.append(server)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        return server
+
+    yield start
+    for server in servers:
+        server.__exit__()
 
 
-def run(*args: str, code: int = 0) -> Result:
-    return batch("in", "out", "-m", "gpt-4o", "--engine", "openai-batch", *args, code=code)
+def run(*args: str, code: int = 0, model: str = "gpt-4o") -> Result:
+    return batch("in", "out", "-m", model, "--engine", "openai-batch", *args, code=code)
 
 
-def test_rows_are_answered_by_one_batch(api: BatchAPI) -> None:
+def limit(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+    """Let a file of openai's hold less."""
+    spec = PROVIDERS["openai"]
+    assert spec.batch is not None
+    monkeypatch.setitem(PROVIDERS, "openai", replace(spec, batch=replace(spec.batch, **limits)))
+
+
+def errors() -> dict[str | int, tuple[str, str]]:
+    """The class and the message of each row's error."""
+    found = {id: result.get("error") for id, result in read().items()}
+    return {id: (error["type"], error["message"]) for id, error in found.items() if error}
+
+
+def test_rows_are_answered_by_one_batch(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve()
+    write("in", *prompts(2), {"id": "b", "prompt": "own", "temperature": 1, "system": "Own"})
+    result = run("-o", "temperature", "0.5", "-s", "Be brief")
+    assert result.stderr == "3 answered, 0 failed, 27 tokens: out\n"
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1", "b": "To own"}
+    (stored,) = server.batches.values()
+    assert {"url": "/v1/chat/completions", "method": "POST"}.items() <= stored.lines[0].items()
+    bodies = [line["body"] for line in stored.lines]
+    assert [body["temperature"] for body in bodies] == [0.5, 0.5, 1]
+    assert [body["messages"][0]["content"] for body in bodies] == ["Be brief", "Be brief", "Own"]
+    assert stored.made["completion_window"] == "24h"
+    receipt = read()[0]["receipt"]
+    assert (receipt["batch"], receipt["request_id"]) == ("batch_1", "req_0")
+    assert (receipt["provider"], receipt["exact"], receipt["seconds"]) == ("openai", True, None)
+    assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
+    assert sorted(os.listdir()) == ["in", "out"]
+    assert caplog.messages == [
+        SENT,
+        "batch_1 at openai: in_progress, 0 of 3 done",
+        "batch_1 at openai: finalizing, 0 of 3 done",
+        "batch_1 at openai: completed, 3 of 3 done",
+    ]
+
+
+def test_without_waiting_the_same_command_fetches_what_is_done(
+    serve: Callable[..., Server],
+) -> None:
+    server = serve("validating", "in_progress", "completed")
+    write("in", *prompts(2))
+    assert run("--no-wait").stderr == "0 answered, 0 failed, 0 tokens: out\n"
+    assert sorted(os.listdir()) == ["in", "out", "out.batches"]
+    side = Path("out.batches").read_text(encoding="utf-8")
+    assert "batch_1" in side
+    assert "prompt 0" not in side
+    assert KEY not in side
+    # A row that was added since is sent, and no other.
     write("in", *prompts(3))
-    result = run("-o", "temperature", "0.5")
-    print(result.stderr)
+    run("--no-wait")
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+    run()
     assert texts() == {number: f"To prompt {number}" for number in range(3)}
-    assert api.sent == ["prompt 0", "prompt 1", "prompt 2"]
-    print(json.dumps(read()[0], indent=1), api.calls, list(Path().iterdir()))
-    assert 0
+    assert server.sent == ["prompt 0", "prompt 1", "prompt 2"]
+    assert sorted(os.listdir()) == ["in", "out"]
+    calls = len(server.calls)
+    run()
+    assert len(server.calls) == calls
+
+
+def test_a_row_that_has_changed_is_another(serve: Callable[..., Server]) -> None:
+    server = serve("in_progress", "in_progress", "completed")
+    write("in", {"id": 1, "prompt": "one"}, {"id": 2, "prompt": "two"})
+    run("--no-wait")
+    write("in", {"id": 1, "prompt": "one"}, {"id": 2, "prompt": "three"})
+    run()
+    assert texts() == {1: "To one", 2: "To three"}
+    assert server.sent == ["one", "two", "three"]
+
+
+def test_answers_to_rows_beyond_a_limit_stay_until_they_are_asked_for(
+    serve: Callable[..., Server],
+) -> None:
+    server = serve()
+    write("in", *prompts(3))
+    run("--no-wait")
+    run("--limit", "1")
+    assert texts() == {0: "To prompt 0"}
+    assert Path("out.batches").exists()
+    run()
+    assert texts() == {number: f"To prompt {number}" for number in range(3)}
+    assert len(server.batches) == 1
+    assert not Path("out.batches").exists()
+
+
+def test_the_limits_of_a_file_split_the_rows(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    write("in", *prompts(5), {"id": "mini", "prompt": "mini", "model": "gpt-4o-mini"})
+    limit(monkeypatch, rows=2)
+    run()
+    parts = [stored.prompts for stored in server.batches.values()]
+    assert parts == [["prompt 0", "prompt 1"], ["prompt 2", "prompt 3"], ["prompt 4"], ["mini"]]
+    size = max(map(len, server.files["file-1"].splitlines(keepends=True)))
+    Path("out").unlink()
+    limit(monkeypatch, rows=50, bytes=3 * size)
+    write("in", *prompts(4), {"id": "long", "prompt": "x" * 4 * size})
+    run(code=1)
+    last = list(server.batches.values())[4:]
+    assert [stored.prompts for stored in last] == [
+        ["prompt 0", "prompt 1", "prompt 2"],
+        ["prompt 3"],
+    ]
+    assert all(len(server.files[one.made["input_file_id"]]) <= 3 * size for one in last)
+    said = f"Invalid row: it is longer than {3 * size:,} bytes, the most of a batch."
+    assert errors() == {"long": ("BadRequestError", said)}
+
+
+def test_errors_of_rows_are_rows(serve: Callable[..., Server]) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        prompt = body["messages"][-1]["content"]
+        if prompt == "prompt 1":
+            return 429, {"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}
+        if prompt == "prompt 2":
+            raise LookupError
+        if prompt == "prompt 3":
+            return 200, completion("")
+        return answered(body)
+
+    server = serve(answer=answer)
+    write("in", *prompts(4))
+    run(code=1)
+    found = errors()
+    assert texts()[0] == "To prompt 0"
+    assert found[1][0] == "RateLimitError"
+    assert "Slow down." in found[1][1]
+    assert found[2] == (
+        "InvalidResponseError",
+        "openai: batch_1 has no result for this row. Run the same command to ask it again.",
+    )
+    assert found[3][0] == "InvalidResponseError"
+    receipt = read()[1]["receipt"]
+    assert receipt["batch"] == "batch_1"
+    assert [attempt["outcome"] for attempt in receipt["attempts"]] == ["RateLimitError"]
+    server.answer = answered
+    run("--retry-failed")
+    assert server.sent[4:] == ["prompt 1", "prompt 2", "prompt 3"]
+    assert texts() == {number: f"To prompt {number}" for number in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        ("expired", "APITimeoutError", "expired before this row's turn"),
+        ("cancelled", "APIError", "was cancelled before this row's turn"),
+    ],
+)
+def test_what_a_batch_that_ended_early_lacks_is_asked_again(
+    status: str, kind: str, words: str, serve: Callable[..., Server]
+) -> None:
+    server = serve("in_progress", "cancelling", status, done=1)
+    write("in", *prompts(3))
+    run(code=1)
+    said = f"openai: batch_1 {words}. Run the same command to ask it again."
+    assert errors() == {1: (kind, said), 2: (kind, said)}
+    server.states, server.done = ("completed",), None
+    run()
+    assert texts() == {number: f"To prompt {number}" for number in range(3)}
+    assert server.sent[3:] == ["prompt 1", "prompt 2"]
+
+
+def test_a_file_that_fails_validation_is_an_error_of_each_row(serve: Callable[..., Server]) -> None:
+    wrong = {"code": "model_not_found", "message": "No such model.", "line": 2, "param": None}
+    server = serve("failed", errors=[wrong])
+    write("in", *prompts(2))
+    run(code=1)
+    found = errors()
+    assert "No such model." in found[1][1]
+    assert "line 2 of the batch, which is another row" in found[0][1]
+    assert not Path("out.batches").exists()
+    server.states = ("completed",)
+    run()
+    assert len(server.batches) == 2
+
+
+def test_a_batch_that_was_not_noted_is_found_among_many(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(page=1)
+    write("in", *prompts(2))
+    # The batch is made, and its answer gets lost.
+    server.replies["POST /batches"] = [(502, {}, {"error": {"message": "Bad gateway."}})]
+    result = run(code=1)
+    assert "Bad gateway." in result.stderr
+    part = json.loads(Path("out.batches").read_text(encoding="utf-8"))["part"]
+    made = {"input_file_id": "file-1", "metadata": {"llm_g4f": part["id"]}}
+    server.create(made)
+    for number in range(3):
+        server.create({"input_file_id": "file-1", "metadata": {"of": str(number)}})
+    run()
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+    assert server.calls.count("GET /batches") == 4
+    assert server.calls.count("POST /files") == 1
+    assert "batch_1 at openai is of an earlier run: taken up." in caplog.messages
+
+
+def test_a_batch_that_was_never_made_is_made_by_the_next_run(serve: Callable[..., Server]) -> None:
+    server = serve()
+    write("in", *prompts(2))
+    server.replies["POST /files"] = [(500, {}, {})]
+    run(code=1)
+    run()
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+    assert len(server.batches) == 1
+    assert server.calls[:3] == ["POST /files", "GET /batches", "POST /files"]
+
+
+KILLED_AT = ("POST /files", "POST /batches", "GET /batches/{id}", "GET /files/{id}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
+def test_a_kill_at_every_step_loses_nothing_and_sends_nothing_twice(
+    serve: Callable[..., Server], forks: Forks | None
+) -> None:
+    server = serve()
+    write("in", *prompts(400))
+    args = ("in", "out", "-m", "gpt-4o", "--engine", "openai-batch")
+
+    def killed(reached: Callable[[], bool]) -> None:
+        process: Fork | subprocess.Popen[str]
+        if forks is None:
+            with started(*args) as process:
+                wait_until(reached, 30)
+            return
+        with Path(os.devnull).open("r+b") as nothing:
+            process = forks.start(LLM, ["g4f", "batch", *args], dict(os.environ), [nothing] * 3)
+            try:
+                wait_until(reached, 30)
+            finally:
+                process.kill()
+                process.wait(20)
+
+    for call in KILLED_AT:
+        server.hold = call
+        server.holding.clear()
+        killed(server.holding.is_set)
+    server.hold = None
+    # In the middle of writing OUT.
+    killed(partial(has_lines, 3))
+    assert run().exit_code == 0
+    assert texts() == {number: f"To prompt {number}" for number in range(400)}
+    assert set(Counter(server.sent).values()) == {1}
+    assert server.calls.count("POST /batches") == 1
+
+
+def test_ctrl_c_leaves_the_batch_at_its_provider(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve("in_progress")
+    write("in", *prompts(2))
+
+    def interrupt() -> None:
+        wait_until(lambda: "GET /batches/{id}" in server.calls)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    result = run(code=130)
+    thread.join()
+    assert result.stderr.endswith("Stopped. Run the same command to resume.\n")
+    assert caplog.messages[-1] == "batch_1 goes on at openai."
+    server.batches["batch_1"].states[:] = ["completed"]
+    run()
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+    assert len(server.batches) == 1
+
+
+def test_no_redirect_is_followed(serve: Callable[..., Server]) -> None:
+    write("in", *prompts(1))
+    with Server() as other:
+        server = serve()
+        to = {"location": f"{other.url}/files"}
+        server.replies["POST /files"] = [(307, to, {}), (308, to, {})]
+        result = run(code=1)
+    assert other.calls == []
+    assert "redirect" in result.stderr
+
+
+def test_a_server_that_fails_for_a_while_is_waited_for(
+    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve("in_progress", "completed")
+    write("in", *prompts(1))
+    for call in ("GET /batches/{id}", "GET /files/{id}"):
+        server.replies[call] = [(503, {}, {})]
+    run()
+    assert texts() == {0: "To prompt 0"}
+    assert server.calls.count("POST /batches") == 1
+    assert any("openai failed (HTTP 503)" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("call", "reply", "words"),
+    [
+        ("POST /files", (401, {}, {"error": {"message": "Incorrect API key."}}), "rejected"),
+        ("POST /batches", (200, {"content-type": "text/html"}, b"<html>"), "Batch API"),
+        ("GET /batches/{id}", (404, {}, {"error": {"message": "No batch."}}), "No batch."),
+    ],
+)
+def test_a_refusal_ends_the_run_with_its_reason(
+    call: str, reply: Any, words: str, serve: Callable[..., Server]
+) -> None:
+    server = serve()
+    write("in", *prompts(1))
+    server.replies[call] = [reply]
+    result = run(code=1)
+    assert words in result.stderr
+    assert KEY not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_price_is_that_of_a_batch(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, user_path: Path
+) -> None:
+    server = serve()
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.setitem(PROVIDERS, "openai", replace(PROVIDERS["openai"], base_url=server.url))
+    empty_log()
+    write("in", *prompts(1))
+    run("--log")
+    usual = table_price("openai", "gpt-4o", input_tokens=7, output_tokens=2)
+    assert read()[0]["price_usd"] == pytest.approx(usual / 2)
+    (turn,) = logged(user_path)
+    assert json.loads(turn["response_json"])["g4f"]["batch"] == "batch_1"
+
+
+GROQ = "providers: {{openai: {{enabled: false}}, groq: {{enabled: true, base_url: '{url}', key_env: GROQ_API_KEY}}}}"
+
+
+def test_a_substitute_says_so_and_gets_nothing_of_openai(
+    write_config: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-of-the-tests-0001")
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "of-openai")
+    write("in", *prompts(1))
+    with Server() as server:
+        write_config(GROQ.format(url=server.url))
+        run()
+        run_with_schema = partial(batch, "in", "out2", "-m", "gpt-4o", "--schema", "name, age int")
+        run_with_schema("--engine", "openai-batch", code=1)
+    assert {headers["authorization"] for headers in server.headers} == {
+        "Bearer gsk-of-the-tests-0001"
+    }
+    assert "of-openai" not in str(server.headers)
+    receipt = read()[0]["receipt"]
+    assert (receipt["provider"], receipt["exact"]) == ("groq", False)
+    assert any("a substitute" in message for message in caplog.messages)
+    assert "does not fit yours" in read("out2")[0]["error"]["message"]
+    write("in", {"id": "new", "prompt": "new"})
+    run("-o", "exact", "1", code=1)
+    assert errors()["new"][0] == "NoProviderError"
+
+
+def test_another_model_than_the_exact_one_is_an_error_under_exact(
+    serve: Callable[..., Server],
+) -> None:
+    serve(answer=lambda body: (200, completion("Hi", model="gpt-9")))
+    write("in", *prompts(1))
+    run("-o", "exact", "1", code=1)
+    assert "answered with gpt-9" in errors()[0][1]
+
+
+def test_without_a_batch_api_a_row_says_who_has_one(endpoints: Callable[..., Path]) -> None:
+    with Server() as server:
+        endpoints(box=server)
+        write("in", *prompts(1), {"id": "h", "prompt": "h", "headers": {"x": "y"}})
+        run("-o", "provider", "box", code=1)
+    assert set(server.calls) == {"GET /models"}
+    assert errors()[0][1] == (
+        "No provider of gpt-4o with a Batch API: box would answer, and it is openai, groq that have"
+        " one. Leave out --engine openai-batch, or set a key of theirs."
+    )
+    assert errors()["h"][1] == "headers cannot be sent in a batch: leave them out."
+
+
+def test_a_missing_key_keeps_the_batch(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve("in_progress", "in_progress", "completed")
+    write("in", *prompts(1))
+    run("--no-wait")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert "Rows wait in a batch at openai, which cannot be asked: no key" in run(code=1).stderr
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    run()
+    assert server.sent == ["prompt 0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("no JSON\n", "out.batches, line 1: not a list of batches"),
+        ('{"id":"unknown","batch":"batch_1"}\n', "out.batches, line 1: not a list of batches"),
+        ('{"part":{"id":"cut', None),
+    ],
+)
+def test_a_damaged_list_of_batches_is_not_passed_over(
+    content: str, words: str | None, serve: Callable[..., Server]
+) -> None:
+    server = serve()
+    write("in", *prompts(1))
+    Path("out.batches").write_text(content, encoding="utf-8")
+    result = run(code=1 if words else 0)
+    assert (words or "") in result.stderr
+    assert len(server.batches) == (0 if words else 1)
+    assert Path("out.batches").exists() == bool(words)
+
+
+def test_options_that_go_with_another_engine() -> None:
+    assert "--no-wait goes with" in batch("in", "out", "--no-wait", code=2).stderr
+    assert "--ray-address goes with" in run("--ray-address", "auto", code=2).stderr
+
+
+def test_limits_are_documented() -> None:
+    limits = {spec.name: spec.batch for spec in PROVIDERS.values() if spec.batch is not None}
+    assert all(isinstance(one, BatchAPI) and one.evidence for one in limits.values())
+    assert limits.keys() == {"openai", "groq"}

@@ -9,6 +9,7 @@ effect and never answers: its client can be killed there.
 
 from __future__ import annotations
 
+import contextlib
 import email
 import json
 import threading
@@ -67,7 +68,7 @@ class BatchAPI:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, Stored] = {}
         self.calls: list[str] = []
-        self.keys: set[str | None] = set()
+        self.headers: list[dict[str, str]] = []
         self.hold: str | None = None
         self.holding = threading.Event()
         self.replies: dict[str, list[tuple[int, dict[str, str], Any]]] = {}
@@ -122,7 +123,11 @@ class BatchAPI:
             "object": "batch",
             "status": status,
             "created_at": 1_790_000_000,
-            "request_counts": {"total": len(stored.lines), "completed": 0, "failed": 0},
+            "request_counts": {
+                "total": len(stored.lines),
+                "completed": len(stored.lines) if ended else 0,
+                "failed": 0,
+            },
             **stored.made,
             **(stored.files if ended else {}),
         }
@@ -181,7 +186,7 @@ def _handler_of(api: BatchAPI) -> type[BaseHTTPRequestHandler]:
             _, _, *parts = path.path.split("/")
             call = f"{self.command} /{parts[0]}" + ("/{id}" if len(parts) > 1 else "")
             api.calls.append(call)
-            api.keys.add(self.headers.get("authorization"))
+            api.headers.append({name.lower(): value for name, value in self.headers.items()})
             if replies := api.replies.get(call):
                 return self._send(*replies.pop(0))
             try:
@@ -226,10 +231,12 @@ def _handler_of(api: BatchAPI) -> type[BaseHTTPRequestHandler]:
             for name, value in {"content-type": kind, **headers}.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            if held:
-                self.wfile.write(content[: len(content) // 2])
-                api.wait_here()
-            self.wfile.write(content)
+            # What is written to a client that was killed is lost.
+            with contextlib.suppress(ConnectionError):
+                self.end_headers()
+                if held:
+                    self.wfile.write(content[: len(content) // 2])
+                    api.wait_here()
+                self.wfile.write(content)
 
     return Handler
