@@ -59,7 +59,7 @@ class Parts:
     of rows. Raises `LedgerError`."""
 
     def __init__(self, target: Path) -> None:
-        self._path = target.with_name(f"{target.name}.batches")
+        self.path = target.with_name(f"{target.name}.batches")
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.executescript(
             "pragma journal_mode=off; pragma synchronous=off; pragma temp_store=file;"
@@ -67,7 +67,7 @@ class Parts:
             "create index parts on rows (part);"
             "begin"
         )
-        self._file = AppendFile(self._path)
+        self._file = AppendFile(self.path)
         self.open: dict[str, Part] = {}
         self._loaded = False
         try:
@@ -88,7 +88,7 @@ class Parts:
                     self._take(_decode(text))
                 except (msgspec.MsgspecError, KeyError):
                     raise LedgerError(
-                        f"{self._path}, line {number}: not a list of batches. Without it, rows that"
+                        f"{self.path}, line {number}: not a list of batches. Without it, rows that"
                         " wait in a batch would be sent again; if there are none, delete the file."
                     ) from None
                 end += len(text)
@@ -168,4 +168,4 @@ class Parts:
         self._file.close()
         if self._loaded and not self.open:
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                self.path.unlink()

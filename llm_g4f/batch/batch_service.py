@@ -118,7 +118,7 @@ class BatchService:
         while True:
             with self._errors():
                 page = await self._client.batches.list(limit=_PAGE, **after)
-                batches = [self._batch(each) for each in self._checked(page).data or ()]
+                batches = [self._batch(each) for each in self._checked(page, "data").data]
             new = [batch for batch in batches if batch.id not in seen]
             for batch in new:
                 yield batch
@@ -182,9 +182,9 @@ class BatchService:
             tuple(BatchError(each.message or "", each.code, each.line) for each in errors),
         )
 
-    def _checked(self, parsed: Any) -> Any:
-        """What openai made of an answer, which is text where that was no JSON."""
-        if not hasattr(parsed, "model_dump"):
+    def _checked(self, parsed: Any, name: str = "id") -> Any:
+        """What openai made of an answer, which may be anything: it has the field `name`, at least."""
+        if getattr(parsed, name, None) is None:
             raise self._no_api()
         return parsed
 

@@ -24,6 +24,7 @@ from ..errors import (
     G4FError,
     InternalServerError,
     NoProviderError,
+    NotFoundError,
     RateLimitError,
 )
 from ..providers.base import Ineligible
@@ -32,6 +33,7 @@ from ..providers.endpoint import Endpoint
 from ..request import ChatRequest
 from ..routing.no_provider import no_provider_error
 from ..routing.route import Candidate, resolve_route
+from ..safe_text import clean
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
 from .batch_file import missing_line, read_answer, request_line
@@ -255,6 +257,14 @@ class _BatchEngine:
                 raise
             self._tell(part, error.message, error.message)
             return None
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"{part.provider} does not have {part.batch}, or no longer its results"
+                f' ("{clean(error.detail)}"). Is it of another key? To send its rows again (and those of all batches there),'
+                f" delete {self._parts.path}.",
+                provider=part.provider,
+                status_code=404,
+            ) from None
         return batch
 
     def _tell(self, part: Part, status: str, words: str) -> None:
@@ -302,7 +312,7 @@ class _BatchEngine:
         service = self._services.get(part.provider)
         if service is None:
             endpoint = self._endpoint(part)
-            service = BatchService(endpoint, endpoint.context(part.served.model))
+            service = BatchService(endpoint, endpoint.context(""))
             self._services[part.provider] = service
         return service
 

@@ -365,7 +365,11 @@ def test_a_server_that_fails_for_a_while_is_waited_for(
     [
         ("POST /files", (401, {}, {"error": {"message": "Incorrect API key."}}), "rejected"),
         ("POST /batches", (200, {"content-type": "text/html"}, b"<html>"), "Batch API"),
-        ("GET /batches/{id}", (404, {}, {"error": {"message": "No batch."}}), "No batch."),
+        (
+            "GET /batches/{id}",
+            (404, {}, {"error": {"message": "No batch."}}),
+            "openai does not have batch_1",
+        ),
     ],
 )
 def test_a_refusal_ends_the_run_with_its_reason(

@@ -36,8 +36,9 @@ def priced(
     model: str | None = "gpt-4o-2024-11-20",
     usage: Usage = USED,
     tier: str | None = None,
+    batch: str | None = None,
 ) -> float | None:
-    receipt = Receipt("gpt-4o", provider, model)
+    receipt = Receipt("gpt-4o", provider, model, batch=batch)
     return price(receipt, usage, tier, Registry(config.load()))
 
 
@@ -55,6 +56,17 @@ def test_price_of_the_table(provider: str, table: str, model: str) -> None:
     figure = table_price(table, model, input_tokens=1_000, output_tokens=100, cache_read_tokens=400)
     assert figure > 0
     assert priced(provider, model) == figure
+
+
+def test_price_in_a_batch_is_that_of_the_table_or_unknown() -> None:
+    for provider, model in (("openai", "gpt-4o"), ("groq", "openai/gpt-oss-120b")):
+        usage = Usage(1_000, 100, 1_100)
+        usual = priced(provider, model, usage)
+        assert usual is not None
+        assert priced(provider, model, usage, batch="batch_1") == pytest.approx(usual / 2)
+    # The table has no price of its batches.
+    assert priced("groq", "qwen/qwen3.8-27b") is not None
+    assert priced("groq", "qwen/qwen3.8-27b", batch="batch_1") is None
 
 
 def test_tokens_from_the_cache_cost_less() -> None:
