@@ -33,15 +33,16 @@ class _Stored:
         self.status = status
         self.headers: dict[str, str] = {}
         self.request_id = request_id
-        self._pieces = iter((body,))
+        self._body: bytes | None = body
 
     def __aiter__(self) -> _Stored:
         return self
 
     async def __anext__(self) -> bytes:
-        for piece in self._pieces:
-            return piece
-        raise StopAsyncIteration
+        body, self._body = self._body, None
+        if body is None:
+            raise StopAsyncIteration
+        return body
 
     async def aclose(self) -> None:
         pass

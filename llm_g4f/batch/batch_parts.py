@@ -25,8 +25,9 @@ from .append_file import AppendFile
 
 class Part(Struct, omit_defaults=True):
     """Rows that go to a provider as one batch. `id` is ours, and in the batch's metadata; `batch` is
-    the provider's, None until it is known. `asked` is the model that the rows asked for, and `rows`
-    are their digests."""
+    the provider's, None until it is known. `asked` is the model that the rows asked for, `rows` are
+    their digests in the order of the file, and `left` those whose results were not taken yet, None: all.
+    """
 
     id: str
     provider: str
@@ -34,6 +35,7 @@ class Part(Struct, omit_defaults=True):
     served: ServedModel
     rows: list[str]
     batch: str | None = None
+    left: list[str] | None = None
 
 
 class _Line(Struct, omit_defaults=True):
@@ -95,7 +97,7 @@ class Parts:
         if end != self._file.size:
             self._file.truncate(end)
         for part in self.open.values():
-            for digest in part.rows:
+            for digest in part.rows if part.left is None else part.left:
                 self.add(part.id, digest)
 
     def _take(self, line: _Line) -> None:
@@ -104,7 +106,7 @@ class Parts:
         elif line.batch is not None:
             self.open[line.id or ""].batch = line.batch
         elif line.left:
-            self.open[line.id or ""].rows = line.left
+            self.open[line.id or ""].left = line.left
         else:
             del self.open[line.id or ""]
 

@@ -26,6 +26,7 @@ from ..errors import (
     NoProviderError,
     NotFoundError,
     RateLimitError,
+    StreamError,
 )
 from ..providers.base import Ineligible
 from ..providers.catalogue import PROVIDERS, BatchAPI
@@ -33,7 +34,7 @@ from ..providers.endpoint import Endpoint
 from ..request import ChatRequest
 from ..routing.no_provider import no_provider_error
 from ..routing.route import Candidate, resolve_route
-from ..safe_text import clean
+from ..safe_text import clean, without_name
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
 from .batch_file import missing_line, read_answer, request_line
@@ -47,7 +48,7 @@ from .rows import invalid_row, row_to_request
 _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.2, 1.1, 60.0
 """Seconds between two looks at a batch: they grow, to a minute after ten."""
 
-_PASSING = (APIConnectionError, InternalServerError, RateLimitError)
+_PASSING = (APIConnectionError, InternalServerError, RateLimitError, StreamError)
 """Errors of a look that the next one may not have."""
 
 T = TypeVar("T")
@@ -255,13 +256,13 @@ class _BatchEngine:
         except _PASSING as error:
             if not self._wait:
                 raise
-            self._tell(part, error.message, error.message)
+            self._tell(part, error.message, without_name(error.message, part.provider))
             return None
         except NotFoundError as error:
             raise NotFoundError(
                 f"{part.provider} does not have {part.batch}, or no longer its results"
-                f' ("{clean(error.detail)}"). Is it of another key? To send its rows again (and those of all batches there),'
-                f" delete {self._parts.path}.",
+                f' ("{clean(error.detail)}"). Is it of another key? To send its rows again, and those'
+                f" of all batches in it, delete {self._parts.path}.",
                 provider=part.provider,
                 status_code=404,
             ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
@@ -126,6 +127,19 @@ def test_without_waiting_the_same_command_fetches_what_is_done(
     calls = len(server.calls)
     run()
     assert len(server.calls) == calls
+
+
+def test_a_model_that_ends_meanwhile_still_has_answered(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    write("in", *prompts(1))
+    run("--no-wait")
+    ended = {"gpt-4o": dt.date(2026, 1, 1)}
+    monkeypatch.setitem(PROVIDERS, "openai", replace(PROVIDERS["openai"], retires=ended))
+    run()
+    assert (read()[0]["model"], read()[0]["receipt"]["exact"]) == ("gpt-4o", True)
+    assert server.sent == ["prompt 0"]
 
 
 def test_a_row_that_has_changed_is_another(serve: Callable[..., Server]) -> None:
@@ -354,10 +368,12 @@ def test_a_server_that_fails_for_a_while_is_waited_for(
     write("in", *prompts(1))
     for call in ("GET /batches/{id}", "GET /files/{id}"):
         server.replies[call] = [(503, {}, {})]
+    server.cuts = 1
     run()
     assert texts() == {0: "To prompt 0"}
     assert server.calls.count("POST /batches") == 1
-    assert any("openai failed (HTTP 503)" in message for message in caplog.messages)
+    for words in ("openai: failed (HTTP 503)", "openai: the connection broke off"):
+        assert any(words in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class Stored:
 class BatchAPI:
     """`states` are those of each new batch, `answer` makes its answers, and `done` is the number of
     rows that are answered before it expires or is cancelled. `errors` are those of a file that fails.
-    `page` is the most that a listing has at once."""
+    `page` is the most that a listing has at once. `cuts` files break off in the middle."""
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class BatchAPI:
         self.calls: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.hold: str | None = None
+        self.cuts = 0
         self.holding = threading.Event()
         self.replies: dict[str, list[tuple[int, dict[str, str], Any]]] = {}
         self._release = threading.Event()
@@ -137,7 +138,8 @@ class BatchAPI:
 
     def _results(self, stored: Stored, status: str) -> dict[str, str]:
         """The files of a batch that has ended: its answers, its errors."""
-        good, bad = [], []
+        good: list[Any] = []
+        bad: list[Any] = []
         for place, line in enumerate(stored.lines):
             result: dict[str, Any] = {"id": f"r{place}", "custom_id": line["custom_id"]}
             if self.done is not None and place >= self.done:
@@ -204,12 +206,9 @@ def _handler_of(api: BatchAPI) -> type[BaseHTTPRequestHandler]:
         ) -> Any:
             if call == "POST /files":
                 head = f"Content-Type: {self.headers['content-type']}\n\n".encode()
-                form = email.message_from_bytes(head + body)
-                (content,) = (
-                    part.get_payload(decode=True)
-                    for part in form.get_payload()
-                    if part.get_filename()
-                )
+                form: Any = email.message_from_bytes(head + body)
+                (file,) = (part for part in form.get_payload() if part.get_filename())
+                content = file.get_payload(decode=True)
                 return api.upload(content)
             if call == "POST /batches":
                 return api.create(json.loads(body))
@@ -237,6 +236,10 @@ def _handler_of(api: BatchAPI) -> type[BaseHTTPRequestHandler]:
                 if held:
                     self.wfile.write(content[: len(content) // 2])
                     api.wait_here()
+                if reply is content and api.cuts:
+                    api.cuts -= 1
+                    self.close_connection = True
+                    content = content[: len(content) // 2]
                 self.wfile.write(content)
 
     return Handler
