@@ -75,6 +75,15 @@ async def request_line(candidate: Candidate, request: ChatRequest, digest: str) 
     return head[:-1].encode() + b', "body": ' + endpoint.sent[0] + b"}\n"
 
 
+def parsed(text: bytes) -> JSON | None:
+    """A line of a batch's results; None for a blank or an invalid one, whose row has no result then."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
 async def read_answer(
     endpoint: Endpoint,
     part: Part,

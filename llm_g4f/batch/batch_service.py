@@ -164,20 +164,23 @@ class BatchService:
             raise connection_error(self._context, failure) from None
         except NetworkError as error:
             raise body_error(self._context, error) from None
-        except openai.OpenAIError:
+        except (openai.OpenAIError, ValueError):
             raise self._no_api() from None
 
     def _batch(self, batch: Any) -> Batch:
-        batch = self._checked(batch)
+        self._checked(batch)
+        self._checked(batch, "status")
         errors = getattr(batch.errors, "data", None) or ()
-        counts = batch.request_counts
+        completed, failed, total = (
+            getattr(batch.request_counts, name, None) or 0
+            for name in ("completed", "failed", "total")
+        )
         mark = batch.metadata.get(_MARK) if isinstance(batch.metadata, dict) else None
         return Batch(
             str(batch.id),
             str(batch.status),
             mark,
-            (counts.completed + counts.failed) if counts else 0,
-            counts.total if counts else 0,
+            *(completed + failed, total),
             tuple(filter(None, (batch.output_file_id, batch.error_file_id))),
             tuple(BatchError(each.message or "", each.code, each.line) for each in errors),
         )

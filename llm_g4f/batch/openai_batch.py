@@ -7,7 +7,6 @@ body that an endpoint would send goes into the file, and the response in the fil
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import closing
@@ -37,7 +36,7 @@ from ..routing.route import Candidate, resolve_route
 from ..safe_text import clean, without_name
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
-from .batch_file import missing_line, read_answer, request_line
+from .batch_file import missing_line, parsed, read_answer, request_line
 from .batch_parts import Part, Parts, digest_of
 from .batch_service import Batch, BatchService
 from .engine import Results, RowProcessor
@@ -221,7 +220,14 @@ class _BatchEngine:
         with spool.file as file:
             file.seek(0)
             uploaded = await self._unless_stopped(service.upload(file, part.id))
-        batch = await self._unless_stopped(service.create(uploaded, part.id))
+        try:
+            batch = await self._unless_stopped(service.create(uploaded, part.id))
+        except (APIConnectionError, InternalServerError) as error:
+            error.hint = (
+                "The batch may have been made all the same: run the same command again, which looks for"
+                " it first."
+            )
+            raise
         self._parts.note_batch(part, batch.id)
         self._on_notice(
             f"{batch.id} at {part.provider} ({part.served.model}), rows: {len(part.rows):,}. It stays"
@@ -282,7 +288,7 @@ class _BatchEngine:
         endpoint = self._endpoint(part)
         file.seek(0)
         for text in file:
-            if (line := _parsed(text)) is not None:
+            if (line := parsed(text)) is not None:
                 row = self._parts.take(part, str(line.get("custom_id")))
                 if row is not None:
                     answer = partial(read_answer, endpoint, part, batch, line)
@@ -316,15 +322,6 @@ class _BatchEngine:
             service = BatchService(endpoint, endpoint.context(""))
             self._services[part.provider] = service
         return service
-
-
-def _parsed(text: bytes) -> JSON | None:
-    """A line of a results file; None for a blank or an invalid one, whose row has no result then."""
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) else None
 
 
 def run(

@@ -267,6 +267,7 @@ def test_a_batch_that_was_not_noted_is_found_among_many(
     server.replies["POST /batches"] = [(502, {}, {"error": {"message": "Bad gateway."}})]
     result = run(code=1)
     assert "Bad gateway." in result.stderr
+    assert "run the same command again, which looks for it first." in result.stderr
     part = json.loads(Path("out.batches").read_text(encoding="utf-8"))["part"]
     made = {"input_file_id": "file-1", "metadata": {"llm_g4f": part["id"]}}
     server.create(made)
