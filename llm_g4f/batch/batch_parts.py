@@ -1,7 +1,8 @@
 """The parts of a run that are batches at a provider, in a file beside the results: OUT.batches.
 
-JSON Lines that are only appended to: a part with its rows, on the disk before anything of it is sent;
-then its batch; then the rows that are left after its results were taken. A row is known by a digest of
+JSON Lines that are only appended to: a part with its rows, then the moment before its batch is asked
+for, then the batch, then the rows that are left after its results were taken. Each is on the disk before
+what follows it is done. A row is known by a digest of
 all that it asks, so one that has changed is another row. No prompt, answer or key is in the file.
 """
 
@@ -25,7 +26,8 @@ from .append_file import AppendFile
 
 class Part(Struct, omit_defaults=True):
     """Rows that go to a provider as one batch. `id` is ours, and in the batch's metadata; `batch` is
-    the provider's, None until it is known. `asked` is the model that the rows asked for, `rows` are
+    the provider's, None until it is known, and `creating` the Unix time at which it was asked for, None
+    until then. `asked` is the model that the rows asked for, `rows` are
     their digests in the order of the file, and `left` those whose results were not taken yet, None: all.
     """
 
@@ -34,15 +36,17 @@ class Part(Struct, omit_defaults=True):
     asked: str
     served: ServedModel
     rows: list[str]
+    creating: float | None = None
     batch: str | None = None
     left: list[str] | None = None
 
 
 class _Line(Struct, omit_defaults=True):
-    """A line of the file: a new part; or for the part `id` its batch, or the rows that are left."""
+    """A line of the file: a new part; or for the part `id` one of these."""
 
     part: Part | None = None
     id: str | None = None
+    creating: float | None = None
     batch: str | None = None
     left: list[str] | None = None
 
@@ -103,6 +107,8 @@ class Parts:
     def _take(self, line: _Line) -> None:
         if line.part is not None:
             self.open[line.part.id] = line.part
+        elif line.creating is not None:
+            self.open[line.id or ""].creating = line.creating
         elif line.batch is not None:
             self.open[line.id or ""].batch = line.batch
         elif line.left:
@@ -118,6 +124,10 @@ class Parts:
     def note(self, part: Part) -> None:
         """A new part, of which nothing has been sent yet."""
         self._note(_Line(part=part))
+
+    def note_creating(self, part: Part, time: float) -> None:
+        """From now on the provider may have a batch for a part."""
+        self._note(_Line(id=part.id, creating=time))
 
     def note_batch(self, part: Part, batch: str) -> None:
         """The provider has a batch for a part."""
@@ -157,12 +167,11 @@ class Parts:
         found = self._rows.execute("select distinct part from rows where row is not null")
         return [self.open[id] for (id,) in found if id in self.open]
 
-    def waiting_for(self, part: Part) -> Iterator[tuple[int, str]]:
-        """The rows that wait for a part, by their place in it."""
+    def take_rest(self, part: Part) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The rows that still wait for a result of a part, each with its place in it."""
         for place, digest in enumerate(part.rows):
-            query = "select 1 from rows where digest=? and part=? and row is not null"
-            if self._rows.execute(query, (digest, part.id)).fetchone():
-                yield place, digest
+            if (row := self.take(part, digest)) is not None:
+                yield place, row
 
     def close(self) -> None:
         """Close the file; without an open part it is removed."""

@@ -6,8 +6,10 @@ redirects, and would carry all prompts along.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -35,6 +37,10 @@ _TIMEOUT = 600.0
 
 _PAGE = 100
 """Batches on one page of a listing: the most that OpenAI sends."""
+
+_SETTLED, _LOOK_AGAIN = 30.0, 2.0
+"""Seconds after which a batch that was asked for is on the list, if it was made; and between two looks
+at the list."""
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 """Source: `Batch.status` of openai 3.57."""
@@ -111,7 +117,7 @@ class BatchService:
                 )
             )
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def _batches(self) -> AsyncIterator[Batch]:
         """All batches, page by page."""
         seen: set[str] = set()
         after: dict[str, Any] = {}
@@ -127,6 +133,22 @@ class BatchService:
                 return
             seen |= {batch.id for batch in new}
             after = {"after": batches[-1].id}
+
+    async def find(self, marks: Collection[str], asked: float) -> dict[str, str]:
+        """The ids of the batches with these marks, the last of which was asked for at a Unix time. It
+        may still be in the making."""
+        patience = min(_SETTLED, asked + _SETTLED - time.time())
+        deadline = time.monotonic() + patience
+        while True:
+            found = {}
+            async for batch in self._batches():
+                if batch.mark in marks:
+                    found[batch.mark or ""] = batch.id
+                if len(found) == len(marks):
+                    return found
+            if time.monotonic() >= deadline:
+                return found
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def retrieve(self, id: str) -> Batch:
         """The batch as it stands now."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import closing
 from functools import partial
@@ -19,6 +20,7 @@ from msgspec import Struct, field
 
 from ..errors import (
     APIConnectionError,
+    APIStatusError,
     BadRequestError,
     G4FError,
     InternalServerError,
@@ -133,21 +135,24 @@ class _BatchEngine:
                     await service.close()
 
     async def _adopt(self) -> None:
-        """Find the batches of parts that were noted, and of which it is not known whether they were
-        sent. A part that was not is given up."""
-        unknown = {id: part for id, part in self._parts.open.items() if part.batch is None}
-        for provider in {part.provider: part for part in unknown.values()}.values():
-            await self._unless_stopped(self._find(self._service(provider), unknown))
-        for part in unknown.values():
-            self._parts.drop(part)
-
-    async def _find(self, service: BatchService, unknown: dict[str, Part]) -> None:
-        async for batch in service.batches():
-            if (part := unknown.pop(batch.mark or "", None)) is not None:
-                self._parts.note_batch(part, batch.id)
-                self._on_notice(f"{batch.id} at {part.provider} is of an earlier run: taken up.")
-            if not unknown:
-                return
+        """Find the batches of parts that an earlier run asked for and did not note; give up the parts
+        that have none."""
+        unknown: dict[str, list[Part]] = {}
+        for part in list(self._parts.open.values()):
+            if part.creating is None:
+                self._parts.drop(part)
+            elif part.batch is None:
+                unknown.setdefault(part.provider, []).append(part)
+        for parts in unknown.values():
+            self._on_notice(f"Looking for a batch at {parts[0].provider} that was not noted.")
+            asked = max(part.creating or 0.0 for part in parts)
+            search = self._service(parts[0]).find({part.id for part in parts}, asked)
+            found = await self._unless_stopped(search)
+            for part in parts:
+                if part.id in found:
+                    self._parts.note_batch(part, found[part.id])
+                else:
+                    self._parts.drop(part)
 
     async def _send_rows(self) -> AsyncGenerator[Result, None]:
         """Send the rows that wait for no batch yet. The results are of those that cannot be sent."""
@@ -212,21 +217,24 @@ class _BatchEngine:
         return spool
 
     async def _send(self, spool: _Spool) -> None:
-        """Upload a part and make a batch of it. It is noted first: a run that is ended in between
-        leaves one that the next run finds."""
+        """Upload a part and make a batch of it. Each step is noted first: a run that is ended in between
+        leaves what the next one finds."""
         part = spool.part
         self._parts.note(part)
         service = self._service(part)
         with spool.file as file:
             file.seek(0)
             uploaded = await self._unless_stopped(service.upload(file, part.id))
+        self._parts.note_creating(part, time.time())
         try:
             batch = await self._unless_stopped(service.create(uploaded, part.id))
         except (APIConnectionError, InternalServerError) as error:
             error.hint = (
-                "The batch may have been made all the same: run the same command again, which looks for"
-                " it first."
+                "If the batch was made all the same, the next run of this command finds it."
             )
+            raise
+        except APIStatusError:
+            self._parts.drop(part)
             raise
         self._parts.note_batch(part, batch.id)
         self._on_notice(
@@ -254,8 +262,9 @@ class _BatchEngine:
         service = self._service(part)
         try:
             batch = await self._unless_stopped(service.retrieve(part.batch or ""))
-            done = f"{batch.status}, {batch.done:,} of {batch.total:,} done"
-            self._tell(part, batch.status, done)
+            self._tell(
+                part, batch.status, f"{batch.status}, {batch.done:,} of {batch.total:,} done"
+            )
             if not batch.has_ended:
                 return None
             await self._unless_stopped(service.download(batch, file))
@@ -293,9 +302,7 @@ class _BatchEngine:
                 if row is not None:
                     answer = partial(read_answer, endpoint, part, batch, line)
                     yield await self._processor.ask(row, 0, answer)
-        for place, digest in list(self._parts.waiting_for(part)):
-            row = self._parts.take(part, digest)
-            assert row is not None
+        for place, row in self._parts.take_rest(part):
             answer = partial(read_answer, endpoint, part, batch, missing_line(batch, place))
             yield await self._processor.ask(row, 0, answer)
         self._job.sync()

@@ -32,6 +32,7 @@ SENT = (
     "batch_1 at openai (gpt-4o), rows: 3. It stays there if this command ends: run it again to fetch"
     " the answers."
 )
+Reply = tuple[int, dict[str, str], Any]
 KEY = "sk-of-the-tests-0001"
 
 
@@ -258,37 +259,74 @@ def test_a_file_that_fails_validation_is_an_error_of_each_row(serve: Callable[..
     assert len(server.batches) == 2
 
 
-def test_a_batch_that_was_not_noted_is_found_among_many(
-    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
-) -> None:
+def noted_part() -> str:
+    """The id of the first part in OUT.batches."""
+    first = Path("out.batches").read_text(encoding="utf-8").splitlines()[0]
+    id: str = json.loads(first)["part"]["id"]
+    return id
+
+
+BAD_GATEWAY: Reply = (502, {}, {"error": {"message": "Bad gateway."}})
+
+
+def test_a_batch_that_was_not_noted_is_found_among_many(serve: Callable[..., Server]) -> None:
     server = serve(page=1)
     write("in", *prompts(2))
     # The batch is made, and its answer gets lost.
-    server.replies["POST /batches"] = [(502, {}, {"error": {"message": "Bad gateway."}})]
+    server.replies["POST /batches"] = [BAD_GATEWAY]
     result = run(code=1)
     assert "Bad gateway." in result.stderr
-    assert "run the same command again, which looks for it first." in result.stderr
-    part = json.loads(Path("out.batches").read_text(encoding="utf-8"))["part"]
-    made = {"input_file_id": "file-1", "metadata": {"llm_g4f": part["id"]}}
-    server.create(made)
-    for number in range(3):
-        server.create({"input_file_id": "file-1", "metadata": {"of": str(number)}})
+    assert "the next run of this command finds it." in result.stderr
+    for mark in (noted_part(), "1", "2", "3"):
+        server.create({"input_file_id": "file-1", "metadata": {"llm_g4f": mark}})
     run()
     assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
     assert server.calls.count("GET /batches") == 4
     assert server.calls.count("POST /files") == 1
-    assert "batch_1 at openai is of an earlier run: taken up." in caplog.messages
 
 
-def test_a_batch_that_was_never_made_is_made_by_the_next_run(serve: Callable[..., Server]) -> None:
+def test_a_batch_that_is_still_in_the_making_is_waited_for(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.batch.batch_service._LOOK_AGAIN", 0.01)
     server = serve()
     write("in", *prompts(2))
-    server.replies["POST /files"] = [(500, {}, {})]
+    server.replies["POST /batches"] = [BAD_GATEWAY]
     run(code=1)
+    made = {"input_file_id": "file-1", "metadata": {"llm_g4f": noted_part()}}
+
+    def make() -> None:
+        wait_until(lambda: server.calls.count("GET /batches") >= 2)
+        server.create(made)
+
+    thread = threading.Thread(target=make)
+    thread.start()
     run()
+    thread.join()
+    assert server.sent == ["prompt 0", "prompt 1"]
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+
+
+def test_a_batch_that_was_never_made_is_made_by_the_next_run(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.batch.batch_service._SETTLED", 0.0)
+    server = serve()
+    write("in", *prompts(2))
+    for call, reply, calls in (
+        ("POST /files", BAD_GATEWAY, 1),
+        # It says that there is none.
+        ("POST /batches", (429, {}, {}), 2),
+        ("POST /batches", BAD_GATEWAY, 2),
+    ):
+        server.replies[call] = [reply]
+        before = len(server.calls)
+        run(code=1)
+        assert len(server.calls) == before + calls
+    run()
+    assert server.calls.count("GET /batches") == 1
     assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
     assert len(server.batches) == 1
-    assert server.calls[:3] == ["POST /files", "GET /batches", "POST /files"]
 
 
 KILLED_AT = ("POST /files", "POST /batches", "GET /batches/{id}", "GET /files/{id}")
@@ -390,7 +428,7 @@ def test_a_server_that_fails_for_a_while_is_waited_for(
     ],
 )
 def test_a_refusal_ends_the_run_with_its_reason(
-    call: str, reply: Any, words: str, serve: Callable[..., Server]
+    call: str, reply: Reply, words: str, serve: Callable[..., Server]
 ) -> None:
     server = serve()
     write("in", *prompts(1))
