@@ -166,9 +166,7 @@ class _BatchEngine:
                 candidate, limits = await self._candidate(request)
                 line = await request_line(candidate, request, digest)
                 if len(line) > limits.bytes:
-                    raise invalid_row(
-                        f"it is longer than {limits.bytes:,} bytes, the most of a batch"
-                    )
+                    raise invalid_row(f"it is longer than a batch may be ({limits.bytes:,} bytes)")
             except G4FError as error:
                 yield Result(id=row["id"], request=request, error=error)
                 continue

@@ -188,7 +188,7 @@ def test_the_limits_of_a_file_split_the_rows(
         ["prompt 3"],
     ]
     assert all(len(server.files[one.made["input_file_id"]]) <= 3 * size for one in last)
-    said = f"Invalid row: it is longer than {3 * size:,} bytes, the most of a batch."
+    said = f"Invalid row: it is longer than a batch may be ({3 * size:,} bytes)."
     assert errors() == {"long": ("BadRequestError", said)}
 
 
