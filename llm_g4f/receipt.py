@@ -64,7 +64,9 @@ class Receipt(JSONShape, Struct):
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
     answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
-    for the request, to quote when you ask there.
+    for the request, to quote when you ask there. `over_budget` are providers that were not asked, since
+    their budget is spent. `price_usd`: where a budget is set, the price of the answer in US dollars.
+    `order` is that of g4f.yaml, by which equally exact providers were asked.
     """
 
     requested_model: str
@@ -78,6 +80,9 @@ class Receipt(JSONShape, Struct):
     successor: bool = False
     warnings: list[str] = field(default_factory=list)
     request_id: str | None = None
+    over_budget: tuple[str, ...] = ()
+    price_usd: float | None = None
+    order: str | None = None
 
     def _data(self) -> JSON:
         data: JSON = {
@@ -94,4 +99,10 @@ class Receipt(JSONShape, Struct):
         }
         if self.request_id is not None:
             data["request_id"] = clean(self.request_id, 80)
+        if self.over_budget:
+            data["over_budget"] = list(self.over_budget)
+        if self.price_usd is not None:
+            data["price_usd"] = self.price_usd
+        if self.order is not None:
+            data["order"] = self.order
         return data
