@@ -32,15 +32,13 @@ def route(model: str, everything: bool, json: bool) -> None:
     from .. import config
     from ..request import ChatRequest
     from ..routing.registry import Registry
-    from ..routing.route import resolve_route
-    from ..sync import loop_thread
     from .ends import as_json
     from .table import echo_line
 
     registry = Registry(config.load())
     model = known_model(model, registry)
     request = ChatRequest(model=model, messages=[])
-    resolved = loop_thread().run(lambda: resolve_route(request, registry))
+    resolved = route_of(request, registry)
     if json:
         data = {
             "model": model,
@@ -67,6 +65,19 @@ def route(model: str, everything: bool, json: bool) -> None:
     for name, ineligible in _unnamed(model, registry):
         echo_line(f"-  {name}: {ineligible.reason}")
     echo_answer(resolved, request, registry, others)
+
+
+def route_of(request: ChatRequest, registry: Registry) -> Route:
+    """The route of a request as it is now: without the providers that are over budget."""
+    from ..routing.route import resolve_route
+    from ..sync import loop_thread
+
+    route = loop_thread().run(lambda: resolve_route(request, registry))
+    if registry.config.budgets:
+        from ..routing.budget import without_spent
+
+        route = without_spent(route, registry)
+    return route
 
 
 def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:

@@ -11,7 +11,7 @@ from .errors import handle_errors
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..routing.spend_file import Spending
+    from ..routing.spend_file import Row, Spending
 
 
 @click.command()
@@ -38,16 +38,14 @@ def spend(json: bool) -> None:
         click.echo(json_format.dumps(msgspec.to_builtins(rows), indent=2))
         return
     loaded = config.load()
-    if not rows:
-        click.echo(
-            f"No answers noted: they are from the first one under a budget: in {loaded.path}."
-        )
+    if rows:
+        _echo(rows)
     else:
-        _echo(spending)
+        click.echo(f'Nothing noted yet: prices are noted while "budget:" is in {loaded.path}.')
     _echo_budgets(spending, loaded)
 
 
-def _echo(spending: Spending) -> None:
+def _echo(rows: list[Row]) -> None:
     from ..routing.budget import dollars
     from ..safe_text import clean
     from . import table
@@ -62,7 +60,7 @@ def _echo(spending: Spending) -> None:
                 f"{row.unpriced:,}" if row.unpriced else "-",
                 dollars(row.usd) if row.answers > row.unpriced else "-",
             )
-            for row in spending.rows()
+            for row in rows
         ],
         numbers=(2, 3, 4),
     )

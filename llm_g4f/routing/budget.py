@@ -23,7 +23,7 @@ from ..safe_text import clean
 from .admission import Admission, Permit
 from .attempt import Attempt
 from .cooldowns import Cooldowns
-from .no_provider import no_provider_error
+from .no_provider import no_provider_error, not_asked
 from .notices import announce
 from .prices import price
 from .registry import Registry
@@ -39,20 +39,20 @@ _MOST = 1e6
 
 class WithinBudget:
     """An `Admission` that gives no permit for a provider whose budget is spent. `receipt` gets the
-    names of these; `left_out` are the providers that the route leaves out for other reasons."""
+    names of these; `route` says who else is not asked, and why."""
 
     def __init__(
         self,
         admission: Admission,
         request: ChatRequest,
         registry: Registry,
-        left_out: Sequence[tuple[str, Ineligible]],
+        route: Route,
         receipt: Receipt,
     ) -> None:
         self._admission = admission
         self._request = request
         self._registry = registry
-        self._left_out = left_out
+        self._route = route
         self._receipt = receipt
 
     def in_order(self, candidates: Sequence[Candidate], cooldowns: Cooldowns) -> list[Candidate]:
@@ -84,8 +84,9 @@ class WithinBudget:
             left = [candidate for candidate in left if candidate.provider.name != provider.name]
             if provider.name not in self._receipt.over_budget:
                 self._receipt.over_budget += (provider.name,)
-        error = no_provider_error(self._request, [*self._left_out, *over], self._registry)
-        error.reason = over[0][1].code
+        error = no_provider_error(self._request, [*over, *self._route.left_out], self._registry)
+        error.reason, error.receipt = over[0][1].code, self._receipt
+        error.hint = not_asked(self._route.needs_consent)
         raise error
 
     def charge(self, attempt: Attempt) -> Charge | None:
@@ -129,7 +130,10 @@ class Charge:
         """Wait until the price is in the file, and put it into the receipt."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            await asyncio.to_thread(thread.join)
+            try:
+                await asyncio.to_thread(thread.join)
+            except RuntimeError:  # The interpreter is ending.
+                thread.join()
             receipt.price_usd = self._usd
             receipt.warnings += [self._warning] if self._warning else []
 

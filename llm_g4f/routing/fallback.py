@@ -157,7 +157,7 @@ class Fallback:
             from .budget import WithinBudget
 
             self._admission = self._budget = WithinBudget(
-                self._admission, request, registry, route.left_out, self.receipt
+                self._admission, request, registry, route, self.receipt
             )
         if registry.config.order:
             self.receipt.order = registry.config.order

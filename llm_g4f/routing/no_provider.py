@@ -71,7 +71,7 @@ def no_provider_error(
     )
 
 
-def not_asked(needs_consent: Sequence[str], over_budget: Sequence[str]) -> str:
+def not_asked(needs_consent: Sequence[str], over_budget: Sequence[str] = ()) -> str:
     """The hint about providers that could have been asked besides those that failed."""
     hints = []
     if needs_consent:
