@@ -40,6 +40,7 @@ def route(model: str, everything: bool, json: bool) -> None:
     request = ChatRequest(model=model, messages=[])
     resolved = route_of(request, registry)
     if json:
+        order = registry.config.order
         data = {
             "model": model,
             "candidates": [
@@ -49,8 +50,11 @@ def route(model: str, everything: bool, json: bool) -> None:
                     "exact": candidate.served.exact,
                     **({"successor": True} if candidate.served.successor else {}),
                     **as_json(candidate, model, registry),
+                    **({_FIGURES[order][0]: figure} if order else {}),
                 }
-                for candidate in resolved.candidates
+                for candidate, figure in zip(
+                    resolved.candidates, _figures(resolved, registry), strict=True
+                )
             ],
             "left_out": [
                 {"provider": name, "reason": ineligible.reason}
@@ -78,6 +82,32 @@ def route_of(request: ChatRequest, registry: Registry) -> Route:
 
         route = without_spent(route, registry)
     return route
+
+
+_FIGURES = {
+    "price": (
+        "price_usd_per_million_tokens",
+        "${:,.2f} for a million tokens (3 in, 1 out)",
+        "price",
+    ),
+    "latency": ("first_token_seconds", "first token after {:.2f} s", "time to the first token"),
+}
+"""For each order, its figure: the name in JSON, the words with it, and its name where it is unknown."""
+
+
+def _figures(route: Route, registry: Registry) -> list[float | None]:
+    """What the candidates are ordered by; None for each without an order or a known figure."""
+    if registry.config.order is None:
+        return [None] * len(route.candidates)
+    from ..routing.order import figures
+    from ..sync import loop_thread
+
+    return loop_thread().run(lambda: figures(route.candidates, registry))
+
+
+def _words(figure: float | None, order: str) -> str:
+    _, words, name = _FIGURES[order]
+    return f"{name} unknown" if figure is None else words.format(figure)
 
 
 def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
@@ -127,10 +157,13 @@ def echo(
     from .table import echo_line
 
     model = request.model
-    for number, candidate in enumerate(route.candidates, 1):
+    figures = _figures(route, registry)
+    for number, (candidate, figure) in enumerate(zip(route.candidates, figures, strict=True), 1):
         name, served = candidate.provider.name, candidate.served
         said = [kind_of_answer(exact=served.exact, successor=served.successor)]
         said.append(successor_note(Receipt(model, name, served.model, successor=served.successor)))
+        if registry.config.order:
+            said.append(_words(figure, registry.config.order))
         said += remarks(candidate, model, registry)
         echo_line(f"{number}. {name}: {served.model}, {'; '.join(filter(None, said))}")
     shown, others = of_interest(request, route.left_out, registry, route.needs_consent)

@@ -65,7 +65,7 @@ def row(provider: str, model: str, answers: int, unpriced: int, usd: float) -> d
 
 
 def ask_client(provider: str | None = None, **params: Any) -> ChatCompletion:
-    answer = Client(provider).chat.completions.create("hi", **params)
+    answer: ChatCompletion | Stream = Client(provider).chat.completions.create("hi", **params)
     if isinstance(answer, Stream):
         return answer.get_final_completion()
     return answer
@@ -146,12 +146,12 @@ def test_a_damaged_file_is_no_empty_one(content: str) -> None:
 def test_a_link_a_pipe_and_a_folder_are_not_read(tmp_path: Path) -> None:
     path = Path(user_file("g4f-spend.json"))
     (tmp_path / "other").write_text("{}")
-    makers = {
-        "link": lambda: path.symlink_to(tmp_path / "other"),
-        "pipe": lambda: os.mkfifo(path),
-        "folder": path.mkdir,
-    }
-    for make in makers.values():
+    makers: list[Callable[[], None]] = [
+        lambda: path.symlink_to(tmp_path / "other"),
+        lambda: os.mkfifo(path),
+        path.mkdir,
+    ]
+    for make in makers:
         make()
         with pytest.raises(SpendError, match=r"g4f-spend\.json cannot be read: "):
             SpendFile().read()
@@ -266,7 +266,7 @@ async def _leave(how: str) -> None:
         await stream.aclose()
         assert SpendFile().read().total("day").unpriced == 1
     elif how == "cancelled":
-        task = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+        task = asyncio.create_task(anext(stream))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
