@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @click.option("--json", is_flag=True, help="Print JSON.")
 @handle_errors
 def spend(json: bool) -> None:
-    """Show what answers have cost, by day (UTC), provider and model, in US dollars.
+    """Show what answers have cost, and what is left of budgets.
 
-    It is noted only while g4f.yaml has a budget. "unpriced" answers have no known
-    price, and are not in the sums.
+    By day (UTC), provider and model, in US dollars; noted while g4f.yaml has a budget. "unpriced"
+    answers have no known price, and are not in the sums.
     """
     import msgspec
 
@@ -40,6 +40,7 @@ def spend(json: bool) -> None:
     loaded = config.load()
     if rows:
         _echo(rows)
+        click.echo()
     else:
         click.echo(f'Nothing noted yet: prices are noted while "budget:" is in {loaded.path}.')
     _echo_budgets(spending, loaded)

@@ -208,11 +208,15 @@ def _reason_against(provider: Provider, registry: Registry) -> Ineligible | None
         for period, cap in (("day", budget.day), ("month", budget.month)):
             spent = spending.total(period, name)
             if cap is not None and spent.usd >= cap:
+                by_all = "" if name else " by all providers"
+                unpriced = (
+                    f" (without {spent.unpriced:,} of unknown price)" if spent.unpriced else ""
+                )
                 return Ineligible(
                     f"over budget: {dollars(spent.usd)} of {dollars(cap)} spent"
-                    f" {_WORDS[period]}{'' if name else ' by all providers'}. To go on, raise"
-                    f" {period}: of the budget in {registry.config.path}, line {budget.line}, or wait"
-                    f" until {_end(period, spending.today)} 00:00 UTC",
+                    f" {_WORDS[period]}{by_all}{unpriced}. To go on, raise {period}: of the budget in"
+                    f" {registry.config.path}, line {budget.line}, or wait until"
+                    f" {_end(period, spending.today)} 00:00 UTC",
                     "over_budget",
                 )
     return None
@@ -228,12 +232,13 @@ def _end(period: str, today: dt.date) -> dt.date:
 
 
 def dollars(usd: float) -> str:
-    """An amount as text, with the digits that matter.
+    """An amount as text: cents, or the smaller digits where there is not much more.
 
-    >>> dollars(1234.5), dollars(0.02), dollars(0.000042)
-    ('$1,234.50', '$0.02', '$0.000042')
+    >>> dollars(1234.567), dollars(0.02), dollars(0.011), dollars(0.000042)
+    ('$1,234.57', '$0.02', '$0.0110', '$0.000042')
     """
-    return f"${usd:,.2f}" if usd >= 0.01 or not usd else f"${usd:.6f}"
+    digits = 2 if usd >= 1 or usd == round(usd, 2) else 4 if usd >= 0.001 else 6
+    return f"${usd:,.{digits}f}"
 
 
 def without_spent(route: Route, registry: Registry) -> Route:

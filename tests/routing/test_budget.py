@@ -331,7 +331,7 @@ def test_a_spent_cap_is_no_consent_to_a_substitute(
     assert lines[:2] == [
         "No provider available for gpt-4o:",
         (
-            f"  openai: over budget: $1.25 of $1.00 spent today by all providers. To go on, raise day: of"
+            f"  openai: over budget: $1.25 of $1.00 spent today by all providers (without 1 of unknown price). To go on, raise day: of"
             f" the budget in {path}, line 1, or wait until {_tomorrow()} 00:00 UTC"
         ),
     ]
