@@ -26,7 +26,7 @@ from llm_g4f.routing.budget import dollars
 from llm_g4f.routing.spend_file import Row, SpendError, SpendFile
 from llm_g4f.stream import Stream
 from llm_g4f.types import ChatCompletion
-from tests.support.commands import g4f, ok
+from tests.support.commands import g4f, ok, run_python
 from tests.support.prices import FIGURE
 from tests.support.prompts import Ask
 from tests.support.server import (
@@ -187,6 +187,7 @@ def test_the_price_of_an_answer_is_in_the_file_and_the_receipt(
         assert rows() == [row("openai", MODEL, 2, 0, 2 * FIGURE)]
     assert ok(g4f("spend"))[1:] == [
         f"{ok(g4f('spend'))[1].split()[0]}  openai/{MODEL}        2         -  {dollars(2 * FIGURE)}",
+        "",
         f"all providers: {dollars(2 * FIGURE)} of $1.00 spent today",
     ]
 
@@ -287,6 +288,41 @@ def test_a_plain_stream_that_is_left_counts_as_unknown(stand_in: StandIn) -> Non
         assert rows() == [row("openai", MODEL, 1, 1, 0)]
 
 
+LEFT_AT_EXIT = """
+from llm_g4f import Client
+stream = Client().chat.completions.create("hi", stream=True)
+print(next(stream).choices[0].delta.content)
+"""
+
+
+def test_a_stream_that_is_open_at_exit_counts_as_unknown(endpoints: Callable[..., Path]) -> None:
+    with Server(HANGING) as mine:
+        endpoints(DAY, mine=mine)
+        done = run_python(LEFT_AT_EXIT)
+    assert (done.returncode, done.stdout) == (0, "Hel\n")
+    assert "Traceback" not in done.stderr
+    assert rows() == [row("mine", MODEL, 1, 1, 0)]
+
+
+def test_a_price_that_cannot_be_noted_is_said(
+    endpoints: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spend_file, "atomic_write", full)
+    with Server(whole()) as mine:
+        endpoints(DAY, mine=mine)
+        assert ask_client().choices[0].message.content == "Hello"
+    (said,) = caplog.messages
+    assert said == (
+        f"{user_file('g4f-spend.json')} cannot be written: No space left on device: the price of an"
+        " answer by mine was not added to it."
+    )
+
+
 def test_a_rejected_request_costs_nothing_and_a_timeout_may(endpoints: Callable[..., Path]) -> None:
     with Server(http(500), [HANG]) as mine:
         path = endpoints(DAY, mine=mine)
@@ -331,8 +367,8 @@ def test_a_spent_cap_is_no_consent_to_a_substitute(
     assert lines[:2] == [
         "No provider available for gpt-4o:",
         (
-            f"  openai: over budget: $1.25 of $1.00 spent today by all providers (without 1 of unknown price). To go on, raise day: of"
-            f" the budget in {path}, line 1, or wait until {_tomorrow()} 00:00 UTC"
+            f"  openai: over budget: $1.25 of $1.00 spent today by all providers (without 1 of unknown price). To go on, raise day:"
+            f" of the budget in {path}, line 1, or wait until {_tomorrow()} 00:00 UTC"
         ),
     ]
     assert lines[-1] == (

@@ -27,9 +27,9 @@ Write = Callable[[str], Path]
 KEYS = {"groq": "GROQ_API_KEY", "cerebras": "CEREBRAS_API_KEY", "together": "TOGETHER_API_KEY"}
 
 
-def names(**options: Any) -> list[str]:
-    """The candidates for gpt-4o, in order."""
-    request = ChatRequest(model="gpt-4o", messages=[], **options)
+def names(model: str = "gpt-4o", **options: Any) -> list[str]:
+    """The candidates for a model, in order."""
+    request = ChatRequest(model=model, messages=[], **options)
     route = asyncio.run(resolve_route(request, Registry(config.load())))
     return [candidate.provider.name for candidate in route.candidates]
 
@@ -126,6 +126,15 @@ def test_an_order_of_the_users_own_stands(write_config: Write, log: sqlite3.Conn
     assert names(providers=("openai", "openrouter")) == ["openai", "openrouter"]
     write_config(f"{PAIR}\nroutes: {{gpt-4o: [openai, openrouter]}}")
     assert names() == ["openai", "openrouter"]
+
+
+@pytest.mark.usefixtures("keys")
+def test_consent_of_another_kind_is_no_equal(write_config: Write, log: sqlite3.Connection) -> None:
+    # Both have the model itself; one takes prompts from everybody.
+    add(log, "ovh/gpt-oss-120b", 0.1)
+    write_config("order: latency\nproviders: {groq: {enabled: true}, ovh: {enabled: true}}")
+    found = names("gpt-oss-120b")
+    assert found.index("groq") < found.index("ovh")
 
 
 @pytest.mark.usefixtures("keys")
