@@ -60,7 +60,7 @@ class Receipt(JSONShape, Struct):
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
     answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
     for the request, to quote when you ask there. `over_budget` are providers that were not asked, since
-    their budget is spent. `price_usd`: where a budget is set, the price of the answer in US dollars.
+    their budget is spent, or what was spent of it is unknown. `price_usd`: where a budget is set, the price of the answer in US dollars.
     `order` is that of g4f.yaml, by which equally exact providers were asked.
     """
 

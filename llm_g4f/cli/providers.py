@@ -99,6 +99,9 @@ def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
         kind = "embedded" if name == "embedded" else spec.kind if spec else "own"
         ineligible = reasons.get(name)
         reason = ineligible.reason if ineligible else None
+        takes_part = candidate is not None or (
+            ineligible is not None and ineligible.code in ("over_budget", "spend_unknown")
+        )
         if settings and settings.enabled and ineligible and ineligible.code == "no_key":
             reason = f"enabled, {reason}"
         cooldown = max(
@@ -109,7 +112,7 @@ def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
             {
                 "provider": name,
                 "kind": kind,
-                "enabled": candidate is not None or bool(settings and settings.enabled),
+                "enabled": takes_part or bool(settings and settings.enabled),
                 "key": registry.has_key(name),
                 "cooldown": cooldown,
                 "cooldown_until": iso(now + cooldown) if cooldown else None,

@@ -1,16 +1,18 @@
 """Budgets: no request to a provider whose cap is spent, and the price of every attempt is noted.
 
 Imported only where g4f.yaml sets a budget. A spent cap leaves a provider out when its turn comes, and
-not before: it still takes part, so nobody who was not enabled answers in its place. Models on this
-machine cost nothing, and are always asked.
+not before: it still takes part, so no substitute without consent is asked in its place. Models on
+this machine cost nothing, and are always asked.
 """
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import datetime as dt
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -28,7 +30,7 @@ from .notices import announce
 from .prices import price
 from .registry import Registry
 from .route import Candidate, Route
-from .spend_file import SpendError, SpendFile
+from .spend_file import SpendError, SpendFile, Spent
 
 _RELAYS = frozenset({"litellm", "g4f"})
 """Servers on this machine that pass prompts on to others, which may charge for them."""
@@ -130,15 +132,15 @@ class Charge:
         """Wait until the price is in the file, and put it into the receipt."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            try:
-                await asyncio.to_thread(thread.join)
-            except RuntimeError:  # The interpreter is ending.
-                thread.join()
+            await asyncio.to_thread(thread.join)
             receipt.price_usd = self._usd
             receipt.warnings += [self._warning] if self._warning else []
 
     def __del__(self) -> None:
-        self.end()
+        if not self._ended:
+            # Garbage is collected anywhere, perhaps within `Thread.start`, which holds a lock then.
+            with suppress(RuntimeError):
+                _thread.start_new_thread(self._note, ())
 
     def _note(self) -> None:
         candidate = self._attempt.candidate
@@ -209,20 +211,24 @@ def _reason_against(provider: Provider, registry: Registry) -> Ineligible | None
             spent = spending.total(period, name)
             if cap is not None and spent.usd >= cap:
                 by_all = "" if name else " by all providers"
-                unpriced = (
-                    f" (without {spent.unpriced:,} of unknown price)" if spent.unpriced else ""
-                )
                 return Ineligible(
-                    f"over budget: {dollars(spent.usd)} of {dollars(cap)} spent"
-                    f" {_WORDS[period]}{by_all}{unpriced}. To go on, raise {period}: of the budget in"
-                    f" {registry.config.path}, line {budget.line}, or wait until"
-                    f" {_end(period, spending.today)} 00:00 UTC",
+                    f"over budget: {_words(spent, cap)} spent {_PERIODS[period]}{by_all}."
+                    f" To go on, raise {period}: of the budget in {registry.config.path}, line"
+                    f" {budget.line}, or wait until {_end(period, spending.today)} 00:00 UTC",
                     "over_budget",
                 )
     return None
 
 
-_WORDS = {"day": "today", "month": "this month"}
+_PERIODS = {"day": "today", "month": "this month"}
+
+
+def _words(spent: Spent, cap: float) -> str:
+    words = f"{dollars(spent.usd)} of {dollars(cap)}"
+    if not spent.unpriced:
+        return words
+    answers = "answer" if spent.unpriced == 1 else "answers"
+    return f"{words}, and the unknown price of {spent.unpriced:,} {answers},"
 
 
 def _end(period: str, today: dt.date) -> dt.date:
@@ -242,7 +248,7 @@ def dollars(usd: float) -> str:
 
 
 def without_spent(route: Route, registry: Registry) -> Route:
-    """The route without the candidates that are over budget, for those who only look at it. Blocks."""
+    """The route without the candidates that are over budget, for commands that show it. Blocks."""
     reasons = {
         candidate.provider.name: _reason_against(candidate.provider, registry)
         for candidate in route.candidates

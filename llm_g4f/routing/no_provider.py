@@ -81,7 +81,7 @@ def not_asked(needs_consent: Sequence[str], over_budget: Sequence[str] = ()) -> 
         )
     if over_budget:
         hints.append(
-            f"Not asked, since over budget: {', '.join(over_budget)}. To see what was spent:"
+            f"Not asked, because of the budget: {', '.join(over_budget)}. To see what was spent:"
             ' "llm g4f spend".'
         )
     return "\n".join(hints)

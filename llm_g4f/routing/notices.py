@@ -31,7 +31,7 @@ def notice_of(receipt: Receipt) -> str | None:
     )
     parts.extend(failed)
     if receipt.over_budget:
-        parts.append(f"{', '.join(receipt.over_budget)} over budget")
+        parts.append(f"{', '.join(receipt.over_budget)} not asked, because of the budget")
     if receipt.omitted:
         parts.append(f"without {', '.join(receipt.omitted)}, which it does not take")
     if not parts:

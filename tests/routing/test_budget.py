@@ -350,7 +350,9 @@ def test_over_the_cap_the_next_one_that_takes_part_answers(
     assert answer.receipt is not None
     assert answer.receipt.to_dict()["over_budget"] == ["openai"]
     assert [attempt.provider for attempt in answer.receipt.attempts] == ["openrouter"]
-    assert caplog.messages == ["gpt-4o answered by openai/gpt-4o (openrouter): openai over budget."]
+    assert caplog.messages == [
+        "gpt-4o answered by openai/gpt-4o (openrouter): openai not asked, because of the budget."
+    ]
 
 
 def test_a_spent_cap_is_no_consent_to_a_substitute(
@@ -367,7 +369,7 @@ def test_a_spent_cap_is_no_consent_to_a_substitute(
     assert lines[:2] == [
         "No provider available for gpt-4o:",
         (
-            f"  openai: over budget: $1.25 of $1.00 spent today by all providers (without 1 of unknown price). To go on, raise day:"
+            f"  openai: over budget: $1.25 of $1.00, and the unknown price of 1 answer, spent today by all providers. To go on, raise day:"
             f" of the budget in {path}, line 1, or wait until {_tomorrow()} 00:00 UTC"
         ),
     ]
@@ -432,7 +434,7 @@ def test_the_budget_is_looked_at_when_the_turn_comes(endpoints: Callable[..., Pa
         assert second.requests == []
     assert isinstance(error, InternalServerError)
     assert str(error).splitlines()[-1] == (
-        'Not asked, since over budget: second. To see what was spent: "llm g4f spend".'
+        'Not asked, because of the budget: second. To see what was spent: "llm g4f spend".'
     )
 
 
@@ -476,7 +478,8 @@ def test_route_and_providers_show_what_is_over_budget(
         found = json.loads("\n".join(ok(g4f("route", "gpt-4o", "--json"))))
         assert found["candidates"] == []
         assert found["left_out"][0]["provider"] == "openai"
-        assert any("over budget" in line for line in ok(g4f("providers")))
+        (line,) = [line for line in ok(g4f("providers")) if "over budget" in line]
+        assert line.split()[:4] == ["openai", "keyed", "yes", "yes"]
 
 
 # Parallel processes.
