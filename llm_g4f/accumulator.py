@@ -170,6 +170,11 @@ class Accumulator:
             builder.add(choice)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a chunk has come."""
+        return self._first is not None
+
+    @property
     def text(self) -> str:
         """The first choice's text so far."""
         builder = self._choices.get(0)

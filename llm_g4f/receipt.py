@@ -60,7 +60,9 @@ class Receipt(JSONShape, Struct):
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
     answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
     for the request, to quote when you ask there. `batch` is its name for the batch that the answer came
-    in, whose prices are others.
+    in, whose prices are others. `over_budget` are providers that were not asked, since their budget is
+    spent, or what was spent of it is unknown. `price_usd`: where a budget is set, the price of the
+    answer in US dollars. `order` is that of g4f.yaml, by which equally exact providers were asked.
     """
 
     requested_model: str
@@ -75,6 +77,9 @@ class Receipt(JSONShape, Struct):
     warnings: list[str] = field(default_factory=list)
     request_id: str | None = None
     batch: str | None = None
+    over_budget: tuple[str, ...] = ()
+    price_usd: float | None = None
+    order: str | None = None
 
     def _data(self) -> JSON:
         data: JSON = {
@@ -93,4 +98,10 @@ class Receipt(JSONShape, Struct):
             data["request_id"] = clean(self.request_id, 80)
         if self.batch is not None:
             data["batch"] = clean(self.batch, 80)
+        if self.over_budget:
+            data["over_budget"] = list(self.over_budget)
+        if self.price_usd is not None:
+            data["price_usd"] = self.price_usd
+        if self.order is not None:
+            data["order"] = self.order
         return data

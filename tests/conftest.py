@@ -33,6 +33,7 @@ from tests.support.environment import live_at, without_httptools
 from tests.support.forked import AVAILABLE, LLM, Forks, without_syncing
 from tests.support.loops import LOOPS
 from tests.support.prompts import Ask, ask_async, ask_sync
+from tests.support.stand_in import StandIn
 from tests.support.waiting import wait_until
 from tests.support.weights import fetch_weights
 
@@ -152,6 +153,17 @@ def endpoints(write_config: Callable[[str], Path]) -> Callable[..., Path]:
         return write_config("\n".join(["providers:", *lines, extra]))
 
     return write
+
+
+@pytest.fixture
+def stand_in(
+    authority: trustme.CA,
+    ca_file: Path,
+    write_config: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> StandIn:
+    """Make servers that stand for providers of the catalogue, which have prices."""
+    return StandIn(authority, ca_file, write_config, monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -100,15 +100,13 @@ class RowProcessor:
         return fallback.completion()
 
     def _announce(self, completion: ChatCompletion, registry: Registry) -> None:
-        notice = notice_of(completion.receipt) if completion.receipt else None
-        if (
-            notice
-            and registry.config.notice
-            and notice not in self._shown
-            and len(self._shown) < NOTICES
-        ):
-            self._shown.add(notice)
-            self._on_notice(notice)
+        receipt = completion.receipt
+        if receipt is None or not registry.config.notice:
+            return
+        for notice in (notice_of(receipt), *receipt.warnings):
+            if notice and notice not in self._shown and len(self._shown) < NOTICES:
+                self._shown.add(notice)
+                self._on_notice(notice)
 
 
 def _price(completion: ChatCompletion, registry: Registry) -> float | None:

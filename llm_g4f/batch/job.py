@@ -25,7 +25,8 @@ class Progress(Struct):
     """The counts of a run so far. `answered_before` are the rows that had an answer in the file, and
     `left_out` those that `retry_failed` excludes; `bytes_read` are those of the first `rows_read`
     rows of the input. `changed` are rows without an id that are not those that were answered: they
-    are asked again."""
+    are asked again. `cost` is the price of the answers in US dollars, of which `unpriced` are without
+    one."""
 
     answered: int = 0
     failed: int = 0
@@ -33,6 +34,8 @@ class Progress(Struct):
     changed: int = 0
     left_out: int = 0
     tokens: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
     rows_read: int = 0
     bytes_read: int = 0
 
@@ -54,8 +57,9 @@ class Selection:
     """Chooses the rows to ask.
 
     `prepare` turns a row into the one to ask. Invalid rows, also those for which it raises
-    `BadRequestError`, go to `refuse` with their id and line. At most `limit` rows are chosen; with
-    `retry_failed` only those that have failed in the results file.
+    `BadRequestError`, go to `refuse` with their id and line. At most `limit` rows are chosen, and none
+    once the answers have cost `max_cost` US dollars; with `retry_failed` only those that have failed in
+    the results file.
 
     Stops at the first id that occurs twice, which is `duplicate` then.
     """
@@ -69,6 +73,7 @@ class Selection:
         refuse: Callable[[Id, int, BadRequestError], None],
         limit: int | None = None,
         retry_failed: bool = False,
+        max_cost: float | None = None,
     ) -> None:
         self._index = index
         self._progress = progress
@@ -76,6 +81,7 @@ class Selection:
         self._refuse = refuse
         self._remaining = limit
         self._retry_failed = retry_failed
+        self.max_cost = max_cost
         self._has_invalid = index.has(RowState.INVALID)
         self.duplicate: DuplicateId | None = None
 
@@ -85,7 +91,7 @@ class Selection:
             async for row in rows:
                 if (chosen := self._choose(row)) is not None:
                     yield chosen
-                if self._ended:
+                if await self._has_ended():
                     return
             return
         skipped = 0
@@ -94,7 +100,7 @@ class Selection:
             if (chosen := self._choose(row)) is not None:
                 skipped = 0
                 yield chosen
-            if self._ended:
+            if await self._has_ended():
                 return
             if skipped == _ROWS_WITHOUT_YIELD:
                 skipped = 0
@@ -103,11 +109,19 @@ class Selection:
     @property
     def is_complete(self) -> bool:
         """Whether every row without an answer is chosen, in the rows read so far."""
-        return self.duplicate is None and self._remaining is None and not self._retry_failed
+        is_limited = self._remaining is not None or self.max_cost is not None
+        return self.duplicate is None and not is_limited and not self._retry_failed
 
     @property
-    def _ended(self) -> bool:
-        return self.duplicate is not None or self._remaining == 0
+    def is_spent(self) -> bool:
+        """Whether the answers have cost as much as they may."""
+        return self.max_cost is not None and self._progress.cost >= self.max_cost
+
+    async def _has_ended(self) -> bool:
+        if self.max_cost is not None:
+            # The answers that are ready count first.
+            await asyncio.sleep(0)
+        return self.duplicate is not None or self._remaining == 0 or self.is_spent
 
     def _choose(self, row: Row) -> JSON | None:
         self._progress.bytes_read = row.end
@@ -176,6 +190,7 @@ class Job:
         prepare: Callable[[JSON], JSON],
         limit: int | None = None,
         retry_failed: bool = False,
+        max_cost: float | None = None,
         log: Callable[[Result], None] | None = None,
         report: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -190,6 +205,7 @@ class Job:
             refuse=self._refuse,
             limit=limit,
             retry_failed=retry_failed,
+            max_cost=max_cost,
         )
 
     def _refuse(self, id: Id, line: int, error: BadRequestError) -> None:
@@ -204,6 +220,8 @@ class Job:
         else:
             progress.answered += 1
             progress.tokens += result.usage.total_tokens if result.usage else 0
+            progress.cost += result.price_usd or 0.0
+            progress.unpriced += result.price_usd is None
             if self._log is not None:
                 self._log(result)
         if self._report is not None:

@@ -23,6 +23,7 @@ _COMMANDS = (
     "reset",
     "route",
     "setup",
+    "spend",
     "stats",
 )
 

@@ -78,6 +78,12 @@ _STOPPED = "Stopped. Run the same command to resume."
 )
 @click.option("--log", is_flag=True, help="Log prompts and responses to the database")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask at most this many rows")
+@click.option(
+    "--max-cost",
+    metavar="USD",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Ask no more rows once the answers of this run have cost so much (extra prices)",
+)
 @click.option("--retry-failed", is_flag=True, help="Ask only rows that have failed")
 @click.option(
     "--dry-run",
@@ -101,6 +107,7 @@ def batch(
     no_wait: bool,
     log: bool,
     limit: int | None,
+    max_cost: float | None,
     retry_failed: bool,
     dry_run: bool,
 ) -> None:
@@ -127,6 +134,8 @@ def batch(
         raise click.UsageError("OUT is a file: a second run reads the results in it.")
     from . import templating
 
+    if max_cost is not None:
+        _require_prices()
     loaded = templating.load_templates(templates)
     defaults = templating.defaults(model_id, options, schema_input, key, loaded)
     ask = _engine(engine, ray_address, key, target, wait=not no_wait)
@@ -151,7 +160,12 @@ def batch(
             target,
             partial(ask, concurrency=concurrency, **defaults),
             log,
-            {"prepare": prepare, "limit": limit, "retry_failed": retry_failed},
+            {
+                "prepare": prepare,
+                "limit": limit,
+                "retry_failed": retry_failed,
+                "max_cost": max_cost,
+            },
         )
 
 
@@ -298,6 +312,25 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
     return write
 
 
+def _require_prices() -> None:
+    from ..routing.prices import has_table
+
+    if not has_table():
+        raise click.ClickException(
+            "--max-cost needs a table of prices: llm install 'llm-g4f[prices]'."
+        )
+
+
+def _echo_cost(job: Job) -> None:
+    progress = job.progress
+    line = f"The answers cost ${progress.cost:,.2f}"
+    if progress.unpriced:
+        line += f"; {progress.unpriced:,} have no known price, and do not count for --max-cost"
+    click.echo(f"{line}.", err=True)
+    if job.selection.is_spent:
+        click.echo("Stopped at --max-cost. Run the same command to resume.", err=True)
+
+
 def _conclude(job: Job, target: Path, stopped: bool) -> None:
     """Print a summary. Exits with 130 after Ctrl-C, with 1 if a row has failed or an id is not unique."""
     progress, duplicate = job.progress, job.selection.duplicate
@@ -311,6 +344,8 @@ def _conclude(job: Job, target: Path, stopped: bool) -> None:
     if progress.left_out:
         parts.append(f"{progress.left_out:,} not asked yet")
     click.echo(f"{', '.join(parts)}: {target}", err=True)
+    if job.selection.max_cost is not None:
+        _echo_cost(job)
     if stopped:
         click.echo(_STOPPED, err=True)
         raise click.exceptions.Exit(130)

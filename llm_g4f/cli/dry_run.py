@@ -21,10 +21,9 @@ from ..receipt import Receipt
 from ..request import ChatRequest
 from ..routing.prices import has_table, price
 from ..routing.registry import Registry
-from ..routing.route import resolve_route
 from ..settings import Settings
 from ..types import JSON, Usage
-from .route import echo
+from .route import echo, route_of
 
 if TYPE_CHECKING:
     from ..batch.readers import Row
@@ -128,7 +127,7 @@ def _print_route(group: _Group, prompts: int, characters: int, settings: Setting
         model=model, messages=[], providers=providers, exact=exact, key=settings.key
     )
     registry = settings.registry()
-    route = asyncio.run(resolve_route(request, registry))
+    route = route_of(request, registry)
     echo(route, request, registry)
     if not route.candidates:
         click.echo(f"No provider available for {model}.")

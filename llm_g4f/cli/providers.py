@@ -48,12 +48,11 @@ def _resolve() -> tuple[ChatRequest, Registry, Route]:
     from .. import config
     from ..request import ChatRequest
     from ..routing.registry import Registry
-    from ..routing.route import resolve_route
-    from ..sync import loop_thread
+    from .route import route_of
 
     registry = Registry(config.load())
     request = ChatRequest(model="gpt-4o", messages=[])
-    return request, registry, loop_thread().run(lambda: resolve_route(request, registry))
+    return request, registry, route_of(request, registry)
 
 
 def _echo(rows: Iterable[dict[str, Any]]) -> None:
@@ -100,6 +99,9 @@ def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
         kind = "embedded" if name == "embedded" else spec.kind if spec else "own"
         ineligible = reasons.get(name)
         reason = ineligible.reason if ineligible else None
+        takes_part = candidate is not None or (
+            ineligible is not None and ineligible.code in ("over_budget", "spend_unknown")
+        )
         if settings and settings.enabled and ineligible and ineligible.code == "no_key":
             reason = f"enabled, {reason}"
         cooldown = max(
@@ -110,7 +112,7 @@ def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
             {
                 "provider": name,
                 "kind": kind,
-                "enabled": candidate is not None or bool(settings and settings.enabled),
+                "enabled": takes_part or bool(settings and settings.enabled),
                 "key": registry.has_key(name),
                 "cooldown": cooldown,
                 "cooldown_until": iso(now + cooldown) if cooldown else None,

@@ -32,16 +32,15 @@ def route(model: str, everything: bool, json: bool) -> None:
     from .. import config
     from ..request import ChatRequest
     from ..routing.registry import Registry
-    from ..routing.route import resolve_route
-    from ..sync import loop_thread
     from .ends import as_json
     from .table import echo_line
 
     registry = Registry(config.load())
     model = known_model(model, registry)
     request = ChatRequest(model=model, messages=[])
-    resolved = loop_thread().run(lambda: resolve_route(request, registry))
+    resolved = route_of(request, registry)
     if json:
+        order = registry.config.order
         data = {
             "model": model,
             "candidates": [
@@ -51,8 +50,11 @@ def route(model: str, everything: bool, json: bool) -> None:
                     "exact": candidate.served.exact,
                     **({"successor": True} if candidate.served.successor else {}),
                     **as_json(candidate, model, registry),
+                    **({_FIGURES[order][0]: figure} if order else {}),
                 }
-                for candidate in resolved.candidates
+                for candidate, figure in zip(
+                    resolved.candidates, _figures(resolved, registry), strict=True
+                )
             ],
             "left_out": [
                 {"provider": name, "reason": ineligible.reason}
@@ -67,6 +69,45 @@ def route(model: str, everything: bool, json: bool) -> None:
     for name, ineligible in _unnamed(model, registry):
         echo_line(f"-  {name}: {ineligible.reason}")
     echo_answer(resolved, request, registry, others)
+
+
+def route_of(request: ChatRequest, registry: Registry) -> Route:
+    """The route of a request as it is now: without the providers that are over budget."""
+    from ..routing.route import resolve_route
+    from ..sync import loop_thread
+
+    route = loop_thread().run(lambda: resolve_route(request, registry))
+    if registry.config.budgets:
+        from ..routing.budget import without_spent
+
+        route = without_spent(route, registry)
+    return route
+
+
+_FIGURES = {
+    "price": (
+        "price_usd_per_million_tokens",
+        "${:,.2f} for a million tokens (3 in, 1 out)",
+        "price",
+    ),
+    "latency": ("first_token_seconds", "first token after {:.2f} s", "time to the first token"),
+}
+"""For each order, its figure: the name in JSON, the words with it, and its name where it is unknown."""
+
+
+def _figures(route: Route, registry: Registry) -> list[float | None]:
+    """What the candidates are ordered by; None for each without an order or a known figure."""
+    if registry.config.order is None:
+        return [None] * len(route.candidates)
+    from ..routing.order import figures
+    from ..sync import loop_thread
+
+    return loop_thread().run(lambda: figures(route.candidates, registry))
+
+
+def _words(figure: float | None, order: str) -> str:
+    _, words, name = _FIGURES[order]
+    return f"{name} unknown" if figure is None else words.format(figure)
 
 
 def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
@@ -116,10 +157,13 @@ def echo(
     from .table import echo_line
 
     model = request.model
-    for number, candidate in enumerate(route.candidates, 1):
+    figures = _figures(route, registry)
+    for number, (candidate, figure) in enumerate(zip(route.candidates, figures, strict=True), 1):
         name, served = candidate.provider.name, candidate.served
         said = [kind_of_answer(exact=served.exact, successor=served.successor)]
         said.append(successor_note(Receipt(model, name, served.model, successor=served.successor)))
+        if registry.config.order:
+            said.append(_words(figure, registry.config.order))
         said += remarks(candidate, model, registry)
         echo_line(f"{number}. {name}: {served.model}, {'; '.join(filter(None, said))}")
     shown, others = of_interest(request, route.left_out, registry, route.needs_consent)

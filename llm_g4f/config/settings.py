@@ -23,6 +23,19 @@ class ModelEntry(NamedTuple):
     exact: bool | None = None
 
 
+class Budget(NamedTuple):
+    """`budget:`, the most that answers may cost in US dollars: on a day and in a calendar month, both in
+    UTC. None: not set. `line` is its line in the file."""
+
+    day: float | None = None
+    month: float | None = None
+    line: int = 0
+
+
+ALL_PROVIDERS = ""
+"""The key of the budget that all providers share."""
+
+
 class ProviderConfig(NamedTuple):
     """One entry of `providers:`, `line` being its line in the file. None: not set. `context` is in
     tokens, `timeout` in seconds."""
@@ -45,6 +58,7 @@ class ProviderConfig(NamedTuple):
     timeout: float | None = None
     plain_http: bool = False
     ca_file: str | None = None
+    budget: Budget | None = None
 
 
 class LocalConfig(NamedTuple):
@@ -57,13 +71,17 @@ class LocalConfig(NamedTuple):
 
 
 class Config(NamedTuple):
-    """g4f.yaml, or the defaults if the file does not exist. `route_lines`: each route's line in it."""
+    """g4f.yaml, or the defaults if the file does not exist. `route_lines`: each route's line in it.
+    `budgets`: by the provider, or `ALL_PROVIDERS`. `order` of equally exact candidates: "price",
+    "latency" or None."""
 
     path: Path
     takeover: bool = True
     substitutes: bool = True
     notice: bool = True
     local: LocalConfig = LocalConfig()
+    budgets: Mapping[str, Budget] = _EMPTY
+    order: str | None = None
     providers: Mapping[str, ProviderConfig] = _EMPTY
     routes: Mapping[str, tuple[str, ...]] = _EMPTY
     route_lines: Mapping[str, int] = _EMPTY

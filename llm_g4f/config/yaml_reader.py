@@ -13,9 +13,12 @@ from typing import Any
 from ..errors import ConfigError
 from .files import user_file
 from .model_keys import ANY_IS_RESERVED, problem_of
-from .settings import Config, LocalConfig, ModelEntry, ProviderConfig
+from .sections import SECTIONS, budget
+from .settings import ALL_PROVIDERS, Config, ModelEntry, ProviderConfig
 from .urls import check_base_url
 from .yaml_size import count_values
+
+_SWITCHES = ("takeover", "substitutes", "notice")
 
 _PROVIDER_NAME = r"[a-z0-9][a-z0-9_.-]*"
 
@@ -180,27 +183,14 @@ class _Reader:
             raise self.fail(node, f"{label} must be a time such as 300, 5m or 24h, not {shown}.")
         return seconds
 
-    def local(self, node: Any) -> LocalConfig:
-        values: dict[str, Any] = {}
-        for key, key_node, value in self.items(node, "local"):
-            if key == "model":
-                values[key] = self.text(value, "model of local")
-            elif key == "keep_alive":
-                values[key] = self.duration(value, "keep_alive of local")
-            else:
-                raise self.fail(
-                    key_node, f"unknown key {key!r} in local; known keys: model, keep_alive."
-                )
-        return LocalConfig(**values)
-
     def config(self, root: Any) -> Config:
         values: dict[str, Any] = {}
         route_nodes: list[tuple[str, Any]] = []
         for key, key_node, value in self.items(root, "g4f.yaml"):
-            if key in ("takeover", "substitutes", "notice"):
+            if key in _SWITCHES:
                 values[key] = self.boolean(value, key)
-            elif key == "local":
-                values[key] = self.local(value)
+            elif key in SECTIONS:
+                values[key] = SECTIONS[key](self, value, key)
             elif key == "providers":
                 values[key] = {
                     name: self.provider(name, name_node, entry)
@@ -214,11 +204,11 @@ class _Reader:
                     model: node.start_mark.line + 1 for model, node, _ in entries
                 }
             else:
-                raise self.fail(
-                    key_node,
-                    f"unknown key {key!r}; known keys: takeover, substitutes, notice, local, providers,"
-                    " routes.",
-                )
+                known = ", ".join((*_SWITCHES, *SECTIONS, "providers", "routes"))
+                raise self.fail(key_node, f"unknown key {key!r}; known keys: {known}.")
+        shared, providers = values.pop("budget", None), values.get("providers", {})
+        budgets = {name: each.budget for name, each in providers.items()} | {ALL_PROVIDERS: shared}
+        values["budgets"] = {name: each for name, each in budgets.items() if each is not None}
         config = Config(self.path, **values)
         for route in route_nodes:
             self.check_model(*route, "routes", config.models())
@@ -346,4 +336,5 @@ class _Reader:
         "timeout": number,
         "plain_http": boolean,
         "ca_file": ca_file,
+        "budget": budget,
     }

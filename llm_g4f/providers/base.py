@@ -42,6 +42,8 @@ Code = Literal[
     "not_exact",
     "context",
     "not_needed",
+    "over_budget",
+    "spend_unknown",
     "",
 ]
 """The reason for which a provider is ineligible, as a code; "" where another package gives only

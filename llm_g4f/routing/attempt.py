@@ -33,7 +33,8 @@ class Attempt:
 
     The first content is the commit point: text but blanks, a tool call, a refusal or media, or
     reasoning that is not the whole answer. A token limit, or a `stop` of the request's own, may
-    leave an answer without any. `completion` accumulates all chunks. Raises `APIError`.
+    leave an answer without any. `completion` accumulates all chunks, and is `complete` once `next`
+    has found no more. Raises `APIError`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Attempt:
         self.candidate = candidate
         self.completion = Accumulator()
         self.committed = False
+        self.complete = False
         self._request = request
         self._receipt = receipt
         self._exact_only = exact_only
@@ -100,6 +102,7 @@ class Attempt:
         except APIError as error:
             raise self._with_partial(error) from None
         if not chunks:
+            self.complete = True
             self._receipt.warnings += getattr(self._stream, "warnings", ())
             if self._size > _LONG_PROMPT:
                 self._check_prompt()

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ..errors import APIError, APIStatusError, BadRequestError
+from ..errors import APIError, APIStatusError, BadRequestError, NoProviderError
 from ..event_loops import NoLoopError, OtherLoopError
 from ..providers.endpoint import Endpoint
 from ..receipt import Attempt as AttemptRecord
@@ -25,11 +26,14 @@ from . import policy
 from .admission import Admission, CooldownOrder, Permit
 from .attempt import Attempt
 from .lineup import is_exact_only
-from .no_provider import no_provider_error
+from .no_provider import no_provider_error, not_asked
 from .policy import State, Step, next_step
 from .registry import Registry
 from .repairs import is_sent, rejected_by, repaired
 from .route import Candidate, larger_than, resolve_route
+
+if TYPE_CHECKING:
+    from .budget import Charge, WithinBudget
 
 
 class Fallback:
@@ -57,6 +61,8 @@ class Fallback:
         self._first_error: APIError | None = None
         self._attempt: Attempt | None = None
         self._permit: Permit | None = None
+        self._budget: WithinBudget | None = None
+        self._charge: Charge | None = None
         self._over = False
         self.receipt = Receipt(request.model)
 
@@ -131,6 +137,8 @@ class Fallback:
         self._release()
         if self._attempt is not None:
             await self._attempt.aclose()
+        if self._charge is not None:
+            await self._charge.noted(self.receipt)
 
     async def _resolve(self) -> None:
         """Find the candidates, and start the clock."""
@@ -145,13 +153,22 @@ class Fallback:
         if not route.candidates:
             raise no_provider_error(request, route.left_out, registry)
         self._needs_consent = route.needs_consent
+        if registry.config.budgets:
+            from .budget import WithinBudget
+
+            self._admission = self._budget = WithinBudget(
+                self._admission, request, registry, route, self.receipt
+            )
+        if registry.config.order:
+            self.receipt.order = registry.config.order
         self._candidates = self._admission.in_order(route.candidates, registry.cooldowns)
         self._start = self._loop.time()
         if request.timeout is not None:
             self._deadline = self._start + request.timeout
 
     async def _begin(self) -> bool:
-        """Begin an attempt; False if no candidate may be tried any more. Raises `APIError`."""
+        """Begin an attempt; False if no candidate may be tried any more. Raises `APIError`, and
+        `NoProviderError` if all candidates are over budget."""
         left = [
             candidate
             for candidate in self._candidates
@@ -168,6 +185,10 @@ class Fallback:
             )
         except APIError as error:
             raise self._noted(self._with_receipt(self._first_error or error)) from None
+        except NoProviderError:
+            if self._first_error is None:
+                raise
+            raise self._noted(self._with_receipt(self._first_error)) from None
         self._permit = permit
         self._tries[permit.candidate.provider.name] += 1
         self._requests += 1
@@ -178,6 +199,8 @@ class Fallback:
             self._deadline,
             exact_only=self._exact_only,
         )
+        if self._budget is not None:
+            self._charge = self._budget.charge(self._attempt)
         return True
 
     async def _succeed(self, attempt: Attempt) -> None:
@@ -193,7 +216,7 @@ class Fallback:
         self._first_error = self._first_error or error
         assert self._permit is not None
         limited = self._permit.failed(error)
-        self._release()
+        self._release(error)
         if limited:
             self._collapse_repeated()
         candidate = attempt.candidate
@@ -280,11 +303,8 @@ class Fallback:
         """The error as it leaves the fallback: with all attempts, and what else could be done."""
         self.receipt.seconds = round(self._loop.time() - self._start, 3)
         error.receipt = self.receipt
-        if self._needs_consent:
-            error.hint = (
-                f"Not asked, although a key is set: {', '.join(self._needs_consent)}. To allow it:"
-                f' "llm g4f enable {self._needs_consent[0]}".'
-            )
+        if self._needs_consent or self.receipt.over_budget:
+            error.hint = not_asked(self._needs_consent, self.receipt.over_budget)
         return error
 
     def _noted(self, error: APIError) -> APIError:
@@ -293,10 +313,12 @@ class Fallback:
             self._registry.failures.note(self.receipt)
         return error
 
-    def _release(self) -> None:
+    def _release(self, error: APIError | None = None) -> None:
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.release()
+        if self._charge is not None:
+            self._charge.end(error)
 
     def _seconds_left(self) -> float | None:
         """Seconds until the deadline, at least 0; None without one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..errors import NoProviderError
 from ..providers.base import Ineligible
@@ -69,6 +69,22 @@ def no_provider_error(
         "\n".join([f"No provider available for {request.model}:", *reasons, *advice]),
         model=request.model,
     )
+
+
+def not_asked(needs_consent: Sequence[str], over_budget: Sequence[str] = ()) -> str:
+    """The hint about providers that could have been asked besides those that failed."""
+    hints = []
+    if needs_consent:
+        hints.append(
+            f"Not asked, although a key is set: {', '.join(needs_consent)}. To allow it:"
+            f' "llm g4f enable {needs_consent[0]}".'
+        )
+    if over_budget:
+        hints.append(
+            f"Not asked, because of the budget: {', '.join(over_budget)}. To see what was spent:"
+            ' "llm g4f spend".'
+        )
+    return "\n".join(hints)
 
 
 def ways_out(

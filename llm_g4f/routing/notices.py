@@ -30,6 +30,8 @@ def notice_of(receipt: Receipt) -> str | None:
         if attempt.outcome != "ok" and not _was_repaired(attempt, receipt)
     )
     parts.extend(failed)
+    if receipt.over_budget:
+        parts.append(f"{', '.join(receipt.over_budget)} not asked, because of the budget")
     if receipt.omitted:
         parts.append(f"without {', '.join(receipt.omitted)}, which it does not take")
     if not parts:

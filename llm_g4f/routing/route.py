@@ -79,6 +79,11 @@ async def resolve_route(request: ChatRequest, registry: Registry) -> Route:
     left_out = list(lineup.left_out.values())
     if unfit:
         left_out = [reason for _, reason in sorted((lineup.left_out | unfit).items())]
+    # An order of the user's own stands.
+    if registry.config.order and not lineup.named:
+        from .order import in_order
+
+        candidates = await in_order(candidates, registry)
     candidates = _with_room(request, candidates, left_out)
     return Route(tuple(candidates), tuple(left_out), lineup.needs_consent)
 
@@ -124,11 +129,12 @@ def _rank(candidate: Candidate, own: bool, requested: str) -> int:
 def equally_exact(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates as good as the first one, in their order: all with the model itself; or with its
     successor; or with the same substitute from the same kind of provider."""
-    first = _likeness(candidates[0])
-    return [candidate for candidate in candidates if _likeness(candidate) == first]
+    first = likeness(candidates[0])
+    return [candidate for candidate in candidates if likeness(candidate) == first]
 
 
-def _likeness(candidate: Candidate) -> tuple[str, ...]:
+def likeness(candidate: Candidate) -> tuple[str, ...]:
+    """What equally exact candidates have in common."""
     served = candidate.served
     if served.exact:
         return ("exact",)

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from llm_g4f.batch.results_file import ResultsFile
+from llm_g4f.routing.spend_file import SpendFile
 from tests.support.batch import (
     asked,
     batch,
@@ -35,7 +36,8 @@ from tests.support.batch import (
 from tests.support.commands import Run, g4f
 from tests.support.prices import table_price
 from tests.support.scenarios import empty_log
-from tests.support.server import HANG, Server, http, whole
+from tests.support.server import HANG, USAGE, Server, http, whole
+from tests.support.stand_in import StandIn, counted
 from tests.support.waiting import wait_until
 
 Endpoints = Callable[..., Path]
@@ -407,6 +409,53 @@ def test_limit_is_for_each_run(endpoints: Endpoints) -> None:
         for count in (2, 4, 5):
             batch("in.jsonl", "out", "-m", "gpt-4o", "--limit", "2")
             assert len(read()) == len(server.requests) == count
+
+
+def test_a_run_ends_when_its_answers_have_cost_enough(stand_in: StandIn) -> None:
+    write("in.jsonl", *prompts(5))
+    script = counted(model="openai/gpt-4o", usage=USAGE | {"cost": 0.5})
+    unpriced = counted(model="openai/gpt-4o", usage=USAGE | {"cost": None}, service_tier="flex")
+    args = ("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "1", "--max-cost")
+    with stand_in(script, script, unpriced, script, openrouter="") as server:
+        first, second = batch(*args, "0.75"), batch(*args, "10")
+        assert len(server.requests) == 5
+    assert first.stderr.splitlines() == [
+        "2 answered, 0 failed, 18 tokens: out",
+        "The answers cost $1.00.",
+        "Stopped at --max-cost. Run the same command to resume.",
+    ]
+    assert second.stderr.splitlines() == [
+        "3 answered, 0 failed, 27 tokens, 2 had an answer before: out",
+        "The answers cost $1.00; 1 have no known price, and do not count for --max-cost.",
+    ]
+
+
+def test_max_cost_needs_the_table_of_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("in.jsonl", *prompts(1))
+    monkeypatch.setattr("llm_g4f.routing.prices.has_table", lambda: False)
+    result = batch("in.jsonl", "out", "-m", "gpt-4o", "--max-cost", "5", code=1)
+    assert result.stderr == (
+        "Error: --max-cost needs a table of prices: llm install 'llm-g4f[prices]'.\n"
+    )
+
+
+def test_rows_beyond_the_budget_fail_and_are_asked_when_it_is_raised(
+    endpoints: Endpoints, caplog: pytest.LogCaptureFixture
+) -> None:
+    write("in.jsonl", *prompts(3))
+    with Server(whole("Hello")) as server:
+        endpoints("budget: {day: 1}", box=server)
+        SpendFile().add("box", "m", 1.0)
+        batch("in.jsonl", "out", "-m", "gpt-4o", code=1)
+        assert server.requests == []
+        assert all(
+            "over budget: $1.00 of $1.00" in one["error"]["message"] for one in read().values()
+        )
+        endpoints("budget: {day: 2}", box=server)
+        batch("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "1")
+        assert texts() == {0: "Hello", 1: "Hello", 2: "Hello"}
+    (said,) = [message for message in caplog.messages if "unknown" in message]
+    assert said.startswith("The price of an answer by gpt-4o-2024-11-20 (box) is unknown")
 
 
 def test_an_invalid_output_file_is_an_error(endpoints: Endpoints) -> None:

@@ -17,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_g4f import config
-from llm_g4f.config.settings import Config, LocalConfig, ModelEntry, ProviderConfig
+from llm_g4f.config.settings import (
+    ALL_PROVIDERS,
+    Budget,
+    Config,
+    LocalConfig,
+    ModelEntry,
+    ProviderConfig,
+)
 from llm_g4f.errors import ConfigError
 
 Write = Callable[[str], Path]
@@ -136,6 +143,27 @@ def test_ca_file_in_the_home_directory(
     assert config.load().providers["a"].ca_file == str(user_path / "ca.pem")
 
 
+def test_budgets_are_for_all_or_for_one_provider() -> None:
+    text = (
+        "budget: {day: 2.00, month: 20}\norder: price\nproviders:\n  openai:\n    budget: {day: 1}"
+    )
+    read = parse(text)
+    assert read.budgets == {ALL_PROVIDERS: Budget(2.0, 20, line=1), "openai": Budget(1, line=5)}
+    assert read.order == "price"
+
+
+@pytest.mark.parametrize("text", ["budget: {day: 2}", "order: price"])
+def test_prices_need_their_table(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    with pytest.raises(ConfigError) as caught:
+        parse(f"notice: true\n{text}")
+    assert str(caught.value).startswith(f"g4f.yaml, line 2: {text.partition(':')[0]}")
+    assert "needs a table of prices: llm install 'llm-g4f[prices]', or remove it." in str(
+        caught.value
+    )
+    assert parse("order: latency").order == "latency"
+
+
 # (text, the line that is at fault, words of the message)
 WRONG = [
     ("takeover: true\nrouts: {}", 2, "unknown key 'routs'; known keys: takeover"),
@@ -146,6 +174,14 @@ WRONG = [
     ("local: {keep_alive: .inf}", 1, "must be a time such as"),
     ("local: {keep_alive: []}", 1, "must be a time such as"),
     ("local: {model: ''}", 1, "model of local must be text"),
+    ("budget: 5", 1, "budget must be a mapping"),
+    ("budget: {}", 1, "budget needs day or month, in US dollars: {day: 2.00}"),
+    ("budget:\n  week: 5", 2, "unknown key 'week' in budget; known keys: day, month (US dollars)"),
+    ("budget: {day: 0}", 1, "day of budget must be a number above 0, not 0"),
+    ("budget: {month: $5}", 1, "month of budget must be a number above 0, not '$5'"),
+    ("providers:\n  a: {budget: {day: x}}", 2, "day of budget of provider a must be a number"),
+    ("order: best", 1, "order must be price or latency, not 'best'"),
+    ("order: [price]", 1, "order must be text"),
     ("takeover: maybe", 1, "takeover must be true or false, not 'maybe'"),
     ("\nsubstitutes: 1", 2, "substitutes must be true or false"),
     ("notice:\n  [true]", 2, "notice must be true or false"),

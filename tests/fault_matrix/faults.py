@@ -336,7 +336,7 @@ def typical(message: str) -> str:
     """A message without what differs from run to run: ports, seconds, folders."""
     message = re.sub(r"127\.0\.0\.1:[0-9]+", "127.0.0.1:PORT", message)
     message = re.sub(r"(?<=, )[0-9]+\.[0-9] s(?=\n|$)", "0.0 s", message)
-    return re.sub(r"/[^ :,()']*/(?=g4f\.yaml|ca\.pem|keys\.json)", "", message)
+    return re.sub(r"/[^ :,()']*/(?=g4f\.yaml|g4f-spend|ca\.pem|keys\.json)", "", message)
 
 
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,8 @@ class RequestError:
     """A request that fails.
 
     `config` is the whole g4f.yaml, with {a} and the like for the base URLs of the `servers`;
-    `settings` are the client's, `params` the request's, `env` the environment's, `keys` keys.json.
+    `settings` are the client's, `params` the request's, `env` the environment's, `keys` keys.json,
+    `spend` g4f-spend.json.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RequestError:
     params: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     keys: str = ""
+    spend: str = ""
     servers: Mapping[str, Script] = field(default_factory=dict)
 
 
@@ -60,6 +62,8 @@ def error_of(case: RequestError, folder: Path) -> G4FError:
         (folder / "g4f.yaml").write_bytes(config.encode() if isinstance(config, str) else config)
         if case.keys:
             (folder / "keys.json").write_text(case.keys)
+        if case.spend:
+            (folder / "g4f-spend.json").write_text(case.spend)
         try:
             asyncio.run(_ask(case))
         except G4FError as error:
@@ -89,6 +93,8 @@ CONFIG = [
     RequestError("an unknown key", ConfigError, "provider: {}\n"),
     RequestError("a key twice", ConfigError, "notice: true\nnotice: false\n"),
     RequestError("text where true or false belongs", ConfigError, "takeover: maybe\n"),
+    RequestError("a budget without an amount", ConfigError, "budget: {}\n"),
+    RequestError("an order by something else", ConfigError, "order: best\n"),
     RequestError("a provider that is not a mapping", ConfigError, "providers:\n  a: https://a.invalid/v1\n"),
     RequestError("a provider's name in upper case", ConfigError, "providers:\n  MyBox: {base_url: https://a.invalid/v1}\n"),
     RequestError("an unknown key of a provider", ConfigError, provider("url: x")),
@@ -140,6 +146,7 @@ NO_PROVIDER = [
     RequestError("an invalid base_url of the client", NoProviderError, settings={"base_url": "a.invalid"}),
     RequestError("an invalid OPENAI_BASE_URL", NoProviderError, params={"provider": "openai"}, env={"OPENAI_API_KEY": "sk-canary", "OPENAI_BASE_URL": "a.invalid"}),
     RequestError("a secret header for a whole route", NoProviderError, params={"headers": {"Authorization": "Bearer sk-canary"}}),
+    RequestError("a damaged file of what was spent", NoProviderError, "budget: {day: 1}\nproviders:\n  a: {base_url: '{a}'}\n", servers={"a": whole()}, spend="{"),
 ]  # fmt: skip
 
 TWO = "providers:\n  a: {base_url: '{a}'}\n  b: {base_url: '{b}'}\n"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from llm_g4f import config
 from llm_g4f.decoding.chunks import ChunkReader
@@ -20,11 +18,9 @@ from llm_g4f.routing.prices import has_table, price
 from llm_g4f.routing.registry import Registry
 from llm_g4f.types import Usage
 from tests.support.commands import Run
-from tests.support.prices import table_price
+from tests.support.prices import FIGURE, table_price
 from tests.support.prompts import Ask
-from tests.support.proxy import Proxy
-from tests.support.server import Server, chunk, events
-from tests.support.tls import server_tls
+from tests.support.stand_in import KEY, TOKENS, StandIn, counted
 
 Write = Callable[[str], Path]
 
@@ -199,66 +195,29 @@ def test_the_table_is_installed_for_the_tests() -> None:
 
 # Through llm: the catalogue's own addresses, reached through a tunnel that ends here.
 
-TOKENS = {
-    "prompt_tokens": 1_000,
-    "completion_tokens": 100,
-    "total_tokens": 1_100,
-    "prompt_tokens_details": {"cached_tokens": 400},
-}
-FIGURE = table_price(
-    "openai", "gpt-4o-2024-11-20", input_tokens=1_000, output_tokens=100, cache_read_tokens=400
-)
-
-
-@contextmanager
-def standing_in(
-    provider: str,
-    host: str,
-    authority: trustme.CA,
-    ca_file: Path,
-    write_config: Write,
-    monkeypatch: pytest.MonkeyPatch,
-    **said: Any,
-) -> Iterator[Server]:
-    """A server that stands for `host`; the last chunk of its answer says `said`."""
-    write_config(f"providers: {{{provider}: {{ca_file: '{ca_file}'}}}}")
-    monkeypatch.setenv(PROVIDERS[provider].env_vars[0], "sk-test")
-    model = PROVIDERS[provider].models["gpt-4o"][0]
-    last = chunk(usage=TOKENS | said.pop("usage", {}), model=model) | said
-    script = events(chunk("Hello", model=model), chunk(finish="stop", model=model), last, "[DONE]")
-    with Server(script, tls=server_tls(authority, host)) as server:
-        proxy = Proxy(port=server.port)
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        yield server
-        proxy.close()
-    assert {line.split()[1] for line in proxy.seen} == {f"{host}:443"}
-
 
 @pytest.mark.parametrize(
-    ("provider", "host", "said", "figure"),
+    ("provider", "said", "figure"),
     [
-        ("openai", "api.openai.com", {}, FIGURE),
-        ("openai", "api.openai.com", {"service_tier": "default"}, FIGURE),
-        ("openai", "api.openai.com", {"service_tier": "priority"}, None),
-        ("openai", "api.openai.com", {"usage": {"cost": 0.25}}, FIGURE),
-        ("openrouter", "openrouter.ai", {"usage": {"cost": 0.25}}, 0.25),
-        ("openrouter", "openrouter.ai", {"usage": {"cost": 2}}, 2),
+        ("openai", {}, FIGURE),
+        ("openai", {"service_tier": "default"}, FIGURE),
+        ("openai", {"service_tier": "priority"}, None),
+        ("openai", {"usage": TOKENS | {"cost": 0.25}}, FIGURE),
+        ("openrouter", {"usage": TOKENS | {"cost": 0.25}}, 0.25),
+        ("openrouter", {"usage": TOKENS | {"cost": 2}}, 2),
         # Llm leaves out what is nothing.
-        ("openrouter", "openrouter.ai", {"usage": {"cost": 0}}, None),
+        ("openrouter", {"usage": TOKENS | {"cost": 0}}, None),
     ],
 )
 def test_the_price_is_in_llms_usage(
     ask: Ask,
-    authority: trustme.CA,
-    ca_file: Path,
-    write_config: Write,
-    monkeypatch: pytest.MonkeyPatch,
+    stand_in: StandIn,
     provider: str,
-    host: str,
     said: dict[str, Any],
     figure: float | None,
 ) -> None:
-    with standing_in(provider, host, authority, ca_file, write_config, monkeypatch, **said):
+    script = counted(model=PROVIDERS[provider].models["gpt-4o"][0], **said)
+    with stand_in(script, **{provider: ""}):
         answer = ask("hi", provider=provider)
     assert answer.text == "Hello"
     assert (answer.usage.input, answer.usage.output) == (1_000, 100)
@@ -270,17 +229,12 @@ def test_the_price_is_in_llms_usage(
 
 def test_the_price_is_in_the_logs(
     run_llm: Run,
-    authority: trustme.CA,
-    ca_file: Path,
-    write_config: Write,
-    monkeypatch: pytest.MonkeyPatch,
+    stand_in: StandIn,
 ) -> None:
-    with standing_in(
-        "openai", "api.openai.com", authority, ca_file, write_config, monkeypatch
-    ) as server:
+    with stand_in(counted(), openai="") as server:
         done = run_llm("-m", "gpt-4o", "hi", "-u")
         assert (done.returncode, done.stdout) == (0, "Hello\n")
         assert f'"price_usd": {FIGURE}' in done.stderr
-        assert server.requests[0].headers["authorization"] == "Bearer sk-test"
+        assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
     (logged,) = json.loads(run_llm("logs", "--json").stdout)
     assert json.loads(logged["token_details"])["price_usd"] == FIGURE
