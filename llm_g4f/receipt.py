@@ -56,6 +56,16 @@ class Attempt(JSONShape, Struct, frozen=True):
         return f"{self.provider} {self.model} ({self.seconds:.1f} s): {what}"
 
 
+class Cached(JSONShape, Struct, frozen=True):
+    """Where a kept answer came from: the `provider`, and the `date` in ISO 8601, in UTC."""
+
+    date: str
+    provider: str
+
+    def _data(self) -> JSON:
+        return {"date": self.date, "provider": self.provider}
+
+
 class Receipt(JSONShape, Struct):
     """Which provider and model answered, and every attempt until then.
 
@@ -64,7 +74,8 @@ class Receipt(JSONShape, Struct):
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
     answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
-    for the request, to quote when you ask there.
+    for the request, to quote when you ask there. `cached`: nobody was asked, the answer was kept; the
+    attempts are those of then.
     """
 
     requested_model: str
@@ -78,6 +89,7 @@ class Receipt(JSONShape, Struct):
     successor: bool = False
     warnings: list[str] = field(default_factory=list)
     request_id: str | None = None
+    cached: Cached | None = None
 
     def _data(self) -> JSON:
         data: JSON = {
@@ -91,6 +103,7 @@ class Receipt(JSONShape, Struct):
             "warnings": list(self.warnings),
             "ttft": self.ttft,
             "seconds": self.seconds,
+            "cached": self.cached._data() if self.cached else None,
         }
         if self.request_id is not None:
             data["request_id"] = clean(self.request_id, 80)

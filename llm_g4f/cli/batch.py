@@ -68,6 +68,7 @@ _STOPPED = "Stopped. Run the same command to resume."
     envvar="RAY_ADDRESS",
     help="Running cluster for --engine ray, such as auto; otherwise one is started on this machine",
 )
+@click.option("--cache", is_flag=True, help="Ask identical prompts once, now and in later runs")
 @click.option("--log", is_flag=True, help="Log prompts and responses to the database")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask at most this many rows")
 @click.option("--retry-failed", is_flag=True, help="Ask only rows that have failed")
@@ -90,6 +91,7 @@ def batch(
     concurrency: int,
     engine: str,
     ray_address: str | None,
+    cache: bool,
     log: bool,
     limit: int | None,
     retry_failed: bool,
@@ -131,6 +133,8 @@ def batch(
         )
         if system is not None:
             defaults["system"] = system
+        if cache:
+            defaults["cache"] = True
         if dry_run:
             from .dry_run import print_dry_run
 

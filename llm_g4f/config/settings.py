@@ -56,6 +56,12 @@ class LocalConfig(NamedTuple):
     keep_alive: float | None = None
 
 
+class CacheConfig(NamedTuple):
+    """`cache:`, answers that are given again. `ttl`: seconds for which an answer is."""
+
+    ttl: float = 86_400.0
+
+
 class Config(NamedTuple):
     """g4f.yaml, or the defaults if the file does not exist. `route_lines`: each route's line in it."""
 
@@ -64,6 +70,7 @@ class Config(NamedTuple):
     substitutes: bool = True
     notice: bool = True
     local: LocalConfig = LocalConfig()
+    cache: CacheConfig | None = None
     providers: Mapping[str, ProviderConfig] = _EMPTY
     routes: Mapping[str, tuple[str, ...]] = _EMPTY
     route_lines: Mapping[str, int] = _EMPTY

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError
 from .files import user_file
 from .model_keys import ANY_IS_RESERVED, problem_of
-from .settings import Config, LocalConfig, ModelEntry, ProviderConfig
+from .settings import CacheConfig, Config, LocalConfig, ModelEntry, ProviderConfig
 from .urls import check_base_url
 from .yaml_size import count_values
 
@@ -180,18 +180,20 @@ class _Reader:
             raise self.fail(node, f"{label} must be a time such as 300, 5m or 24h, not {shown}.")
         return seconds
 
-    def local(self, node: Any) -> LocalConfig:
+    def ttl(self, node: Any, label: str) -> float:
+        if (seconds := self.duration(node, label)) <= 0:
+            raise self.fail(node, f"{label} must be above 0. Without a cache, leave cache out.")
+        return seconds
+
+    def section(self, node: Any, label: str, **readers: Callable[..., Any]) -> dict[str, Any]:
+        """The values of a mapping, each read by the reader of its key."""
         values: dict[str, Any] = {}
-        for key, key_node, value in self.items(node, "local"):
-            if key == "model":
-                values[key] = self.text(value, "model of local")
-            elif key == "keep_alive":
-                values[key] = self.duration(value, "keep_alive of local")
-            else:
-                raise self.fail(
-                    key_node, f"unknown key {key!r} in local; known keys: model, keep_alive."
-                )
-        return LocalConfig(**values)
+        for key, key_node, value in self.items(node, label):
+            if key not in readers:
+                known = ", ".join(readers)
+                raise self.fail(key_node, f"unknown key {key!r} in {label}; known keys: {known}.")
+            values[key] = readers[key](value, f"{key} of {label}")
+        return values
 
     def config(self, root: Any) -> Config:
         values: dict[str, Any] = {}
@@ -200,7 +202,10 @@ class _Reader:
             if key in ("takeover", "substitutes", "notice"):
                 values[key] = self.boolean(value, key)
             elif key == "local":
-                values[key] = self.local(value)
+                section = self.section(value, key, model=self.text, keep_alive=self.duration)
+                values[key] = LocalConfig(**section)
+            elif key == "cache":
+                values[key] = CacheConfig(**self.section(value, key, ttl=self.ttl))
             elif key == "providers":
                 values[key] = {
                     name: self.provider(name, name_node, entry)
@@ -211,14 +216,11 @@ class _Reader:
                 values[key] = {model: self.route(model, entry) for model, _, entry in entries}
                 route_nodes = [(model, node) for model, node, _ in entries]
                 values["route_lines"] = {
-                    model: node.start_mark.line + 1 for model, node, _ in entries
+                    name: node.start_mark.line + 1 for name, node in route_nodes
                 }
             else:
-                raise self.fail(
-                    key_node,
-                    f"unknown key {key!r}; known keys: takeover, substitutes, notice, local, providers,"
-                    " routes.",
-                )
+                known = "takeover, substitutes, notice, local, cache, providers, routes"
+                raise self.fail(key_node, f"unknown key {key!r}; known keys: {known}.")
         config = Config(self.path, **values)
         for route in route_nodes:
             self.check_model(*route, "routes", config.models())

@@ -20,11 +20,17 @@ def has_table() -> bool:
     return find_spec("genai_prices") is not None
 
 
-def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) -> float | None:
+def price(
+    receipt: Receipt, usage: Usage | None, tier: str | None, registry: Registry
+) -> float | None:
     """The price of an answer in US dollars, None if it is unknown. `tier` is its service_tier.
 
     If the user has changed the base URL of a provider, its prices are unknown.
     """
+    if receipt.cached is not None:
+        return 0.0
+    if usage is None:
+        return None
     spec = PROVIDERS.get(receipt.provider or "")
     settings = registry.settings(receipt.provider or "")
     moved = settings is not None and settings.base_url is not None
