@@ -33,8 +33,9 @@ def _show() -> None:
         counts = file.counts() if file is not None else Counts(0, 0, 0, 0)
     except (sqlite3.Error, OSError) as error:
         raise click.ClickException(f"The kept answers cannot be read: {words_of(error)}.") from None
-    size = f"{counts.size / 1e6:.1f} of at most {MAX_SIZE / 1e6:.0f} MB"
-    click.echo(f"{counts.answers:,} answers, {size}")
+    answers = f"{counts.answers:,} answer{'s' if counts.answers != 1 else ''}"
+    size = f"{counts.size / 1e6:.2f} of at most {MAX_SIZE / 1e6:.0f} MB"
+    click.echo(f"{answers}, {size}")
     if counts.asked:
         rate = counts.given / counts.asked
         click.echo(f"{counts.given:,} of {counts.asked:,} requests had a kept answer ({rate:.0%})")

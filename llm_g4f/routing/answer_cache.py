@@ -14,6 +14,7 @@ import os
 import re
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -40,10 +41,10 @@ from .fallback import Fallback
 from .lineup import named_entries
 from .route import resolve_route
 
-MAX_SIZE = 64 << 20
+MAX_SIZE = 64_000_000
 """Bytes of answers from which on the oldest go."""
 
-MAX_ANSWER = 1 << 20
+MAX_ANSWER = 1_000_000
 """Bytes of an answer that is kept: speech and pictures have more."""
 
 _BUSY = 0.5
@@ -66,6 +67,9 @@ delete from answers where rowid in
 """
 
 _log = logging.getLogger("llm_g4f")
+
+_lock = threading.Lock()
+"""Of many threads that wait for SQLite, some would give up: it lets any of them go first."""
 
 T = TypeVar("T")
 
@@ -143,27 +147,32 @@ class AnswerFile:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        # A connection of each operation's own: threads and forks could not share one.
+        """A connection of one operation's own: threads and forks could not share it."""
+        with _lock:
+            self._make()
+            try:
+                connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
+                with closing(connection) as database:
+                    # What a power loss takes is asked again.
+                    database.execute("pragma synchronous = off")
+                    database.executescript(_TABLES)
+                    yield database
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                    set_aside(self.path, str(error))
+                raise
+
+    def _make(self) -> None:
+        """Make the file where it is missing, for this user alone."""
         try:
-            regular = stat.S_ISREG(self.path.lstat().st_mode)
+            mode = self.path.lstat().st_mode
         except FileNotFoundError:
-            regular = True
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        if not regular:
-            raise OSError(f"{self.path} is not a regular file")
-        try:
-            connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
-            with closing(connection) as database:
-                # What a power loss takes is asked again.
-                database.execute("pragma synchronous = off")
-                database.executescript(_TABLES)
-                yield database
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-                set_aside(self.path, str(error))
-            raise
+        else:
+            if not stat.S_ISREG(mode):
+                raise OSError(f"{self.path} is not a regular file")
 
 
 def _size(database: sqlite3.Connection) -> int:
@@ -297,3 +306,13 @@ def _pieces(whole: ChatCompletionChunk) -> Chunks:
         choices.append(replace(choice, delta=ChoiceDelta(extra=delta.extra)))
         pieces += [replace(whole, choices=[piece]) for piece in choices]
     return pieces
+
+
+def _after_fork() -> None:
+    # A thread of the parent may have held it.
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -14,8 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import llm
 import pytest
 
+from llm_g4f.adapter.options import Options
 from llm_g4f.client import AsyncClient, Client
 from llm_g4f.errors import ArgumentError, ConfigError, G4FError
 from llm_g4f.receipt import Receipt
@@ -24,7 +26,7 @@ from llm_g4f.routing.answer_cache import AnswerFile, Kept
 from llm_g4f.types import ChatCompletion, ChatCompletionMessage, Choice
 from tests.support.answers import text_of
 from tests.support.batch import asked, batch, read, texts, write
-from tests.support.commands import failed, g4f, llm_command, ok
+from tests.support.commands import failed, g4f, ok
 from tests.support.prompts import Ask
 from tests.support.server import (
     HANG,
@@ -376,18 +378,21 @@ def test_the_file_stays_small(user_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert file.counts().answers == 1
 
 
+EMPTY = "0 answers, 0.00 of at most 64 MB"
+
+
 def test_the_command_shows_and_clears_what_is_kept(write_config: Config, user_path: Path) -> None:
-    assert ok(g4f("cache")) == ["0 answers, 0.0 of at most 67 MB"]
+    assert ok(g4f("cache")) == [EMPTY]
     assert not (user_path / FILE).exists()
     with Server(whole()) as server:
         write_config(box(server))
         ask(), ask(), ask("ho"), ask()
         assert ok(g4f("cache")) == [
-            "2 answers, 0.0 of at most 67 MB",
+            "2 answers, 0.02 of at most 64 MB",
             "2 of 4 requests had a kept answer (50%)",
         ]
         assert ok(g4f("cache", "clear")) == ["No answers are kept any more."]
-        assert ok(g4f("cache")) == ["0 answers, 0.0 of at most 67 MB"]
+        assert ok(g4f("cache")) == [EMPTY.replace("0.00", "0.02")]
         ask()
     assert len(server.requests) == 3
 
@@ -427,13 +432,11 @@ def test_rows_wait_for_no_answer_that_is_not_kept(
     assert len(server.requests) == 5
 
 
-def test_the_option_of_llm(write_config: Config) -> None:
-    with Server(stream("Hello ", "there"), stream("again")) as server:
-        write_config(box(server, extra=""))
-        for _ in range(2):
-            assert ok(llm_command("-m", "gpt-4o", "-o", "cache", "1", "hi")) == ["Hello there"]
-        assert ok(llm_command("-m", "gpt-4o", "hi")) == ["again"]
-    assert len(server.requests) == 2
+@pytest.mark.parametrize(("typed", "value"), [("1", True), ("0", False)])
+def test_the_option_of_llm(typed: str, value: bool) -> None:
+    options = llm.get_model("gpt-4o").Options(cache=typed)
+    assert isinstance(options, Options)
+    assert options.routing() == {"cache": value}
 
 
 @pytest.mark.parametrize(
