@@ -9,6 +9,7 @@ calls for; this loop only carries it out.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Mapping
 
@@ -327,9 +328,15 @@ class Fallback:
 def answer_to(
     request: ChatRequest, registry: Registry, admission: Admission | None = None
 ) -> Fallback:
-    """The answer to a request: one that was kept, where the request or g4f.yaml allows it."""
+    """The answer to a request: one that was kept, where the request or g4f.yaml allows it, and with
+    spans where the application has loaded OpenTelemetry."""
+    kind = Fallback
     if request.cache or (request.cache is None and registry.config.cache is not None):
         from .answer_cache import CachedFallback
 
-        return CachedFallback(request, registry, admission)
-    return Fallback(request, registry, admission)
+        kind = CachedFallback
+    if "opentelemetry.trace" in sys.modules:
+        from .tracing import traced
+
+        kind = traced(kind)
+    return kind(request, registry, admission)
