@@ -101,15 +101,18 @@ class AnswerFile:
         self._now = now
 
     def find(self, key: bytes, ttl: float) -> tuple[float, Kept] | None:
-        """The answer to the request `key`, with its Unix time, if it is at most `ttl` seconds old.
-        Raises ValueError for one that is damaged."""
+        """The answer to the request `key`, with its Unix time, if it is at most `ttl` seconds old."""
         now = self._now()
         with self._open() as database:
             found = database.execute(
                 "select at, answer from answers where key = ? and at between ? and ?",
                 (key, now - ttl, now),
             ).fetchone()
-        return None if found is None else (found[0], _decode(found[1]))
+        # One that is damaged is asked again, and replaced.
+        with contextlib.suppress(msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            if found is not None and _is_whole((kept := _decode(found[1])).completion):
+                return found[0], kept
+        return None
 
     def count(self, given: bool) -> None:
         """Count a request, and whether a kept answer was given."""
@@ -121,7 +124,7 @@ class AnswerFile:
 
     def keep(self, key: bytes, kept: Kept, ttl: float) -> None:
         """Keep an answer, in place of those that are too old, and of the oldest where there are too
-        many. Raises ValueError for one that JSON cannot hold."""
+        many. Raises what msgspec raises for one that JSON cannot hold."""
         answer = msgspec.json.encode(kept)
         if len(answer) > MAX_ANSWER:
             return
@@ -202,7 +205,10 @@ class CachedFallback(Fallback):
     def cache_key(self) -> bytes | None:
         """Raises `NoProviderError` for contradictory providers."""
         request = self._request
-        if any(request.params.get(name) or request.extra_body.get(name) for name in _TOOLS):
+        given = (
+            places.get(name) for places in (request.params, request.extra_body) for name in _TOOLS
+        )
+        if any(value is not None and value != [] for value in given):
             return None
         params = {name: request.params[name] for name in request.params if name != "stream_options"}
         place = (named_entries(request, self._registry), self._registry.custom)
@@ -210,7 +216,7 @@ class CachedFallback(Fallback):
         asked = (request.model, request.messages, params, told, place, self._exact_only)
         try:
             return sha256(msgspec.json.encode(asked, order="deterministic")).digest()
-        except (TypeError, ValueError, RecursionError):
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
             # What cannot be sent either.
             return None
 
@@ -277,7 +283,7 @@ class CachedFallback(Fallback):
             return None
         try:
             return await asyncio.to_thread(work, self._file, *args)
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 (an answer is worth more than its copy)
             self._file = None
             _log.debug("g4f-cache.db cannot be used: %s", error)
             return None
@@ -285,7 +291,9 @@ class CachedFallback(Fallback):
 
 def _is_whole(completion: ChatCompletion) -> bool:
     """Whether an answer is complete text, neither cut nor filtered, nor a call of a tool."""
-    return not completion.receipt.warnings and all(
+    if completion.receipt.warnings or not completion.choices:
+        return False
+    return all(
         choice.finish_reason == "stop"
         and choice.native_finish_reason is None
         and (choice.message.content or "").strip()

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from inspect import signature
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,7 +60,14 @@ _IS_KNOWN = "explicit_bucket_boundaries_advisory" in signature(Meter.create_hist
 def traced(kind: type[Fallback]) -> type[Fallback]:
     """`kind` with spans; `kind` itself where neither traces nor metrics are collected."""
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
-    return _traced(kind) if _IS_KNOWN and any(map(_collects, providers)) else kind
+    if not _IS_KNOWN or not any(map(_collects, providers)):
+        return kind
+    if kind not in _classes:
+        _classes[kind] = type(f"Traced{kind.__name__}", (Traced, kind), {})
+    return _classes[kind]
+
+
+_classes: dict[type[Fallback], type[Fallback]] = {}
 
 
 def _collects(provider: object) -> bool:
@@ -68,11 +75,6 @@ def _collects(provider: object) -> bool:
     return not type(provider).__module__.startswith(
         ("opentelemetry.trace", "opentelemetry.metrics")
     )
-
-
-@cache
-def _traced(kind: type[Fallback]) -> type[Fallback]:
-    return type(f"Traced{kind.__name__}", (Traced, kind), {})
 
 
 class Traced(Fallback):

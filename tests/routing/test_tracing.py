@@ -73,7 +73,7 @@ class Telemetry:
         """The attributes and the values of a metric."""
         data = self._reader.get_metrics_data()
         return [
-            (dict(point.attributes), point)
+            (dict(point.attributes or {}), point)
             for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
@@ -298,7 +298,7 @@ def test_content_is_captured_where_the_environment_asks_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(CAPTURE, value)
-    past = [
+    past: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Look."}, PICTURE]},
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
