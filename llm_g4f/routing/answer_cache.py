@@ -295,7 +295,6 @@ def _is_whole(completion: ChatCompletion) -> bool:
         return False
     return all(
         choice.finish_reason == "stop"
-        and choice.native_finish_reason is None
         and (choice.message.content or "").strip()
         and not (choice.message.refusal or choice.message.tool_calls)
         for choice in completion.choices
