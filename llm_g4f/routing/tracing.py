@@ -93,7 +93,7 @@ class Traced(Fallback):
             attributes={**_common(_NOT_YET, request.model), **_of_request(request)},
         )
         try:
-            # What the application's own instrumentation sees of HTTP belongs below it.
+            # The attempts are below it, and what the application's own instrumentation sees of HTTP.
             with trace.use_span(self._span, record_exception=False, set_status_on_exception=False):
                 return await super().open()
         except BaseException as error:
@@ -109,12 +109,11 @@ class Traced(Fallback):
 
     async def _begin(self) -> bool:
         begun = await super()._begin()
-        if begun and self._attempt is not None and self._span is not None:
+        if begun and self._attempt is not None:
             self._error = None
             candidate = self._attempt.candidate
             self._attempt_span = _tracer().start_span(
                 f"chat {candidate.served.model}",
-                context=trace.set_span_in_context(self._span),
                 kind=trace.SpanKind.CLIENT,
                 attributes={
                     **_common(candidate.provider.name, candidate.served.model),
@@ -297,9 +296,10 @@ def _parts(message: Mapping[str, Any]) -> Iterator[JSON]:
     elif isinstance(content, str):
         yield {"type": "text", "content": content}
     else:
-        for part in content or ():
-            text = {"content": part["text"]} if "text" in part else {}
-            yield {"type": part.get("type", "text"), **text}
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict):
+                text = {"content": part["text"]} if "text" in part else {}
+                yield {"type": part.get("type", "text"), **text}
     for call in message.get("tool_calls") or ():
         function = call.get("function", {})
         name, arguments = function.get("name"), function.get("arguments")

@@ -246,14 +246,15 @@ def test_a_stream_that_breaks_off_is_a_span_with_its_error(
 
 def test_a_stream_that_is_left_is_a_span(endpoints: Endpoints, telemetry: Telemetry) -> None:
     async def leave() -> None:
-        async with AsyncClient().chat.completions.create("hi", stream=True) as left:
+        async with AsyncClient("a,b").chat.completions.create("hi", stream=True) as left:
             await anext(left)
 
-    with Server([SSE_HEAD, framed(event(chunk("Hel"))), HANG]) as a:
-        endpoints(a=a)
+    with Server(BUSY) as a, Server([SSE_HEAD, framed(event(chunk("Hel"))), HANG]) as b:
+        endpoints(a=a, b=b)
         asyncio.run(leave())
-    attempt, span = telemetry.spans()
-    assert attempt.parent == span.context
+    failed, attempt, span = telemetry.spans()
+    assert failed.parent == attempt.parent == span.context
+    assert "error.type" not in attempt.attributes
     assert "error.type" not in span.attributes
     assert "gen_ai.response.finish_reasons" not in span.attributes
 
