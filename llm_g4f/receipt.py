@@ -69,8 +69,8 @@ class Receipt(JSONShape, Struct):
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
     answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
-    for the request, to quote when you ask there. `cached`: nobody was asked, the answer was kept; the
-    attempts are those of then.
+    for the request, to quote when you ask there. `cached`: the answer was kept from an earlier
+    request, whose attempts these are; None for one that a provider has just given.
     """
 
     requested_model: str

@@ -16,16 +16,16 @@ class Identical:
     @asynccontextmanager
     async def turn(self, key: bytes | None) -> AsyncIterator[None]:
         """The turn of a request with this key; one without a key waits for nothing."""
-        first = self._in_progress.get(key or b"")
-        if key is None or first is not None:
-            if first is not None:
-                # If its answer was not kept, all the others are asked at once.
-                await first.wait()
+        if key is None:
             yield
-            return
-        ended = self._in_progress[key] = asyncio.Event()
-        try:
+        elif (first := self._in_progress.get(key)) is not None:
+            # If its answer was not kept, all the others are asked at once.
+            await first.wait()
             yield
-        finally:
-            del self._in_progress[key]
-            ended.set()
+        else:
+            ended = self._in_progress[key] = asyncio.Event()
+            try:
+                yield
+            finally:
+                del self._in_progress[key]
+                ended.set()

@@ -57,7 +57,7 @@ class LocalConfig(NamedTuple):
 
 
 class CacheConfig(NamedTuple):
-    """`cache:`, answers that are given again. `ttl`: seconds for which an answer is."""
+    """`cache:`, answers that are given again, for `ttl` seconds."""
 
     ttl: float = 86_400.0
 

@@ -42,7 +42,7 @@ from .lineup import named_entries
 from .route import resolve_route
 
 MAX_SIZE = 64_000_000
-"""Bytes of answers from which on the oldest go."""
+"""Bytes of the file in use, at which the oldest answers are deleted."""
 
 MAX_ANSWER = 1_000_000
 """Bytes of an answer that is kept: speech and pictures have more."""
@@ -69,7 +69,7 @@ delete from answers where rowid in
 _log = logging.getLogger("llm_g4f")
 
 _lock = threading.Lock()
-"""Of many threads that wait for SQLite, some would give up: it lets any of them go first."""
+"""Of many threads that wait for SQLite, some would give up: its own waiting has no order."""
 
 T = TypeVar("T")
 
@@ -278,7 +278,7 @@ class CachedFallback(Fallback):
         return first == [(receipt.provider, asked_for)]
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T | None:
-        """Use the file, not at all any more once that has failed."""
+        """The result of `work` on the file; None where that fails, and from then on."""
         if self._file is None:
             return None
         try:
