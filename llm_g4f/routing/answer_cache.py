@@ -50,6 +50,10 @@ MAX_ANSWER = 1_000_000
 _BUSY = 0.5
 """Seconds to wait for another process that writes."""
 
+_AHEAD = 60.0
+"""Seconds that the time of an answer may be ahead: another process kept it while this one waited. One
+that is further ahead is of a clock that was wrong."""
+
 _TOOLS = ("tools", "functions", "web_search_options")
 """Parameters of a request whose answer depends on more than the request."""
 
@@ -130,7 +134,8 @@ class AnswerFile:
             return
         now = self._now()
         with self._open() as database:
-            database.execute("delete from answers where at not between ? and ?", (now - ttl, now))
+            current = now - ttl, now + _AHEAD
+            database.execute("delete from answers where at not between ? and ?", current)
             while _size(database) + len(answer) > MAX_SIZE:
                 if not database.execute(_DELETE_OLDEST).rowcount:
                     return

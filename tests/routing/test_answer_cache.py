@@ -392,6 +392,15 @@ def test_the_file_stays_small(user_path: Path, monkeypatch: pytest.MonkeyPatch) 
 EMPTY = "0 answers, 0.00 of at most 64 MB"
 
 
+def test_an_answer_that_another_process_kept_meanwhile_stays(user_path: Path) -> None:
+    now = [1_001.0]
+    file = AnswerFile(user_path / FILE, lambda: now[0])
+    file.keep(b"another's", a_kept("x"), 60)
+    now[0] -= 1
+    file.keep(b"own", a_kept("x"), 60)
+    assert answers(user_path) == 2
+
+
 def test_the_command_shows_and_clears_what_is_kept(write_config: Config, user_path: Path) -> None:
     assert ok(g4f("cache")) == [EMPTY]
     assert not (user_path / FILE).exists()
