@@ -14,14 +14,17 @@ ALLOWED = {
 LOCAL = {"xllamacpp", "huggingface-hub"}
 PRICES = {"genai-prices"}
 PLOT = {"matplotlib"}
+OTEL = {"opentelemetry-api"}
 RAY = {"ray"}
-TEST = LOCAL | PRICES | PLOT
+TEST = LOCAL | PRICES | PLOT | OTEL
 TEST |= {
     "coverage",
     "hatchling",
     "hypothesis",
     "llm-echo",
     "openai",
+    "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-sdk",
     "pytest",
     "pytest-cov",
     "pytest-timeout",
@@ -43,6 +46,7 @@ EXTRAS = {
     "local": LOCAL,
     "prices": PRICES,
     "plot": PLOT,
+    "otel": OTEL,
     "ray": RAY,
     "bench": LOCAL,
     "test": TEST,

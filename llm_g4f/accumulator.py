@@ -1,4 +1,4 @@
-"""Chunks into a whole completion: the only place that does this."""
+"""Chunks into a whole completion, and back: the only place that does this."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .types import (
     ChatCompletionChunk,
     ChatCompletionMessage,
     Choice,
+    ChoiceDelta,
     ChunkChoice,
     Function,
     ToolCall,
@@ -200,3 +201,20 @@ class Accumulator:
             provider=self._first.provider,
             receipt=self._last.receipt,
         )
+
+
+def as_chunk(completion: ChatCompletion) -> ChatCompletionChunk:
+    """The completion as one chunk."""
+    fields = {name: getattr(completion, name) for name in completion.__struct_fields__}
+    choices = []
+    for choice in fields.pop("choices"):
+        message = choice.message
+        calls = [
+            ToolCallDelta(index, call.id, call.function, extra_content=call.extra_content)
+            for index, call in enumerate(message.tool_calls or ())
+        ]
+        parts = message.role, message.content, message.reasoning, calls or None, message.refusal
+        delta = ChoiceDelta(*parts, message.extra)
+        ending = choice.finish_reason, choice.logprobs, choice.native_finish_reason
+        choices.append(ChunkChoice(choice.index, delta, *ending))
+    return ChatCompletionChunk(choices=choices, **fields)

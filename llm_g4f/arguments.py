@@ -69,8 +69,9 @@ def sort_out(routing: dict[str, Any], params: dict[str, Any]) -> None:
             routing[name] = mapping(routing[name], "extra_query" if name == "query" else name)
     if "max_retries" in routing:
         check_retries(routing["max_retries"])
-    if not isinstance(routing.get("exact", False), bool):
-        raise ArgumentError(f"exact must be True or False, not {_shown(routing['exact'])}.")
+    for name in ("exact", "cache"):
+        if not isinstance(routing.get(name, False), bool):
+            raise ArgumentError(f"{name} must be True or False, not {_shown(routing[name])}.")
     _check_params(params)
 
 

@@ -39,6 +39,7 @@ class AsyncCompletions(BaseCompletions):
         timeout: Any = ...,
         extra_body: Mapping[str, Any] | None = ...,
         headers: Mapping[str, str] | None = ...,
+        cache: bool | None = ...,
         **params: Any,
     ) -> PendingStream: ...
     @overload
@@ -53,6 +54,7 @@ class AsyncCompletions(BaseCompletions):
         timeout: Any = ...,
         extra_body: Mapping[str, Any] | None = ...,
         headers: Mapping[str, str] | None = ...,
+        cache: bool | None = ...,
         **params: Any,
     ) -> Coroutine[Any, Any, ChatCompletion]: ...
     @overload
@@ -67,6 +69,7 @@ class AsyncCompletions(BaseCompletions):
         timeout: Any = ...,
         extra_body: Mapping[str, Any] | None = ...,
         headers: Mapping[str, str] | None = ...,
+        cache: bool | None = ...,
         **params: Any,
     ) -> PendingStream | Coroutine[Any, Any, ChatCompletion]: ...
 
@@ -81,6 +84,7 @@ class AsyncCompletions(BaseCompletions):
         timeout: Any = None,
         extra_body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        cache: bool | None = None,
         **params: Any,
     ) -> Any:
         """Ask for a completion: await the result, or with `stream=True` also iterate over it.
@@ -88,7 +92,8 @@ class AsyncCompletions(BaseCompletions):
         `messages` is a list in OpenAI's form, in which messages of answers may stand, or the text of
         one user message. `provider` names the providers that may answer, in order. `exact` refuses
         substitutes. `timeout` is in seconds, for the whole answer, or an `httpx.Timeout`: `connect`,
-        and `read` for the first content and from each to the next. `params` are OpenAI's
+        and `read` for the first content and from each to the next. `cache`: whether the answer may be
+        one that was kept, and is kept, for as long as g4f.yaml says. `params` are OpenAI's
         (temperature, tools, response_format, …), and `extra_headers`, `extra_query` and
         `max_retries`; `extra_body` is sent besides them. Awaiting returns a `ChatCompletion`, or an
         `AsyncStream` once the first chunk is there. Raises `llm_g4f.errors.G4FError`; an
@@ -100,6 +105,7 @@ class AsyncCompletions(BaseCompletions):
             "timeout": timeout,
             "extra_body": extra_body,
             "headers": headers,
+            "cache": cache,
         }
         request = self._settings.request(messages, model, bool(stream), routing, params)
         call = Call(request, self._settings.registry())

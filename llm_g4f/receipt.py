@@ -51,6 +51,16 @@ class Attempt(JSONShape, Struct, frozen=True):
         return f"{self.provider} {self.model} ({self.seconds:.1f} s): {what}"
 
 
+class Cached(JSONShape, Struct, frozen=True):
+    """Where a kept answer came from: the `provider`, and the `date` in ISO 8601, in UTC."""
+
+    date: str
+    provider: str
+
+    def _data(self) -> JSON:
+        return {"date": self.date, "provider": self.provider}
+
+
 class Receipt(JSONShape, Struct):
     """Which provider and model answered, and every attempt until then.
 
@@ -59,10 +69,12 @@ class Receipt(JSONShape, Struct):
     both in seconds; `seconds` is None until the answer is complete. `omitted` are the parameters
     that were not sent, since the provider does not accept them. `warnings` are sentences about an
     answer that came, but not as it should: a prompt that was cut. `request_id` is the provider's name
-    for the request, to quote when you ask there. `batch` is its name for the batch that the answer came
-    in, whose prices are others. `over_budget` are providers that were not asked, since their budget is
-    spent, or what was spent of it is unknown. `price_usd`: where a budget is set, the price of the
-    answer in US dollars. `order` is that of g4f.yaml, by which equally exact providers were asked.
+    for the request, to quote when you ask there. `cached`: the answer was kept from an earlier
+    request, whose attempts these are; None for one that a provider has just given. `batch` is the
+    provider's name for the batch that the answer came in, whose prices are others. `over_budget` are
+    providers that were not asked, since their budget is spent, or what was spent of it is unknown.
+    `price_usd`: where a budget is set, the price of the answer in US dollars. `order` is that of
+    g4f.yaml, by which equally exact providers were asked.
     """
 
     requested_model: str
@@ -80,6 +92,7 @@ class Receipt(JSONShape, Struct):
     over_budget: tuple[str, ...] = ()
     price_usd: float | None = None
     order: str | None = None
+    cached: Cached | None = None
 
     def _data(self) -> JSON:
         data: JSON = {
@@ -93,6 +106,7 @@ class Receipt(JSONShape, Struct):
             "warnings": list(self.warnings),
             "ttft": self.ttft,
             "seconds": self.seconds,
+            "cached": self.cached._data() if self.cached else None,
         }
         if self.request_id is not None:
             data["request_id"] = clean(self.request_id, 80)

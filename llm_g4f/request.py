@@ -59,6 +59,7 @@ ROUTING_OPTIONS: Mapping[str, RoutingOption] = {
     "timeout": RoutingOption((int, float), "a number of seconds above 0"),
     "extra_body": RoutingOption((Mapping,), "an object"),
     "headers": RoutingOption((Mapping,), "an object"),
+    "cache": RoutingOption((bool,), "true or false"),
 }
 """By name: a keyword of `create`, a key of a batch's row, and an option of llm (`-o`) where
 `adapter.options` has it. All but `provider` are fields of `ChatRequest` too."""
@@ -140,7 +141,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     `messages` and `params` are in OpenAI's form and belong to this request alone: nothing changes
     them. Empty `providers` mean the default route. `timeout` is in seconds, for the whole answer;
     `waits` are for its parts. `query` goes behind the URL. `max_retries` 0: no provider is asked
-    twice, unless its request was changed.
+    twice, unless its request was changed. `cache`: whether an answer may be one that was kept, and is
+    kept; None: as g4f.yaml says.
     """
 
     model: str
@@ -156,6 +158,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     query: Mapping[str, Any] | None = None
     waits: Waits = _DEFAULT_WAITS
     max_retries: int | None = None
+    cache: bool | None = None
 
     @property
     def needs(self) -> frozenset[Need]:

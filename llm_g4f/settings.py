@@ -269,6 +269,7 @@ _DEFAULT_ROUTING = {
     "timeout": None,
     "extra_body": None,
     "headers": None,
+    "cache": None,
 }
 """The routing of a call without any option: there is nothing to check."""
 

@@ -9,7 +9,7 @@ from .http_head import Headers, ResponseHead
 from .pending import Pending
 from .receipt import Receipt
 from .request import ChatRequest
-from .routing.fallback import Fallback
+from .routing.fallback import Fallback, answer_to
 from .routing.notices import announce_once, announce_warnings, notice_of
 from .routing.registry import Registry
 from .types import ChatCompletion, ChatCompletionChunk, Chunks, Usage
@@ -23,7 +23,7 @@ class Call:
     def __init__(self, request: ChatRequest, registry: Registry) -> None:
         self.request = request
         self._notice = registry.config.notice
-        self._fallback = Fallback(request, registry)
+        self._fallback = answer_to(request, registry)
         self.shows_usage = request.stream and _asks_for_usage(request)
         self._begun = False
 

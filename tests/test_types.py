@@ -320,6 +320,7 @@ def test_a_receipt_as_json() -> None:
         "warnings": [],
         "ttft": 0.5,
         "seconds": 1.5,
+        "cached": None,
     }
     assert str(receipt.attempts[0]) == "a gpt-4o (0.2 s): no"
     assert str(receipt.attempts[1]) == "b m (0.0 s): ok"

@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import llm
 from llm.cli import logs_db_path
@@ -18,16 +17,10 @@ from llm.parts import StreamEvent
 from sqlite_utils import Database
 
 from .. import config
+from ..accumulator import as_chunk
 from ..request import ROUTING_OPTIONS, ChatRequest
 from ..routing.registry import Registry
-from ..types import (
-    JSON,
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChoiceDelta,
-    ChunkChoice,
-    ToolCallDelta,
-)
+from ..types import JSON, ChatCompletion
 from .messages import llm_messages, llm_tool, prompt_arguments
 from .models import G4F
 from .options import Options
@@ -97,7 +90,7 @@ class ReplayModel(G4F):
         key: str | None = None,
     ) -> Iterator[StreamEvent]:
         writer = ResponseWriter(self._request, response, {}, self._registry)
-        yield from writer.events(_chunk(self._completion))
+        yield from writer.events(as_chunk(self._completion))
         writer.find_price(self._completion)
         yield from writer.finish(self._completion)
 
@@ -134,24 +127,3 @@ def _options(request: ChatRequest) -> Options:
             options[name] = value
     # The provider has accepted them: no validation.
     return Options.model_construct(**options)
-
-
-def _chunk(completion: ChatCompletion) -> ChatCompletionChunk:
-    """The completion as one chunk."""
-    fields: dict[str, Any] = {
-        name: getattr(completion, name) for name in ("id", "created", "model", "usage", "provider")
-    }
-    for name in ("system_fingerprint", "service_tier", "receipt"):
-        fields[name] = getattr(completion, name)
-    choices = []
-    for choice in completion.choices:
-        message = choice.message
-        calls = [
-            ToolCallDelta(index, call.id, call.function, extra_content=call.extra_content)
-            for index, call in enumerate(message.tool_calls or ())
-        ]
-        delta = ChoiceDelta(
-            message.role, message.content, message.reasoning, calls or None, message.refusal
-        )
-        choices.append(ChunkChoice(choice.index, delta, choice.finish_reason, choice.logprobs))
-    return ChatCompletionChunk(choices=choices, **fields)

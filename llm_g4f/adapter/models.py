@@ -96,7 +96,7 @@ class _Shared:
         """The response writer, and the answer that it will write."""
         from .. import config
         from ..routing.failure_log import FailureLog
-        from ..routing.fallback import Fallback
+        from ..routing.fallback import answer_to
         from ..routing.registry import Registry
         from .request import previous_metadata, prompt_to_request
         from .response_writer import ResponseWriter
@@ -106,7 +106,7 @@ class _Shared:
         metadata = previous_metadata(prompt)
         request = prompt_to_request(self.requested, prompt, metadata, stream, key)
         registry = Registry(config.load(), failures=FailureLog())
-        return ResponseWriter(request, response, metadata, registry), Fallback(request, registry)
+        return ResponseWriter(request, response, metadata, registry), answer_to(request, registry)
 
 
 class ModelError(llm.ModelError, click.ClickException):

@@ -87,6 +87,11 @@ class Options(llm.Options):
     exact: bool | None = Field(
         default=None, description="Refuse substitutes: this exact model, or an error."
     )
+    cache: bool | None = Field(
+        default=None,
+        description="Give the answer to the same prompt again, for as long as g4f.yaml says, or a day."
+        " 0: not this time.",
+    )
     timeout: float | None = Field(
         default=None, gt=0, description="The most seconds that the whole answer may take."
     )

@@ -130,7 +130,7 @@ class ResponseWriter:
         """Find the price of the answer, before `finish`. May load a table for a quarter of a second."""
         from ..routing.prices import price
 
-        if completion.receipt is not None and completion.usage is not None:
+        if completion.receipt is not None:
             self._price = price(
                 completion.receipt, completion.usage, completion.service_tier, self._registry
             )
@@ -158,6 +158,8 @@ class ResponseWriter:
             details = completion.usage.completion_tokens_details or {}
             if details.get("reasoning_tokens") and not (choice and choice.message.reasoning):
                 yield StreamEvent(type="reasoning", chunk="", redacted=True)
+        elif receipt is not None and receipt.cached is not None:
+            response.set_usage(details={"price_usd": self._price})
         response.response_json = _response_json(completion)
 
     def _announce_end(self, finish_reason: str | None, receipt: Receipt | None) -> None:

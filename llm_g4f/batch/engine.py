@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import G4FError
 from ..request import ChatRequest, Secret
-from ..routing.fallback import Fallback
+from ..routing.fallback import answer_to
 from ..routing.notices import announce, check_has_words, notice_of
 from ..routing.prices import has_table, price
 from ..routing.registry import Registry
 from ..settings import DEFAULT_MODEL, Proxies, Settings
 from ..types import ChatCompletion
+from .identical import Identical
 from .provider_limits import BatchAdmission
 from .results import Id, Result
 from .rows import invalid_row, row_to_request, unwrapped
@@ -60,6 +61,7 @@ class RowProcessor:
         self._prices_loaded = False
         self._on_notice = on_notice
         self._shown: set[str] = set()
+        self._identical = Identical()
 
     async def ask(
         self, row: Mapping[str, Any], number: int, answer: Answer | None = None
@@ -93,10 +95,11 @@ class RowProcessor:
                 await asyncio.to_thread(import_module, "genai_prices")
 
     async def _answer(self, request: ChatRequest, registry: Registry) -> ChatCompletion:
-        fallback = Fallback(request, registry, self._admission)
-        await fallback.open()
-        while await fallback.next():
-            pass
+        fallback = answer_to(request, registry, self._admission)
+        async with self._identical.turn(fallback.cache_key):
+            await fallback.open()
+            while await fallback.next():
+                pass
         return fallback.completion()
 
     def _announce(self, completion: ChatCompletion, registry: Registry) -> None:
@@ -110,7 +113,7 @@ class RowProcessor:
 
 
 def _price(completion: ChatCompletion, registry: Registry) -> float | None:
-    if completion.receipt is None or completion.usage is None:
+    if completion.receipt is None:
         return None
     return price(completion.receipt, completion.usage, completion.service_tier, registry)
 

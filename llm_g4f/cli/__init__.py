@@ -12,6 +12,7 @@ import click
 _COMMANDS = (
     "add",
     "batch",
+    "cache",
     "check",
     "disable",
     "enable",

@@ -76,6 +76,7 @@ _STOPPED = "Stopped. Run the same command to resume."
     is_flag=True,
     help="With --engine openai-batch: send, fetch what is done, and return",
 )
+@click.option("--cache", is_flag=True, help="Ask identical prompts once, now and in later runs")
 @click.option("--log", is_flag=True, help="Log prompts and responses to the database")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask at most this many rows")
 @click.option(
@@ -105,6 +106,7 @@ def batch(
     engine: str,
     ray_address: str | None,
     no_wait: bool,
+    cache: bool,
     log: bool,
     limit: int | None,
     max_cost: float | None,
@@ -149,6 +151,8 @@ def batch(
         )
         if system is not None:
             defaults["system"] = system
+        if cache:
+            defaults["cache"] = True
         if dry_run:
             from .dry_run import print_dry_run
 

@@ -211,7 +211,7 @@ def read(path: Path, since: datetime | None = None, model: str | None = None) ->
         except (msgspec.DecodeError, ValueError, RecursionError):
             continue
         receipt = _resolve(payload.g4f)
-        if receipt is None or not name:
+        if receipt is None or not name or receipt.cached is not None:
             continue
         key = provider, served_model = _provider_and_model(name, receipt, payload.model)
         if model is not None and model not in (receipt.requested_model, served_model, name):

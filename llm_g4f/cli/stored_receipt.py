@@ -41,6 +41,7 @@ class StoredReceipt(Struct, gc=False):
     seconds: _Amount | None = None
     outcome: str | None = None
     status: int | None = None
+    cached: JSON | None = None
 
 
 class Payload(Struct, gc=False):

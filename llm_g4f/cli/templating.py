@@ -245,4 +245,4 @@ def _parse(name: str, cell: str) -> Any:
         value = json.loads(cell)
     except (ValueError, RecursionError):
         raise invalid_row(f"{name} cannot be {clean(cell, 40)!r}") from None
-    return bool(value) if name == "exact" and value in (0, 1) else value
+    return bool(value) if name in ("exact", "cache") and value in (0, 1) else value

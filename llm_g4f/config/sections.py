@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .settings import Budget, LocalConfig
+from .settings import Budget, CacheConfig, LocalConfig
 
 if TYPE_CHECKING:
     from .yaml_reader import _Reader
@@ -14,29 +14,28 @@ if TYPE_CHECKING:
 
 def local(reader: _Reader, node: Any, label: str) -> LocalConfig:
     """The models that run on this machine."""
-    values: dict[str, Any] = {}
-    for key, key_node, value in reader.items(node, label):
-        if key == "model":
-            values[key] = reader.text(value, f"model of {label}")
-        elif key == "keep_alive":
-            values[key] = reader.duration(value, f"keep_alive of {label}")
-        else:
-            raise reader.fail(
-                key_node, f"unknown key {key!r} in {label}; known keys: model, keep_alive."
-            )
-    return LocalConfig(**values)
+    return LocalConfig(
+        **_values(reader, node, label, {"model": reader.text, "keep_alive": reader.duration})
+    )
+
+
+def cache(reader: _Reader, node: Any, label: str) -> CacheConfig:
+    """Answers that are given again."""
+
+    def ttl(node: Any, label: str) -> float:
+        seconds: float = reader.duration(node, label)
+        if seconds <= 0:
+            raise reader.fail(node, f"{label} must be above 0. Without a cache, leave cache out.")
+        return seconds
+
+    return CacheConfig(**_values(reader, node, label, {"ttl": ttl}))
 
 
 def budget(reader: _Reader, node: Any, label: str) -> Budget:
     """A budget, of all providers or of one."""
     _require_prices(reader, node, label)
-    values: dict[str, float] = {}
-    for key, key_node, value in reader.items(node, label):
-        if key not in ("day", "month"):
-            raise reader.fail(
-                key_node, f"unknown key {key!r} in {label}; known keys: day, month (US dollars)."
-            )
-        values[key] = reader.number(value, f"{key} of {label}")
+    periods = {"day": reader.number, "month": reader.number}
+    values = _values(reader, node, label, periods, " (US dollars)")
     if not values:
         raise reader.fail(node, f"{label} needs day or month, in US dollars: {{day: 2.00}}.")
     return Budget(**values, line=node.start_mark.line + 1)
@@ -52,6 +51,25 @@ def order(reader: _Reader, node: Any, label: str) -> str:
     return value
 
 
+def _values(
+    reader: _Reader,
+    node: Any,
+    label: str,
+    readers: Mapping[str, Callable[[Any, str], Any]],
+    unit: str = "",
+) -> dict[str, Any]:
+    """The values of a mapping, each read by the reader of its key."""
+    values: dict[str, Any] = {}
+    for key, key_node, value in reader.items(node, label):
+        if key not in readers:
+            known = ", ".join(readers)
+            raise reader.fail(
+                key_node, f"unknown key {key!r} in {label}; known keys: {known}{unit}."
+            )
+        values[key] = readers[key](value, f"{key} of {label}")
+    return values
+
+
 def _require_prices(reader: _Reader, node: Any, label: str) -> None:
     if find_spec("genai_prices") is None:
         raise reader.fail(
@@ -61,6 +79,7 @@ def _require_prices(reader: _Reader, node: Any, label: str) -> None:
 
 SECTIONS: Mapping[str, Callable[[_Reader, Any, str], Any]] = {
     "local": local,
+    "cache": cache,
     "budget": budget,
     "order": order,
 }

@@ -70,6 +70,12 @@ class LocalConfig(NamedTuple):
     keep_alive: float | None = None
 
 
+class CacheConfig(NamedTuple):
+    """`cache:`, answers that are given again, for `ttl` seconds."""
+
+    ttl: float = 86_400.0
+
+
 class Config(NamedTuple):
     """g4f.yaml, or the defaults if the file does not exist. `route_lines`: each route's line in it.
     `budgets`: by the provider, or `ALL_PROVIDERS`. `order` of equally exact candidates: "price",
@@ -82,6 +88,7 @@ class Config(NamedTuple):
     local: LocalConfig = LocalConfig()
     budgets: Mapping[str, Budget] = _EMPTY
     order: str | None = None
+    cache: CacheConfig | None = None
     providers: Mapping[str, ProviderConfig] = _EMPTY
     routes: Mapping[str, tuple[str, ...]] = _EMPTY
     route_lines: Mapping[str, int] = _EMPTY

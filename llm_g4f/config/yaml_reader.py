@@ -201,7 +201,7 @@ class _Reader:
                 values[key] = {model: self.route(model, entry) for model, _, entry in entries}
                 route_nodes = [(model, node) for model, node, _ in entries]
                 values["route_lines"] = {
-                    model: node.start_mark.line + 1 for model, node, _ in entries
+                    name: node.start_mark.line + 1 for name, node in route_nodes
                 }
             else:
                 known = ", ".join((*_SWITCHES, *SECTIONS, "providers", "routes"))

@@ -9,6 +9,7 @@ calls for; this loop only carries it out.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -70,7 +71,8 @@ class Fallback:
         return self
 
     async def __anext__(self) -> Chunks:
-        chunks = await (self.open() if self._attempt is None else self.next())
+        begun = self._over or self._attempt is not None
+        chunks = await (self.next() if begun else self.open())
         if not chunks:
             raise StopAsyncIteration
         return chunks
@@ -119,6 +121,11 @@ class Fallback:
         if not chunks:
             await self._succeed(attempt)
         return chunks
+
+    @property
+    def cache_key(self) -> bytes | None:
+        """What tells the request from others; None for one whose answer is never kept."""
+        return None
 
     def completion(self) -> ChatCompletion:
         """The answer as far as it has come."""
@@ -338,3 +345,20 @@ class Fallback:
         places = [place for place, kind in enumerate(kinds) if kind == kinds[-1]]
         if len(places) > 2:
             self.receipt.attempts = attempts[: places[-2]] + attempts[places[-2] + 1 :]
+
+
+def answer_to(
+    request: ChatRequest, registry: Registry, admission: Admission | None = None
+) -> Fallback:
+    """The answer to a request: one that was kept, where the request or g4f.yaml allows it, and with
+    spans where the application has loaded OpenTelemetry."""
+    kind = Fallback
+    if request.cache or (request.cache is None and registry.config.cache is not None):
+        from .answer_cache import CachedFallback
+
+        kind = CachedFallback
+    if "opentelemetry.trace" in sys.modules:
+        from .tracing import traced
+
+        kind = traced(kind)
+    return kind(request, registry, admission)

@@ -20,12 +20,18 @@ def has_table() -> bool:
     return find_spec("genai_prices") is not None
 
 
-def price(receipt: Receipt, usage: Usage, tier: str | None, registry: Registry) -> float | None:
-    """The price of an answer in US dollars, None if it is unknown. `tier` is its service_tier. That of
-    an answer in a batch is the table's for batches.
+def price(
+    receipt: Receipt, usage: Usage | None, tier: str | None, registry: Registry
+) -> float | None:
+    """The price of an answer in US dollars, None if it is unknown. `tier` is its service_tier.
+    That of an answer in a batch is the table's for batches.
 
     If the user has changed the base URL of a provider, its prices are unknown.
     """
+    if receipt.cached is not None:
+        return 0.0
+    if usage is None:
+        return None
     spec = PROVIDERS.get(receipt.provider or "")
     settings = registry.settings(receipt.provider or "")
     moved = settings is not None and settings.base_url is not None

@@ -14,7 +14,7 @@ from tests.support.builtin import builtin
 from tests.support.commands import Run
 from tests.support.server import HANG, Server, stream
 
-OWN = {"provider", "exact", "timeout", "reasoning_effort"}
+OWN = {"provider", "exact", "cache", "timeout", "reasoning_effort"}
 
 
 BUILTIN: Any = builtin("http://127.0.0.1:1/v1").Options
