@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import closing
 from functools import partial
@@ -21,7 +22,6 @@ from msgspec import Struct, field
 from ..errors import (
     APIConnectionError,
     APIStatusError,
-    BadRequestError,
     G4FError,
     InternalServerError,
     NoProviderError,
@@ -30,16 +30,16 @@ from ..errors import (
     StreamError,
 )
 from ..providers.base import Ineligible
-from ..providers.catalogue import PROVIDERS, BatchAPI
+from ..providers.catalogue import BatchAPI
 from ..providers.endpoint import Endpoint
 from ..request import ChatRequest
-from ..routing.no_provider import no_provider_error
-from ..routing.route import Candidate, resolve_route
+from ..routing.route import Candidate
 from ..safe_text import clean, without_name
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
 from .batch_file import missing_line, parsed, read_answer, request_line
 from .batch_parts import Part, Parts, digest_of
+from .batch_route import batch_candidate, note_prices
 from .batch_service import Batch, BatchService
 from .engine import Results, RowProcessor
 from .job import Job
@@ -163,7 +163,7 @@ class _BatchEngine:
             request = None
             try:
                 request = row_to_request(row, self._defaults, self._settings)
-                candidate, limits = await self._candidate(request)
+                candidate, limits = await batch_candidate(request, self._settings.registry())
                 line = await request_line(candidate, request, digest)
                 if len(line) > limits.bytes:
                     raise invalid_row(f"it is longer than a batch may be ({limits.bytes:,} bytes)")
@@ -177,26 +177,6 @@ class _BatchEngine:
             self._parts.add(spool.part.id, digest, row)
         for key in list(self._spools):
             await self._send(self._spools.pop(key))
-
-    async def _candidate(self, request: ChatRequest) -> tuple[Candidate, BatchAPI]:
-        """The first candidate whose provider has a Batch API."""
-        if request.headers:
-            raise BadRequestError("headers cannot be sent in a batch: leave them out.")
-        registry = self._settings.registry()
-        route = await resolve_route(request, registry)
-        if not route.candidates:
-            raise no_provider_error(request, route.left_out, registry)
-        for candidate in route.candidates:
-            spec = PROVIDERS.get(candidate.provider.name)
-            if spec is not None and spec.batch is not None:
-                return candidate, spec.batch
-        found = ", ".join(candidate.provider.name for candidate in route.candidates)
-        having = ", ".join(spec.name for spec in PROVIDERS.values() if spec.batch is not None)
-        raise NoProviderError(
-            f"No provider of {request.model} with a Batch API: {found} would answer, and it is"
-            f" {having} that have one. Leave out --engine openai-batch, or set a key of theirs.",
-            model=request.model,
-        )
 
     async def _spool(
         self, candidate: Candidate, limits: BatchAPI, request: ChatRequest, size: int
@@ -293,16 +273,25 @@ class _BatchEngine:
         """The results in the file of a batch that has ended, and an error for each row without one.
         The part ends when they are on the disk."""
         endpoint = self._endpoint(part)
+        prices = defaultdict[str, list[float | None]](list)
+
+        async def ask(row: Mapping[str, Any], line: JSON) -> Result:
+            answer = partial(read_answer, endpoint, part, batch, line)
+            result = await self._processor.ask(row, 0, answer)
+            if result.completion is not None:
+                prices[result.completion.model].append(result.price_usd)
+            return result
+
         file.seek(0)
         for text in file:
             if (line := parsed(text)) is not None:
                 row = self._parts.take(part, str(line.get("custom_id")))
                 if row is not None:
-                    answer = partial(read_answer, endpoint, part, batch, line)
-                    yield await self._processor.ask(row, 0, answer)
+                    yield await ask(row, line)
         for place, row in self._parts.take_rest(part):
-            answer = partial(read_answer, endpoint, part, batch, missing_line(batch, place))
-            yield await self._processor.ask(row, 0, answer)
+            yield await ask(row, missing_line(batch, place))
+        for warning in await note_prices(part.provider, prices, self._settings.registry()):
+            self._on_notice(warning)
         self._job.sync()
         self._parts.end(part, keep=not self._job.selection.is_complete)
 

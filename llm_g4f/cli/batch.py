@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from .batch_engine import Ask, check_options, engine_of
 from .batch_input import BatchInput
 from .errors import DATABASE_ERRORS, handle_errors, words_of
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from ..batch.readers import Format, Row
     from ..types import JSON
     from .progress import ProgressBar
-
-Ask = Callable[..., "Results"]
-"""An engine: makes results of rows, with what the command gives it: `job`, `on_notice`, defaults."""
 
 _STOPPED = "Stopped. Run the same command to resume."
 
@@ -136,11 +134,10 @@ def batch(
         raise click.UsageError("OUT is a file: a second run reads the results in it.")
     from . import templating
 
-    if max_cost is not None:
-        _require_prices()
+    check_options(engine, no_wait=no_wait, cache=cache, max_cost=max_cost)
     loaded = templating.load_templates(templates)
     defaults = templating.defaults(model_id, options, schema_input, key, loaded)
-    ask = _engine(engine, ray_address, key, target, wait=not no_wait)
+    ask = engine_of(engine, ray_address, key, target, wait=not no_wait)
     with _resumable(), BatchInput(source, target) as batch_input:
         row_format = batch_input.format(format)
         rows = batch_input.rows(row_format)
@@ -181,47 +178,6 @@ def _resumable() -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo(_STOPPED, err=True)
         raise click.exceptions.Exit(130) from None
-
-
-def _engine(name: str, address: str | None, key: str | None, target: Path, *, wait: bool) -> Ask:
-    """Return `batch.run`, or its counterpart on Ray or in batches of a provider.
-
-    Raises a click error for options that contradict each other, `G4FError` if Ray cannot be used.
-    """
-    source = click.get_current_context().get_parameter_source("ray_address")
-    from_environment = source is click.core.ParameterSource.ENVIRONMENT
-    if name != "ray" and address is not None and not from_environment:
-        raise click.UsageError("--ray-address goes with --engine ray.")
-    if name != "openai-batch" and not wait:
-        raise click.UsageError("--no-wait goes with --engine openai-batch.")
-    if name == "openai-batch":
-        from ..batch import openai_batch
-
-        return partial(openai_batch.run, target=target, wait=wait)
-    if name == "local":
-        from ..batch import run
-
-        def ask_here(rows: Rows, **arguments: Any) -> Results:
-            del arguments["job"]
-            return run(rows, **arguments)
-
-        return ask_here
-    from ..batch import cluster
-    from ..config.keys import find_key
-
-    cluster.check(address)
-    if key is not None and find_key((key,), ()) is None:
-        raise click.ClickException(
-            'With --engine ray, --key takes a name from "llm keys" (llm keys set NAME), not the key'
-            " itself, which would pass through Ray. Each worker looks the name up on its machine."
-        )
-
-    def ask(rows: Rows, **arguments: Any) -> Results:
-        del arguments["job"]
-        arguments.pop("api_key", None)
-        return cluster.run(rows, address=address, key=key, **arguments)
-
-    return ask
 
 
 def _run(
@@ -314,15 +270,6 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
             progress.say(f"An answer is not in llm's logs: {words_of(error)}.")
 
     return write
-
-
-def _require_prices() -> None:
-    from ..routing.prices import has_table
-
-    if not has_table():
-        raise click.ClickException(
-            "--max-cost needs a table of prices: llm install 'llm-g4f[prices]'."
-        )
 
 
 def _echo_cost(job: Job) -> None:

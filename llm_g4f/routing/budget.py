@@ -154,16 +154,8 @@ class Charge:
                 self._usd = price(receipt, answer.usage, answer.service_tier, self._registry)
         if self._usd is not None and not 0 <= self._usd < _MOST:
             self._usd = None
-        try:
-            is_first = SpendFile().add(name, model, self._usd)
-        except SpendError as error:
-            announce(f"{error}: the price of an answer by {name} was not added to it.")
-            return
-        if is_first and self._registry.config.notice and _caps(name, self._registry):
-            self._warn(
-                f"The price of an answer by {model} ({name}) is unknown: it does not count towards the"
-                ' budget in g4f.yaml. "llm g4f spend" lists such answers.'
-            )
+        if (warning := note(self._registry, name, model, self._usd)) is not None:
+            self._warn(warning)
 
     def _warn(self, warning: str) -> None:
         if self._attempt.complete:
@@ -171,6 +163,22 @@ class Charge:
             self._warning = warning
         else:
             announce(warning, in_answer=True)
+
+
+def note(registry: Registry, provider: str, model: str, *prices: float | None) -> str | None:
+    """Add the prices of answers to the spend file, None for an unknown one. Returns a warning if they are
+    the first such ones of a day. Blocks; an error of the file is announced."""
+    try:
+        is_first = SpendFile().add(provider, model, *prices)
+    except SpendError as error:
+        announce(f"{error}: the price of an answer by {provider} was not added to it.")
+        return None
+    if not (is_first and registry.config.notice and _caps(provider, registry)):
+        return None
+    return (
+        f"The price of an answer by {model} ({provider}) is unknown: it does not count towards the"
+        ' budget in g4f.yaml. "llm g4f spend" lists such answers.'
+    )
 
 
 def _costs_nothing(provider: Provider) -> bool:

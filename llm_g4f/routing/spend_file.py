@@ -113,24 +113,26 @@ class SpendFile:
         with self._locked():
             return Spending(self._load(), self._today())
 
-    def add(self, provider: str, model: str, usd: float | None) -> bool:
-        """Add an answer; `usd` is its price, None if it is unknown. Returns whether it is the first one
-        without a price from this model on this day."""
+    def add(self, provider: str, model: str, *prices: float | None) -> bool:
+        """Add answers, each with its price in US dollars or None if that is unknown. Returns whether the
+        first one without a price from this model on this day is among them."""
         with self._locked():
             days = self._load()
             models = days.setdefault(self._today().isoformat(), {}).setdefault(provider, {})
             name = model[:_LONGEST]
             name = name if name in models or len(models) < _MAX_MODELS else _OTHERS
             spent = models.setdefault(name, Spent())
-            spent.answers += 1
-            spent.unpriced += usd is None
-            spent.usd += usd or 0.0
+            unpriced = prices.count(None)
+            is_first = unpriced > spent.unpriced == 0
+            spent.answers += len(prices)
+            spent.unpriced += unpriced
+            spent.usd += sum(price or 0.0 for price in prices)
             kept = dict(sorted(days.items())[-_MAX_DAYS:])
             try:
                 atomic_write(self.path, msgspec.json.encode(kept))
             except OSError as error:
                 raise self._error(f"cannot be written: {error.strerror}") from None
-        return usd is None and spent.unpriced == 1
+        return is_first
 
     def _today(self) -> dt.date:
         return dt.datetime.fromtimestamp(self._now(), dt.UTC).date()

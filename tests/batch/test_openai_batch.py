@@ -19,6 +19,7 @@ from click.testing import Result
 from msgspec.structs import replace
 
 from llm_g4f.providers.catalogue import PROVIDERS, BatchAPI
+from llm_g4f.routing.spend_file import SpendFile
 from tests.support.batch import batch, has_lines, logged, prompts, read, started, texts, write
 from tests.support.batch_api import BatchAPI as Server
 from tests.support.batch_api import answered
@@ -452,6 +453,32 @@ def test_a_price_is_that_of_a_batch(
     assert read()[0]["price_usd"] == pytest.approx(usual / 2)
     (turn,) = logged(user_path)
     assert json.loads(turn["response_json"])["g4f"]["batch"] == "batch_1"
+
+
+def test_a_batch_keeps_to_the_budget_and_counts_for_it(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, write_config: Any
+) -> None:
+    server = serve()
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.setitem(PROVIDERS, "openai", replace(PROVIDERS["openai"], base_url=server.url))
+    usual = table_price("openai", "gpt-4o", input_tokens=7, output_tokens=2)
+    write_config(f"budget: {{day: {usual}}}")
+    write("in", *prompts(2))
+    run()
+    (row,) = SpendFile().read().rows()
+    assert (row.provider, row.model, row.answers) == ("openai", "gpt-4o", 2)
+    assert row.usd == pytest.approx(usual)
+    write("in", *prompts(3))
+    run(code=1)
+    kind, message = errors()[2]
+    assert (kind, "over budget" in message) == ("NoProviderError", True)
+    assert server.sent == ["prompt 0", "prompt 1"]
+
+
+@pytest.mark.parametrize("option", [("--max-cost", "5"), ("--cache",), ("--ray-address", "auto")])
+def test_options_of_other_engines_are_refused(option: tuple[str, ...]) -> None:
+    write("in", *prompts(1))
+    assert f"{option[0]} " in run(*option, code=2).stderr
 
 
 GROQ = "providers: {{openai: {{enabled: false}}, groq: {{enabled: true, base_url: '{url}', key_env: GROQ_API_KEY}}}}"
