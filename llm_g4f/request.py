@@ -141,8 +141,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     `messages` and `params` are in OpenAI's form and belong to this request alone: nothing changes
     them. Empty `providers` mean the default route. `timeout` is in seconds, for the whole answer;
-    `waits` are for its parts. `query` goes behind the URL. `max_retries` 0: no provider is asked
-    twice, unless its request was changed.
+    `waits` are for its parts. `query` goes behind the URL. `max_retries` 0: no provider is sent
+    the same request twice.
     """
 
     model: str

@@ -27,6 +27,7 @@ from ..http.types import (
     ProxySilent,
     ProxyUnreachable,
     ProxyUnusable,
+    StaleConnection,
     UnknownCoding,
 )
 from ..safe_text import clean
@@ -87,6 +88,9 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
     if isinstance(error, CertificatesUnusable):
         advice = "It must name certificates of authorities that are trusted."
         return "this_machine", f"{where} was not asked: {words}. {advice}"
+    if isinstance(error, StaleConnection):
+        what = "closed a connection kept from an earlier request, without an answer to this one"
+        return "stale_connection", f"{where} {what}. Ask again."
     if isinstance(error, NoHandshake):
         advice = "If that port speaks http, base_url must begin with http://."
         return "timeout", f"{where} accepted the connection and did not answer in TLS. {advice}"

@@ -263,9 +263,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         try:
             url = parse_url(self.base_url + path)
             connect = chat.waits.connect if chat is not None else None
-            may_resend = chat is None or chat.max_retries != 0
-            request = Request(method, url, headers, body, connect, may_resend)
-            return await send(self.network, request, self.http)
+            return await send(self.network, Request(method, url, headers, body, connect), self.http)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
 
