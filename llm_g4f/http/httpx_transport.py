@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 
 from ..asyncgen import ManagedAsyncGen
+from ..event_loops import within
+from .names import addresses_of
 from .proxies import Proxy
 from .types import (
     URL,
@@ -179,6 +181,7 @@ class _Trace:
             url = self._url
             if self.proxy is None and (info["host"], info["port"]) != (url.host, url.port):
                 self.proxy = "http_client"
+            await _resolve(info)
         elif self.proxy is not None and self._connect_timeout is not None:
             self._limit_proxy(self._connect_timeout)
 
@@ -189,6 +192,18 @@ class _Trace:
             self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
         elif phase in _PROXY_DONE:
             self.limit.reschedule(None)
+
+
+async def _resolve(info: Any) -> None:
+    """Look up the host of a connection before httpcore does, which would have to be waited for at exit
+    if the resolver hangs. Raises `ConnectTimeout`."""
+    try:
+        await within(info["timeout"], addresses_of(info["host"], info["port"]))
+    except TimeoutError:
+        raise ConnectTimeout("no connection in time") from None
+    except (OSError, UnicodeError):
+        # Httpcore finds the same, and says it.
+        pass
 
 
 def _connecting_error(error: Exception, trace: _Trace) -> NetworkError | None:
@@ -203,7 +218,7 @@ def _connecting_error(error: Exception, trace: _Trace) -> NetworkError | None:
         return ProxySilent(str(error), proxy)
     # An address that the system cannot use, such as port 99999, is no error of httpx.
     if phase == "connect_tcp.failed" or isinstance(
-        error, _raised_by("ConnectError", "ConnectTimeout")
+        error, (ConnectTimeout, *_raised_by("ConnectError", "ConnectTimeout"))
     ):
         return ProxyUnreachable(str(error), proxy)
     if isinstance(error, _raised_by("ProxyError")):
