@@ -63,7 +63,8 @@ def test_neither_a_request_nor_its_event_loop_waits_for_a_slow_resolver(
     behind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 0.3)
-    url, settings, kind = "http://slow.test/v1", {}, APITimeoutError
+    url, settings = "http://slow.test/v1", {}
+    kind: type[APIConnectionError] = APITimeoutError
     if behind == "a proxy":
         url, kind = "http://127.0.0.1:9/v1", APIConnectionError
         settings = {"proxies": "http://slow.test:9"}

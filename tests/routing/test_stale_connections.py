@@ -32,10 +32,11 @@ def second_answer(provider: str, **params: Any) -> ChatCompletion | G4FError:
         client = AsyncClient(provider)
         await client.chat.completions.create("hi", provider="a")
         try:
-            made = client.chat.completions.create("hi", **params)
+            made: Any = client.chat.completions.create("hi", **params)
             if params.get("stream"):
-                return await (await made).get_final_completion()
-            return await made
+                made = (await made).get_final_completion()
+            answer: ChatCompletion = await made
+            return answer
         except G4FError as error:
             return error
 
