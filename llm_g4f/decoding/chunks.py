@@ -35,9 +35,9 @@ where choices that were asked for never came."""
 class ChunkReader:
     """Chunks of one answer: remembers what later chunks leave out (ids, model, tool calls).
 
-    `completion` accumulates them. `patience`: seconds to wait for what follows the last finish_reason; None while a choice goes
-    on. `renewed` says that it was set anew. `warnings` are sentences for the person, about how
-    the answer was read.
+    `completion` accumulates them. `patience`: seconds to wait for what follows the last
+    finish_reason; None while a choice goes on. `renewed` says that it was set anew. `warnings` are
+    sentences for the person, about how the answer was read.
     """
 
     def __init__(

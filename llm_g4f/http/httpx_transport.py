@@ -107,6 +107,8 @@ def over_client(client: Any) -> Transport:
 
 
 class _HttpxTransport:
+    """A `Transport`. `close` ends our own; a caller's client is the caller's to close."""
+
     def __init__(
         self,
         build: Callable[..., Any],
@@ -122,7 +124,7 @@ class _HttpxTransport:
     async def send(self, request: Request, connect_timeout: float | None = None) -> Response:
         """The response with its head read. Raises `NetworkError`."""
         url = request.url
-        trace = _Trace(url, connect_timeout, self._proxy)
+        trace = _Trace(url, connect_timeout, self._proxy, is_own=self._close is not None)
         try:
             made = self._build(
                 request.method,
@@ -156,12 +158,15 @@ class _Trace:
     """What httpcore's trace tells of one request.
 
     `phase` is how far its connection is, `proxy` what names the proxy on the way. `limit` ends the
-    wait for a proxy.
+    wait for a proxy. `is_own`: the client is none of the caller's.
     """
 
-    def __init__(self, url: URL, connect_timeout: float | None, proxy: str | None) -> None:
+    def __init__(
+        self, url: URL, connect_timeout: float | None, proxy: str | None, *, is_own: bool
+    ) -> None:
         self._url = url
         self._connect_timeout = connect_timeout
+        self._is_own = is_own
         self._connects = False
         self.phase = ""
         self.proxy = proxy
@@ -178,12 +183,24 @@ class _Trace:
         if phase in _CONNECTS:
             self._connects = True
         if phase == "connect_tcp.started":
-            url = self._url
-            if self.proxy is None and (info["host"], info["port"]) != (url.host, url.port):
+            host, port = info["host"], info["port"]
+            if self.proxy is None and (host, port) != (self._url.host, self._url.port):
                 self.proxy = "http_client"
-            await _resolve(info)
+            if self._is_own:
+                await self._look_up(host, port)
         elif self.proxy is not None and self._connect_timeout is not None:
             self._limit_proxy(self._connect_timeout)
+
+    async def _look_up(self, host: str, port: int) -> None:
+        """Look up a name before httpcore does, whose thread would be waited for at exit if the resolver
+        hangs. Raises `ConnectTimeout`."""
+        try:
+            await within(self._connect_timeout, addresses_of(host, port))
+        except TimeoutError:
+            raise ConnectTimeout("no connection in time") from None
+        except (OSError, UnicodeError):
+            # Httpcore finds the same, and says it.
+            pass
 
     def _limit_proxy(self, seconds: float) -> None:
         """Limit the wait for a proxy: httpcore has no limit for it."""
@@ -192,18 +209,6 @@ class _Trace:
             self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
         elif phase in _PROXY_DONE:
             self.limit.reschedule(None)
-
-
-async def _resolve(info: Any) -> None:
-    """Look up the host of a connection before httpcore does, which would have to be waited for at exit
-    if the resolver hangs. Raises `ConnectTimeout`."""
-    try:
-        await within(info["timeout"], addresses_of(info["host"], info["port"]))
-    except TimeoutError:
-        raise ConnectTimeout("no connection in time") from None
-    except (OSError, UnicodeError):
-        # Httpcore finds the same, and says it.
-        pass
 
 
 def _connecting_error(error: Exception, trace: _Trace) -> NetworkError | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
 
 from llm_g4f.client import AsyncClient, Client
@@ -140,3 +142,34 @@ def test_a_provider_that_closes_every_connection_is_asked_again_at_once_only_onc
         endpoints(a=a, b=b)
         answer = asyncio.run(run())
     assert outcomes(answer) == [STALE, STALE, ("b", "ok")]
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_it_holds_for_a_client_of_the_callers(library: Any) -> None:
+    async def run() -> Any:
+        async with library.AsyncClient() as http:
+            client = AsyncClient(base_url=server.url, http_client=http)
+            await client.chat.completions.create("hi")
+            return await client.chat.completions.create("hi")
+
+    with Server(whole(), [CLOSE], whole("again")) as server:
+        answer = asyncio.run(run())
+    assert outcomes(answer) == [("custom", "APIConnectionError"), ("custom", "ok")]
+    assert answer.receipt.attempts[0].words == "a kept connection was closed"
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_a_transport_that_tells_nothing_of_its_connections_has_none_that_are_stale(
+    library: Any,
+) -> None:
+    def broken(request: Any) -> Any:
+        raise library.ReadError("reset")
+
+    async def run() -> None:
+        async with library.AsyncClient(transport=library.MockTransport(broken)) as http:
+            client = AsyncClient(base_url="http://127.0.0.1:9/v1", http_client=http, max_retries=0)
+            await client.chat.completions.create("hi")
+
+    with pytest.raises(APIConnectionError) as caught:
+        asyncio.run(run())
+    assert caught.value.reason == "connection"
