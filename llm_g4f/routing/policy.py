@@ -58,7 +58,8 @@ stop: raise it. next: ask the next candidate. retry: the next candidate or, if n
 the same one again after a pause. again: the same one at once, but only once. wait: for another
 permit, since the limit passes soon (batches only). larger_window: the next candidate with a larger
 or an unknown context window. without_parameter, other_name, schema_in_prompt: the same one again
-with the request changed (`routing.repairs`). successor: the model's successor at the same provider takes its place behind the exact candidates.
+with the request changed (`routing.repairs`). successor: the model's successor at the same provider
+takes its place behind the exact candidates.
 """
 
 REPAIRS: frozenset[Step] = frozenset({"without_parameter", "other_name", "schema_in_prompt"})
