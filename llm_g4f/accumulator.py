@@ -32,7 +32,7 @@ class ChoiceBuilder:
 
     __slots__ = (
         *("calls", "call_extra", "content", "extra", "finish_reason", "logprobs"),
-        *("native_finish_reason", "reasoning", "refusal"),
+        *("native_finish_reason", "reasoning", "refusal", "_measured", "_size"),
     )
 
     def __init__(self) -> None:
@@ -45,6 +45,18 @@ class ChoiceBuilder:
         self.finish_reason: str | None = None
         self.native_finish_reason: str | None = None
         self.logprobs: Fields | None = None
+        self._size = self._measured = 0
+
+    def text_within(self, length: int) -> str | None:
+        """The content so far; None if it is longer than `length`, so that it is joined no more often
+        than a server sends as much again."""
+        self._size += sum(map(len, self.content[self._measured :]))
+        self._measured = len(self.content)
+        if self._size > length:
+            return None
+        self.content = ["".join(self.content)]
+        self._measured = 1
+        return self.content[0]
 
     def add(self, choice: ChunkChoice) -> None:
         """Add the part of this choice in a chunk."""
@@ -180,6 +192,11 @@ class Accumulator:
         """The first choice's text so far."""
         builder = self._choices.get(0)
         return "".join(builder.content) if builder else ""
+
+    def text_within(self, length: int, index: int) -> str | None:
+        """A choice's text so far; None if it is longer than `length`."""
+        builder = self._choices.get(index)
+        return "" if builder is None else builder.text_within(length)
 
     @property
     def usage(self) -> Usage | None:

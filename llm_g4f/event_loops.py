@@ -67,7 +67,7 @@ async def is_done_within(task: asyncio.Task[Any], seconds: float | None) -> bool
     return bool(done)
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(seconds: float | None, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`. Raises `TimeoutError`; the work is cancelled then."""
     task = asyncio.get_running_loop().create_task(work)
     try:

@@ -7,6 +7,7 @@ from typing import Literal
 
 Reason = Literal[
     "connection",
+    "stale_connection",
     "timeout",
     "tls",
     "proxy",
@@ -40,6 +41,7 @@ Reason = Literal[
 
 SUMMARIES: Mapping[Reason, str] = {
     "connection": "no connection",
+    "stale_connection": "a kept connection was closed",
     "timeout": "no answer in time",
     "tls": "no trustworthy TLS connection",
     "proxy": "a fault of the proxy",

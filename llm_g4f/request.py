@@ -140,8 +140,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     `messages` and `params` are in OpenAI's form and belong to this request alone: nothing changes
     them. Empty `providers` mean the default route. `timeout` is in seconds, for the whole answer;
-    `waits` are for its parts. `query` goes behind the URL. `max_retries` 0: no provider is asked
-    twice, unless its request was changed. `cache`: whether an answer may be one that was kept, and is
+    `waits` are for its parts. `query` goes behind the URL. `max_retries` 0: no provider is sent
+    the same request twice. `cache`: whether an answer may be one that was kept, and is
     kept; None: as g4f.yaml says.
     """
 

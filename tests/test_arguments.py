@@ -211,11 +211,22 @@ def test_without_retries_nothing_is_sent_again_once_it_was_written(
         client = Client(base_url=server.url, max_retries=retries)
         client.chat.completions.create("hi")
         if retries == 0:
-            with pytest.raises(errors.APIConnectionError):
+            with pytest.raises(errors.APIConnectionError, match="kept from an earlier request"):
                 client.chat.completions.create("hi")
         else:
             client.chat.completions.create("hi")
         assert len(server.requests) == requests
+
+
+@pytest.mark.usefixtures("transport")
+def test_without_retries_a_kept_connection_found_closed_is_still_replaced() -> None:
+    with Server([*whole(), CLOSE], whole("again")) as server:
+        client = Client(base_url=server.url, max_retries=0)
+        client.chat.completions.create("hi")
+        server.wait_closed()
+        answer = client.chat.completions.create("hi")
+    assert answer.choices[0].message.content == "again"
+    assert [one.outcome for one in answer.receipt.attempts] == ["ok"]
 
 
 def test_without_retries_another_provider_is_asked(endpoints: Any) -> None:

@@ -19,7 +19,7 @@ from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import http_error, no_api_at
 from ..errors import InvalidResponseError
 from ..http.connect import CONNECT_TIMEOUT, httpx_client
-from ..http.httpx_transport import network_error, our_errors
+from ..http.httpx_transport import network_error
 from ..http.types import NetworkError, parse_url
 from ..providers.endpoint import Endpoint
 from ..version import __version__
@@ -161,9 +161,8 @@ class BatchService:
             with self._errors():
                 request = self._client.files.with_streaming_response.content(id)
                 async with request as response:
-                    with our_errors():
-                        async for block in response.iter_bytes(1 << 16):
-                            file.write(block)
+                    async for block in response.iter_bytes(1 << 16):
+                        file.write(block)
             file.write(b"\n")
 
     async def close(self) -> None:
@@ -181,13 +180,17 @@ class BatchService:
             status, headers, body = response.status_code, dict(response.headers), response.content
             raise http_error(self._context, status, headers, body, 0) from None
         except openai.APIConnectionError as error:
-            failure = network_error(error.__cause__ or error)
+            cause = error.__cause__ or error
+            failure = network_error(cause) or NetworkError(str(cause))
             failure.__cause__ = error.__cause__
             raise connection_error(self._context, failure) from None
-        except NetworkError as error:
-            raise body_error(self._context, error) from None
         except (openai.OpenAIError, ValueError):
             raise self._no_api() from None
+        except Exception as error:
+            # openai's package reads the body of a response without errors of its own.
+            if (broken := network_error(error)) is None:
+                raise
+            raise body_error(self._context, broken) from None
 
     def _batch(self, batch: Any) -> Batch:
         self._checked(batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from ..accumulator import Accumulator
 from ..json_shape import fields
 from ..types import JSON, ChoiceDelta, ChunkChoice
 from .finish import finish_of
@@ -28,32 +29,33 @@ class UnusableAnswer(ValueError):
 
 
 class ChoiceReader:
-    """One choice of an answer, chunk by chunk.
+    """One choice of an answer, chunk by chunk; `answer` accumulates the chunks.
 
-    `text` is its content so far. `plain`: no <think> tag can come any more. `pending`: something
+    `has_text`: some has come. `plain`: no <think> tag can come any more. `pending`: something
     waits for the next chunk. `finished`: it has a finish_reason, and nothing came after it.
     `messages`: its content comes as messages, the "first" of them, or "parts" as in deltas.
     """
 
     __slots__ = (
-        *("_calls", "_clean", "_halves", "_measured", "_reasoned", "_size", "_thinking"),
-        *("finished", "messages", "pending", "plain", "text"),
+        *("_answer", "_calls", "_clean", "_halves", "_index", "_reasoned", "_thinking"),
+        *("finished", "has_text", "messages", "pending", "plain"),
     )
 
-    def __init__(self, clean: Callable[[Any], Any]) -> None:
+    def __init__(self, index: int, answer: Accumulator, clean: Callable[[Any], Any]) -> None:
+        self._index = index
+        self._answer = answer
         self._clean = clean
         self._calls: ToolCallAssembler | None = None
         self._thinking: ThinkTags | None = None
         self._halves: dict[str, str] = {}
         self.messages: Literal["", "first", "parts"] = ""
         self._reasoned = False
-        self.text: list[str] = []
-        self._size = self._measured = 0
+        self.has_text = False
         self.plain = False
         self.pending = False
         self.finished = False
 
-    def read(self, index: int, choice: JSON, *, is_whole: bool) -> ChunkChoice:
+    def read(self, choice: JSON, *, is_whole: bool) -> ChunkChoice:
         """What one chunk adds. Raises `BrokenAnswer` and `UnusableAnswer`."""
         reason, unknown = finish_of(choice.get("finish_reason"))
         if unknown is not None:
@@ -68,14 +70,14 @@ class ChoiceReader:
         self._note(delta)
         logprobs = choice.get("logprobs")
         return ChunkChoice(
-            index,
+            self._index,
             delta,
             reason,
             fields(logprobs) if isinstance(logprobs, dict) else None,
             unknown,
         )
 
-    def end(self, index: int) -> ChunkChoice | None:
+    def end(self) -> ChunkChoice | None:
         """What was held back, at the end of an answer without a finish_reason; None if nothing was."""
         if not self.pending:
             return None
@@ -83,10 +85,10 @@ class ChoiceReader:
         self._end(delta)
         self._note(delta)
         reason = "tool_calls" if self._calls is not None and not self.finished else None
-        return ChunkChoice(index, delta, reason) if reason or delta.has_content() else None
+        return ChunkChoice(self._index, delta, reason) if reason or delta.has_content() else None
 
     def has_begun(self) -> bool:
-        return self.finished or self.pending or self._reasoned or bool(self.text)
+        return self.finished or self.pending or self._reasoned or self.has_text
 
     def has_calls(self) -> bool:
         return self._calls is not None
@@ -111,7 +113,7 @@ class ChoiceReader:
             return delta
         if not _has_content(message) or self.messages == "parts":
             return message
-        if not (self.text or self._reasoned or self._calls is not None):
+        if not (self.has_text or self._reasoned or self._calls is not None):
             self.messages = "first"
             return message
         return self._beyond(message, "delta" in choice or bool(choice.get("finish_reason")))
@@ -123,7 +125,7 @@ class ChoiceReader:
         another name: `may_repeat` says whether such a one can still be a repetition.
         """
         content = text_of(message.get("content")) or ""
-        so_far = self._text_within(len(content))
+        so_far = self._answer.text_within(len(content), self._index)
         repeats = so_far is not None and content.startswith(so_far)
         if self.messages == "first" and not (may_repeat and so_far and repeats):
             self.messages = "parts"
@@ -133,17 +135,6 @@ class ChoiceReader:
             known.add("tool_calls")
         new = {name: value for name, value in message.items() if name not in known}
         return new | {"content": content.removeprefix(so_far or "") if repeats else ""}
-
-    def _text_within(self, length: int) -> str | None:
-        """The text so far; None if it is longer than `length`, so that it is joined no more often than
-        a server sends as much again."""
-        self._size += sum(map(len, self.text[self._measured :]))
-        self._measured = len(self.text)
-        if self._size > length:
-            return None
-        self.text = ["".join(self.text)]
-        self._measured = 1
-        return self.text[0]
 
     def _delta(self, part: JSON, is_whole: bool) -> ChoiceDelta:
         content = part.get("content")
@@ -223,8 +214,7 @@ class ChoiceReader:
                 raise UnusableAnswer(str(error)) from None
 
     def _note(self, delta: ChoiceDelta) -> None:
-        if delta.content:
-            self.text += (delta.content,)
+        self.has_text = self.has_text or bool(delta.content)
         self._reasoned = self._reasoned or bool(delta.reasoning)
         thinking = self._thinking is not None and not self.plain
         self.pending = thinking or bool(self._halves) or self._calls is not None

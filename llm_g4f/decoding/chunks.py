@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import DecodeError
 
-from ..accumulator import NO_ID
+from ..accumulator import NO_ID, Accumulator
 from ..errors import InvalidResponseError, StreamError
 from ..safe_text import clean
 from ..types import JSON, ChatCompletionChunk, ChoiceDelta, ChunkChoice
@@ -35,9 +35,9 @@ where choices that were asked for never came."""
 class ChunkReader:
     """Chunks of one answer: remembers what later chunks leave out (ids, model, tool calls).
 
-    `patience`: seconds to wait for what follows the last finish_reason; None while a choice goes
-    on. `renewed` says that it was set anew. `warnings` are sentences for the person, about how
-    the answer was read.
+    `completion` accumulates them. `patience`: seconds to wait for what follows the last
+    finish_reason; None while a choice goes on. `renewed` says that it was set anew. `warnings` are
+    sentences for the person, about how the answer was read.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class ChunkReader:
         self._has_model = False
         self._fingerprint: str | None = None
         self._fingerprint_given: str | None = None
-        self._first = ChoiceReader(self._cleaned)
+        self.completion = Accumulator()
+        self._first = ChoiceReader(0, self.completion, self._cleaned)
         self._readers = {0: self._first}
         self._unfinished = dict(self._readers)
         self._from_one = False
@@ -67,9 +68,9 @@ class ChunkReader:
         self.patience: float | None = None
         self.renewed = False
 
-    def decode(self, data: bytes) -> ChatCompletionChunk | None:
+    def decode(self, data: bytes, *, is_whole: bool = False) -> ChatCompletionChunk | None:
         """The chunk in `data` if it is a `TextChunk`; None for every other form, which `read`
-        understands."""
+        understands. `is_whole` for a completion that is no stream."""
         try:
             given = decode_text_chunk(data)
         except (DecodeError, UnicodeDecodeError):
@@ -85,7 +86,9 @@ class ChunkReader:
             self._note_labels(given.model, given.system_fingerprint)
         if given.usage is not None:
             self._counted = True
-        return ChatCompletionChunk(
+        if is_whole:
+            _finish(choices)
+        chunk = ChatCompletionChunk(
             self._id or (NO_ID if choices else ""),
             self._created,
             self._model,
@@ -95,13 +98,15 @@ class ChunkReader:
             given.service_tier,
             self._provider,
         )
+        self.completion.add(chunk)
+        return chunk
 
     def _read_text(self, choice: PlainChoice) -> ChunkChoice | None:
         """The choice of a `TextChunk`; None where what came before makes it another form's."""
         first = self._first
         message = choice.delta or choice.message
         content = message.content if message is not None else None
-        if first.pending or (choice.message is not None and (choice.delta or first.text)):
+        if first.pending or (choice.message is not None and (choice.delta or first.has_text)):
             return None
         if content:
             if not first.plain:
@@ -111,7 +116,7 @@ class ChunkReader:
                 first.plain = True
             if choice.message is not None:
                 first.messages = "first"
-            first.text += (content,)
+            first.has_text = True
         reason = choice.finish_reason
         if reason is not None or first.finished:
             self._note_finish(0, reason, content or False)
@@ -136,6 +141,8 @@ class ChunkReader:
         choices = self._read_choices(choices if isinstance(choices, list) else [], is_whole)
         counted = usage_of(self._named(usage)) if usage else None
         self._counted = self._counted or counted is not None
+        if is_whole:
+            _finish(choices)
         chunk = ChatCompletionChunk(
             self._id or (NO_ID if choices else ""),
             self._created,
@@ -150,6 +157,7 @@ class ChunkReader:
             # llama.cpp with return_progress: {total, cache, processed, time_ms}; tools/server/README.md.
             chunk.prompt_progress = integer(progress.get("processed"))
             chunk.prompt_total = integer(progress.get("total"))
+        self.completion.add(chunk)
         return chunk
 
     def rest(self) -> ChatCompletionChunk | None:
@@ -158,17 +166,17 @@ class ChunkReader:
             return None
         try:
             choices = [
-                choice
-                for index, reader in self._readers.items()
-                if (choice := reader.end(index)) is not None
+                choice for reader in self._readers.values() if (choice := reader.end()) is not None
             ]
         except UnusableAnswer as error:
             raise self._unusable(error) from None
         if not choices:
             return None
-        return ChatCompletionChunk(
+        chunk = ChatCompletionChunk(
             self._id or NO_ID, self._created, self._model, choices, provider=self._provider
         )
+        self.completion.add(chunk)
+        return chunk
 
     def has_calls(self) -> bool:
         return any(reader.has_calls() for reader in self._readers.values())
@@ -190,10 +198,11 @@ class ChunkReader:
                 continue
             reader = self._readers.get(index)
             if reader is None:
-                reader = self._readers[index] = ChoiceReader(self._cleaned)
+                reader = ChoiceReader(index, self.completion, self._cleaned)
+                self._readers[index] = reader
                 self._unfinished[index] = reader
             try:
-                read = reader.read(index, choice, is_whole=is_whole)
+                read = reader.read(choice, is_whole=is_whole)
             except BrokenAnswer as error:
                 word = clean(str(error), 80)
                 raise StreamError(
@@ -295,3 +304,9 @@ class ChunkReader:
         return InvalidResponseError(
             words.format(provider=self._provider), provider=self._provider, model=self._model
         )
+
+
+def _finish(choices: list[ChunkChoice]) -> None:
+    """A whole body is its own proof that the answer ended."""
+    for choice in choices:
+        choice.finish_reason = choice.finish_reason or "stop"

@@ -6,7 +6,7 @@ import errno
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..errors import (
     APIConnectionError,
@@ -27,6 +27,7 @@ from ..http.types import (
     ProxySilent,
     ProxyUnreachable,
     ProxyUnusable,
+    StaleConnection,
     UnknownCoding,
 )
 from ..safe_text import clean
@@ -82,19 +83,18 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
     words = clean(context.without_key(str(error))).rstrip(".") or type(error).__name__
     causes = list(_causes(error))
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
-    if any(isinstance(cause, OSError) and cause.errno in FILE_LIMIT for cause in causes):
-        return "this_machine", f"{where} was not asked. {TOO_MANY_FILES}"
-    if isinstance(error, CertificatesUnusable):
-        advice = "It must name certificates of authorities that are trusted."
-        return "this_machine", f"{where} was not asked: {words}. {advice}"
+    if (trouble := _own_trouble(error, words, causes)) is not None:
+        reason, what = trouble
+        return reason, f"{where} was not asked: {what}"
+    if isinstance(error, StaleConnection):
+        what = "closed a connection kept from an earlier request, without an answer to this one"
+        return "stale_connection", f"{where} {what}. Ask again."
     if isinstance(error, NoHandshake):
         advice = "If that port speaks http, base_url must begin with http://."
         return "timeout", f"{where} accepted the connection and did not answer in TLS. {advice}"
     if isinstance(error, ConnectTimeout):
         advice = "Check the network and the address."
         return "timeout", f"{where} did not accept a connection in time. {advice}"
-    if isinstance(error, ProxyUnusable):
-        return "proxy", f"{where} was not asked: {words}."
     if isinstance(error, ProxyError):
         return "proxy", _proxy_sentence(context, words, error.source)
     if tls is not None:
@@ -115,6 +115,20 @@ def _diagnosis(context: ErrorContext, error: Exception) -> tuple[Reason, str]:
     if isinstance(error, (NotHTTP, ConnectionBroken)):
         return "connection", f"{where} {_not_http(context, error, words)}"
     return "connection", f"{where}: the connection failed: {words}. Try again."
+
+
+def _own_trouble(
+    error: Exception, words: str, causes: Iterable[BaseException]
+) -> tuple[Reason, str] | None:
+    """What kept the request on this machine; None if nothing did."""
+    if any(isinstance(cause, OSError) and cause.errno in FILE_LIMIT for cause in causes):
+        return "this_machine", TOO_MANY_FILES
+    if isinstance(error, CertificatesUnusable):
+        advice = "It must name certificates of authorities that are trusted."
+        return "this_machine", f"{words}. {advice}"
+    if isinstance(error, ProxyUnusable):
+        return "proxy", f"{words}."
+    return None
 
 
 def _not_http(context: ErrorContext, error: NotHTTP | ConnectionBroken, words: str) -> str:

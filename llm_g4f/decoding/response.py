@@ -79,8 +79,9 @@ class CompletionStream:
     """The chunks of one response with status 200: an async iterator of `Chunks`, all that one read
     of the network brings at a time.
 
-    `choices` is the number of choices asked for. Raises `APIError`, after the chunks that came
-    before it; `failure` has it already. `aclose` ends the exchange; an abandoned stream ends it when it is collected.
+    `choices` is the number of choices asked for. `completion` accumulates the chunks. Raises
+    `APIError`, after the chunks that came before it; `failure` has it already. `aclose` ends the
+    exchange; an abandoned stream ends it when it is collected.
     """
 
     def __init__(self, context: ErrorContext, response: Response, choices: int = 1) -> None:
@@ -89,6 +90,7 @@ class CompletionStream:
         self._reader = ChunkReader(
             context.provider, context.model, choices, without_key=context.without_key
         )
+        self.completion = self._reader.completion
         self._events: Decoder | None = None
         self.failure: APIError | None = None
         self._begun = False
@@ -166,11 +168,8 @@ class CompletionStream:
         return bytes(head)
 
     def _whole(self, data: bytes) -> ChatCompletionChunk:
-        chunk = self._reader.decode(data) or self._parse_whole(data.removeprefix(b"\xef\xbb\xbf"))
-        # A whole body is its own proof that the answer ended.
-        for choice in chunk.choices:
-            choice.finish_reason = choice.finish_reason or "stop"
-        return chunk
+        chunk = self._reader.decode(data, is_whole=True)
+        return chunk or self._parse_whole(data.removeprefix(b"\xef\xbb\xbf"))
 
     def _parse_whole(self, data: bytes) -> ChatCompletionChunk:
         """The completion in JSON of any form. Raises `APIError`."""

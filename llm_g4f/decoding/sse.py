@@ -3,7 +3,8 @@
 Of the four fields, `id` and `retry` are for reconnecting, which a completion cannot do;
 they are read over. Two deviations of servers are read too: a field `error` (llama.cpp until
 September 2025, GPUStack) is an event of that name, and a line that begins with a brace (Lemonade)
-is an event by itself, as are the lines from one brace alone to the next. Decoding is linear in the input, whatever way it is split.
+is an event by itself, as are the lines from one brace alone to the next. Decoding is linear in the
+input, whatever way it is split.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ MAX_EVENT = 32 * 1024 * 1024
 """Bytes that one event may have; more is an error, not an answer."""
 
 _BOM = b"\xef\xbb\xbf"
-
 
 _MAX_LINES = 100
 """Lines of an object that stands between the events."""

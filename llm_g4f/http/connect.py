@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from ..event_loops import loop_local
 from .proxies import Proxy, environment_proxy
-from .types import URL, CertificatesUnusable, Request, Response, Transport
+from .types import URL, CertificatesUnusable, Request, Response, StaleConnection, Transport
 
 if TYPE_CHECKING:
     import httpx
@@ -128,8 +128,8 @@ async def send(
     """The response to `request` with its head read, over the running loop's connections to its
     origin, or over a caller's `client`; its body is decompressed.
 
-    No redirect is followed, no cookie kept. The only time limit is that for connecting.
-    Raises `NetworkError`.
+    No redirect is followed, no cookie kept. The only time limit is that for connecting. A GET is sent
+    again where a kept connection ended without an answer. Raises `NetworkError`.
     """
     if client is None:
         transport = await _transport(network, request.url)
@@ -138,7 +138,14 @@ async def send(
 
         transport = over_client(client)
     usual = CONNECT_TIMEOUT if client is None else None
-    response = await transport.send(request, request.connect_timeout or usual)
+    seconds = request.connect_timeout or usual
+    try:
+        response = await transport.send(request, seconds)
+    except StaleConnection:
+        # A GET does the same when it comes twice: RFC 9110, section 9.2.2.
+        if request.method != "GET":
+            raise
+        response = await transport.send(request, seconds)
     if response.is_encoded:
         from .content_coding import DecodedResponse
 

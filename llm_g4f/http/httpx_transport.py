@@ -7,14 +7,17 @@ import asyncio
 import contextlib
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 
 from ..asyncgen import ManagedAsyncGen
+from ..event_loops import within
+from .names import addresses_of
 from .proxies import Proxy
 from .types import (
+    URL,
     ConnectionBroken,
     ConnectTimeout,
     NetworkError,
@@ -26,6 +29,7 @@ from .types import (
     ProxyUnusable,
     Request,
     Response,
+    StaleConnection,
     Transport,
     Unsendable,
 )
@@ -42,6 +46,9 @@ _ERRORS: tuple[tuple[str, type[NetworkError]], ...] = (
 """By name, since httpx2 has them too."""
 
 
+_ENDED = ("closed connection", "disconnected", "ConnectionTerminated")
+"""Words of h11, httpcore and h2 for a connection that the server has ended."""
+
 _NO_HTTP = ("illegal status line", "illegal request line")
 """How h11's messages about a first line begin that is none of HTTP's (its _readers.py)."""
 
@@ -52,9 +59,11 @@ def _raised_by(*names: str) -> tuple[type[Exception], ...]:
     return tuple(getattr(library, name) for library in libraries for name in names)
 
 
+_CONNECTS = frozenset(("connect_tcp.started", "connect_unix_socket.started"))
 _PROXY_WORKS = frozenset(("connect_tcp.complete", "setup_socks5_connection.started"))
 _PROXY_DONE = frozenset(("start_tls.started", "setup_socks5_connection.complete"))
-"""Phases of httpcore's trace between which a proxy opens a connection to the server."""
+"""Phases of httpcore's trace: those in which a connection begins, and those between which a proxy opens
+one to the server."""
 
 Send = Callable[[Any], Any]
 
@@ -105,8 +114,7 @@ def over_client(client: Any) -> Transport:
 
 
 class _HttpxTransport:
-    """`send`, with one free retry where a kept connection turns out to be closed: its server has not
-    read the request."""
+    """A `Transport`. `close` ends our own; a caller's client is the caller's to close."""
 
     def __init__(
         self,
@@ -123,25 +131,8 @@ class _HttpxTransport:
     async def send(self, request: Request, connect_timeout: float | None = None) -> Response:
         """The response with its head read. Raises `NetworkError`."""
         url = request.url
-        kept, phase, proxy = True, "", self._proxy
-        limit = asyncio.timeout(None)
-
-        async def trace(event: str, info: Any) -> None:
-            nonlocal kept, phase, proxy
-            # "connection." or "socks.", the operation, how far it is.
-            phase = event.partition(".")[2]
-            if phase == "connect_tcp.started":
-                kept = False
-                if proxy is None and (info["host"], info["port"]) != (url.host, url.port):
-                    proxy = "http_client"
-            # Httpcore waits for a proxy without a limit.
-            elif proxy is not None and connect_timeout is not None:
-                if phase in _PROXY_WORKS and (url.scheme == "https" or "socks" in phase):
-                    limit.reschedule(asyncio.get_running_loop().time() + connect_timeout)
-                elif phase in _PROXY_DONE:
-                    limit.reschedule(None)
-
-        with our_errors():
+        trace = _Trace(url, connect_timeout, self._proxy, is_own=self._close is not None)
+        try:
             made = self._build(
                 request.method,
                 f"{url.origin}{url.path}",
@@ -151,21 +142,18 @@ class _HttpxTransport:
             made.extensions["trace"] = trace
             if connect_timeout is not None:
                 made.extensions["timeout"] = {"connect": connect_timeout}
-            try:
-                try:
-                    async with limit:
-                        response = await self._send(made)
-                except _raised_by("RemoteProtocolError", "ReadError", "WriteError"):
-                    if not kept or not request.may_resend:
-                        raise
-                    response = await self._send(made)
-            except Exception as error:
-                if (ours := _connecting_error(error, phase, proxy)) is None:
-                    raise
-                raise ours from error
-        if response.status_code == 407 and proxy is not None:
+            async with trace.limit:
+                response = await self._send(made)
+        except Exception as error:
+            if (ours := _connecting_error(error, trace) or network_error(error)) is None:
+                raise
+            if isinstance(ours, ConnectionBroken) and trace.is_kept:
+                # Perhaps with the beginning of a head: httpcore does not tell.
+                ours = StaleConnection(str(ours))
+            raise ours from error
+        if response.status_code == 407 and trace.proxy is not None:
             await response.aclose()
-            raise ProxyError("HTTP 407", proxy)
+            raise ProxyError("HTTP 407", trace.proxy)
         return _HttpxResponse(response)
 
     async def aclose(self) -> None:
@@ -173,9 +161,67 @@ class _HttpxTransport:
             await self._close()
 
 
-def _connecting_error(error: Exception, phase: str, proxy: str | None) -> NetworkError | None:
+class _Trace:
+    """What httpcore's trace tells of one request.
+
+    `phase` is how far its connection is, `proxy` what names the proxy on the way. `limit` ends the
+    wait for a proxy. `is_own`: the client is none of the caller's.
+    """
+
+    def __init__(
+        self, url: URL, connect_timeout: float | None, proxy: str | None, *, is_own: bool
+    ) -> None:
+        self._url = url
+        self._connect_timeout = connect_timeout
+        self._is_own = is_own
+        self._connects = False
+        self.phase = ""
+        self.proxy = proxy
+        self.limit = asyncio.timeout(None)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the connection is one of an earlier request. Not every transport has a trace."""
+        return bool(self.phase) and not self._connects
+
+    async def __call__(self, event: str, info: Any) -> None:
+        # "connection." or "socks.", the operation, how far it is.
+        self.phase = phase = event.partition(".")[2]
+        if phase in _CONNECTS:
+            self._connects = True
+        if phase == "connect_tcp.started":
+            host, port = info["host"], info["port"]
+            if self.proxy is None and (host, port) != (self._url.host, self._url.port):
+                self.proxy = "http_client"
+            if self._is_own:
+                await self._look_up(host, port)
+        elif self.proxy is not None and self._connect_timeout is not None:
+            self._limit_proxy(self._connect_timeout)
+
+    async def _look_up(self, host: str, port: int) -> None:
+        """Look up a name before httpcore does, whose thread would be waited for at exit if the resolver
+        hangs. Raises `ConnectTimeout`."""
+        try:
+            await within(self._connect_timeout, addresses_of(host, port))
+        except TimeoutError:
+            raise ConnectTimeout("no connection in time") from None
+        except (OSError, UnicodeError):
+            # Httpcore finds the same, and says it.
+            pass
+
+    def _limit_proxy(self, seconds: float) -> None:
+        """Limit the wait for a proxy: httpcore has no limit for it."""
+        phase = self.phase
+        if phase in _PROXY_WORKS and (self._url.scheme == "https" or "socks" in phase):
+            self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
+        elif phase in _PROXY_DONE:
+            self.limit.reschedule(None)
+
+
+def _connecting_error(error: Exception, trace: _Trace) -> NetworkError | None:
     """The error for a connection that failed in a phase of httpcore's trace, where httpx's own does
-    not tell enough; `proxy` is what names the proxy on the way."""
+    not tell enough."""
+    phase, proxy = trace.phase, trace.proxy
     if phase.startswith("start_tls.") and isinstance(error, _raised_by("ConnectTimeout")):
         return NoHandshake(str(error))
     if proxy is None:
@@ -184,7 +230,7 @@ def _connecting_error(error: Exception, phase: str, proxy: str | None) -> Networ
         return ProxySilent(str(error), proxy)
     # An address that the system cannot use, such as port 99999, is no error of httpx.
     if phase == "connect_tcp.failed" or isinstance(
-        error, _raised_by("ConnectError", "ConnectTimeout")
+        error, (ConnectTimeout, *_raised_by("ConnectError", "ConnectTimeout"))
     ):
         return ProxyUnreachable(str(error), proxy)
     if isinstance(error, _raised_by("ProxyError")):
@@ -213,8 +259,12 @@ class _HttpxResponse:
         return self
 
     async def __anext__(self) -> bytes:
-        with our_errors():
+        try:
             return await anext(self._pieces)
+        except Exception as error:
+            if (ours := network_error(error)) is None:
+                raise
+            raise ours from error
 
     async def aclose(self) -> None:
         self._closed = True
@@ -226,21 +276,14 @@ class _HttpxResponse:
                 self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self.aclose()))
 
 
-@contextlib.contextmanager
-def our_errors() -> Iterator[None]:
-    """Turn errors of httpx and httpx2 into `NetworkError`."""
-    try:
-        yield
-    except _raised_by("HTTPError", "StreamError", "InvalidURL") as error:
-        raise network_error(error) from error
-
-
-def network_error(error: BaseException) -> NetworkError:
-    """An error of httpx or httpx2 as one of ours."""
+def network_error(error: BaseException) -> NetworkError | None:
+    """An error of httpx as ours; None for one of another origin."""
+    if not isinstance(error, _raised_by("HTTPError", "StreamError", "InvalidURL")):
+        return None
     words, names = str(error), {kind.__name__ for kind in type(error).__mro__}
     if "RemoteProtocolError" in names:
-        # h11 has one class for an early end, for what is malformed and for what is no HTTP at all.
-        if "closed connection" in words or "disconnected" in words:
+        # One class for an early end, for what is malformed and for what is no HTTP at all.
+        if any(how in words for how in _ENDED):
             return ConnectionBroken(words)
         return NotHTTP(words, is_http=not words.startswith(_NO_HTTP))
     return next((ours for theirs, ours in _ERRORS if theirs in names), NetworkError)(words)

@@ -19,6 +19,7 @@ from .types import (
     NetworkError,
     NoHandshake,
     Request,
+    StaleConnection,
     Unsendable,
 )
 
@@ -64,9 +65,8 @@ class ConnectionPool:
     """A `Transport` to one origin over HTTP/1.1, for the event loop it is first used in.
 
     At most 1,000 requests at once, further ones wait in their order; up to 100 idle connections
-    are kept for a minute. A kept connection that turns out to be closed before a byte of the
-    response is replaced once: its server has not read the request. Names are resolved anew for
-    each connection. For GET and POST.
+    are kept for a minute. A kept connection that is found closed before it is used is replaced.
+    Names are resolved anew for each connection. For GET and POST.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class ConnectionPool:
         head += b"\r\ncontent-length: %d\r\n\r\n" % len(body) if body else b"\r\n\r\n"
         await self._room.acquire()
         try:
-            return await self._exchange(head, body, connect_timeout, request.may_resend)
+            return await self._exchange(head, body, connect_timeout)
         except BaseException:
             self._room.release()
             raise
@@ -103,16 +103,19 @@ class ConnectionPool:
         self._idle.clear()
 
     async def _exchange(
-        self, head: bytes, body: bytes, connect_timeout: float | None, may_resend: bool
+        self, head: bytes, body: bytes, connect_timeout: float | None
     ) -> HTTP11Response:
         kept = self._take_idle()
         if kept is not None:
             response = kept.send(head, body)
             try:
                 return await response.read_head()
-            except NetworkError:
-                if response.begun or not may_resend:
+            except ConnectionBroken as error:
+                if response.begun:
                     raise
+                # Its server may have forgotten the others too: the next request takes a new one.
+                self._drop_idle()
+                raise StaleConnection(str(error)) from error.__cause__
         connection = await self._connect(connect_timeout)
         if connection.is_closed():
             # uvloop raises an error for writing to it, and asyncio writes to nowhere.
@@ -162,6 +165,10 @@ class ConnectionPool:
                 return connection
             connection.abort()
         return None
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop()[1].abort()
 
     def release(self, connection: Connection, *, reusable: bool) -> None:
         """The response on `connection` is closed; `reusable`: it was read to its end, and another

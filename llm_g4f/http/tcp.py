@@ -7,22 +7,19 @@ hide the errors of several addresses.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
-from itertools import chain, zip_longest
 from typing import Any
+
+from .names import addresses_of
 
 ADDRESS_DELAY = 0.25
 """Seconds before the next address of a host is tried beside the first: RFC 8305, section 8."""
-
-Address = tuple[int, Any]
-"""A family, and an address of it."""
 
 
 async def open_socket(host: str, port: int) -> socket.socket:
     """A non-blocking socket that is connected to `host`. Raises `OSError`: that of the first address
     that failed."""
-    addresses = await _addresses(host, port)
+    addresses = await addresses_of(host, port)
     loop = asyncio.get_running_loop()
     pending: set[asyncio.Task[socket.socket]] = set()
     failure: BaseException | None = None
@@ -50,35 +47,6 @@ async def open_socket(host: str, port: int) -> socket.socket:
 async def open_unix(path: str) -> socket.socket:
     """A non-blocking socket that is connected to the Unix socket at `path`. Raises `OSError`."""
     return await _connected(socket.AF_UNIX, path)
-
-
-async def _addresses(host: str, port: int) -> list[Address]:
-    """The addresses of `host`, families in turns as RFC 8305, section 4 has it."""
-    kind = socket.SOCK_STREAM
-    try:
-        found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        try:
-            found = await asyncio.to_thread(socket.getaddrinfo, host, port, type=kind)
-        except socket.gaierror:
-            # Resolving needs files too, and does not say which error it had.
-            _check_file_limit()
-            raise
-    families = dict.fromkeys(family for family, *_ in found)
-    by_family = [
-        [(family, address) for other, _, _, _, address in found if other == family]
-        for family in families
-    ]
-    return [one for one in chain(*zip_longest(*by_family)) if one is not None]
-
-
-def _check_file_limit() -> None:
-    """Raise the `OSError` of this process having too many open files, if it has."""
-    try:
-        socket.socket().close()
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise
 
 
 async def _connected(family: int, address: Any) -> socket.socket:

@@ -9,6 +9,7 @@
     │   └── ProxyUnusable       invalid or unsupported proxy URL
     ├── CertificatesUnusable    no authorities in the file or folder that is named
     ├── ConnectionBroken    the connection ended before the response did
+    │   └── StaleConnection     a kept one, without a byte of the response
     ├── NotHTTP             invalid HTTP
     ├── NotEncoded          the body does not match its Content-Encoding
     │   └── UnknownCoding       a coding that is not decompressed
@@ -78,6 +79,11 @@ class ConnectionBroken(NetworkError):
     """The connection ended before the response did."""
 
 
+class StaleConnection(ConnectionBroken):
+    """A connection that was kept from an earlier request ended without a byte of the response: its
+    server may have closed it before it read the request, or may have read it."""
+
+
 class NotHTTP(NetworkError):
     """Invalid or unsupported HTTP/1.1. `is_http`: it begins as HTTP does, so its server speaks that."""
 
@@ -138,15 +144,13 @@ def parse_url(url: str) -> URL:
 
 class Request(Struct, frozen=True):
     """One HTTP request. Header names are lower case. The transport adds Content-Length, and Host
-    where it is missing. `connect_timeout` is in seconds; None: the usual one. `may_resend`: once
-    more, where a kept connection was closed without a byte of response."""
+    where it is missing. `connect_timeout` is in seconds; None: the usual one."""
 
     method: str
     url: URL
     headers: Mapping[str, str]
     body: bytes = b""
     connect_timeout: float | None = None
-    may_resend: bool = True
 
 
 class Response(Protocol):
@@ -180,8 +184,9 @@ class Response(Protocol):
 
 
 class Transport(Protocol):
-    """Carries requests. `send` returns the response with its head read, and raises
-    `NetworkError`; `connect_timeout` is in seconds, for name, TCP and TLS together."""
+    """Carries requests. `send` returns the response with its head read, and raises `NetworkError`:
+    `StaleConnection` where a kept connection ended after the request was written.
+    `connect_timeout` is in seconds, for name, TCP and TLS together."""
 
     async def send(self, request: Request, connect_timeout: float | None = None) -> Response: ...
 

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from ..accumulator import Accumulator
+from ..errors import APIError, StreamError
 from ..http.types import Response
 from ..request import ChatRequest
 from ..types import ChatCompletionChunk, Chunks
@@ -146,21 +149,28 @@ class ChunkStream(Protocol):
 
 class OpenStream(Struct, frozen=True):
     """A request on its way: its chunks, and the parameters that were left out of it. `size` is that of
-    its body in bytes, 0 if it is unknown. `request_id` is the provider's name for it."""
+    its body in bytes, 0 if it is unknown. `request_id` is the provider's name for it. `completion`
+    accumulates the chunks where they are read; without it, `open_stream` does."""
 
     chunks: ChunkStream
     omitted: tuple[str, ...] = ()
     size: int = 0
     response: Response | None = None
     request_id: str | None = None
+    completion: Accumulator | None = None
 
 
 async def open_stream(provider: Provider, request: ChatRequest, served: ServedModel) -> OpenStream:
-    """The provider's answer. Raises `APIError`."""
+    """The provider's answer, with its `completion`. Raises `APIError`."""
     opener: Callable[..., Awaitable[OpenStream]] | None = getattr(provider, "open", None)
     if opener is not None:
-        return await opener(request, served)
-    return OpenStream(_OneByOne(provider.stream(request, served)), served.omitted)
+        opened = await opener(request, served)
+    else:
+        opened = OpenStream(_OneByOne(provider.stream(request, served)), served.omitted)
+    if opened.completion is None:
+        stream = _Accumulated(opened.chunks, provider.name, served.model)
+        opened = replace(opened, chunks=stream, completion=stream.completion)
+    return opened
 
 
 class _OneByOne:
@@ -184,3 +194,46 @@ class _OneByOne:
             # The event loop closes all generators at its end, perhaps this one at this moment.
             if "already running" not in str(error):
                 raise
+
+
+class _Accumulated:
+    """The `ChunkStream` of a provider that does not accumulate its chunks. A finish_reason "error"
+    ends it with a `StreamError`."""
+
+    def __init__(self, chunks: ChunkStream, provider: str, model: str) -> None:
+        self._chunks = chunks
+        self._provider, self._model = provider, model
+        self._broken: StreamError | None = None
+        self.completion = Accumulator()
+
+    async def __anext__(self) -> Chunks:
+        if self._broken is not None:
+            raise self._broken
+        chunks = await self._chunks.__anext__()
+        for place, chunk in enumerate(chunks):
+            if any(choice.finish_reason == "error" for choice in chunk.choices):
+                self._broken = self._error()
+                if not place:
+                    raise self._broken
+                return chunks[:place]
+            self.completion.add(chunk)
+        return chunks
+
+    @property
+    def failure(self) -> APIError | None:
+        """The error behind the chunks that were read."""
+        return self._broken or getattr(self._chunks, "failure", None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return getattr(self._chunks, "warnings", ())
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+
+    def _error(self) -> StreamError:
+        return StreamError(
+            f"{self._provider} broke off its answer with an error. Ask again, or ask another provider.",
+            provider=self._provider,
+            model=self._model,
+        )

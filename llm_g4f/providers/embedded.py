@@ -230,8 +230,6 @@ def _request(request: ChatRequest, served: ServedModel, file: ModelFile) -> Chat
             {"reasoning_effort": effort} if effort != "none" else {}
         )
     extra |= request.extra_body
-    # The socket's server closes a connection after five seconds or 100 requests: asked again, it
-    # has not read the request.
     return replace(
         request,
         stream=True,
@@ -239,7 +237,6 @@ def _request(request: ChatRequest, served: ServedModel, file: ModelFile) -> Chat
         extra_body={**extra, "stream": True, "return_progress": True},
         headers={},
         query=None,
-        max_retries=None,
     )
 
 

@@ -110,10 +110,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
             raise await self._http_error(context, response, len(body))
         n = request.params.get("n")
         choices = n if isinstance(n, int) and n > 0 else 1
-        chunks, request_id = CompletionStream(context, response, choices), response.request_id
+        stream, request_id = CompletionStream(context, response, choices), response.request_id
         if request_id is not None and self.key is not None:
             request_id = context.without_key(request_id)
-        return OpenStream(chunks, omitted, len(body), response, request_id)
+        return OpenStream(stream, omitted, len(body), response, request_id, stream.completion)
 
     async def stream(
         self, request: ChatRequest, serving: ServedModel
@@ -264,9 +264,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         try:
             url = parse_url(self.base_url + path)
             connect = chat.waits.connect if chat is not None else None
-            may_resend = chat is None or chat.max_retries != 0
-            request = Request(method, url, headers, body, connect, may_resend)
-            return await self._exchange(request)
+            return await self._exchange(Request(method, url, headers, body, connect))
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
 

@@ -28,6 +28,10 @@ _LONG_PROMPT = 2_000
 """Bytes of a request from which on its prompt may be one that a server cuts."""
 
 
+_NOTHING = Accumulator()
+"""The completion of an attempt before its response has begun."""
+
+
 class Attempt:
     """One request to one candidate. `first` waits for the first content, `next` only reads on.
 
@@ -47,7 +51,7 @@ class Attempt:
         exact_only: bool,
     ) -> None:
         self.candidate = candidate
-        self.completion = Accumulator()
+        self.completion = _NOTHING
         self.committed = False
         self.complete = False
         self._request = request
@@ -59,7 +63,6 @@ class Attempt:
         self._stream: ChunkStream | None = None
         self.opened: OpenStream | None = None
         self._size = 0
-        self._failure: APIError | None = None
         self._reading = False
         self._progress = -1
         self._begun = False
@@ -71,18 +74,17 @@ class Attempt:
         """Everything up to the first content, with it."""
         self.opened = opened = await self._open()
         self._stream, self._size = opened.chunks, opened.size
+        self.completion = opened.completion or self.completion
         held: Chunks = []
         size = 0
         while chunks := await self._read():
             held += chunks
             if (chunk := self._first_content(chunks)) is not None:
                 # An error that came with the first content comes before it: the caller has nothing yet.
-                if (failure := self._failure or getattr(self._stream, "failure", None)) is not None:
+                if (failure := getattr(self._stream, "failure", None)) is not None:
                     raise self._with_partial(failure, failure.reason)
                 self._commit(chunk)
                 return held
-            if self._failure is not None:
-                raise self._failure
             size += size_of(chunks)
             if size > MAX_SIZE_BEFORE_CONTENT or len(held) > MAX_CHUNKS_BEFORE_CONTENT:
                 raise self._flood_error()
@@ -91,8 +93,6 @@ class Attempt:
     async def next(self) -> Chunks:
         """The chunks that have come since; none at the end of the answer."""
         try:
-            if self._failure is not None:
-                raise self._failure
             chunks = await self._read()
             if not self._answered:
                 if chunks:
@@ -161,22 +161,13 @@ class Attempt:
             raise
         finally:
             watch.end()
-        name, receipt, add = self.candidate.provider.name, self._receipt, self.completion.add
-        heard = False
-        for place, chunk in enumerate(chunks):
+        name, receipt, heard = self.candidate.provider.name, self._receipt, False
+        for chunk in chunks:
             chunk.provider = name
             chunk.receipt = receipt
             for choice in chunk.choices:
                 if choice.delta.content:
                     heard = True
-                if choice.finish_reason == "error":
-                    self._failure = self._error_finish()
-            if self._failure is not None:
-                chunks = chunks[:place]
-                if not chunks:
-                    raise self._failure
-                break
-            add(chunk)
         if not (heard or self._brings_content(chunks)):
             watch.heard_nothing()
         return chunks
@@ -249,14 +240,6 @@ class Attempt:
             reason = "empty"
         return InvalidResponseError(
             message, provider=name, model=self.candidate.served.model, reason=reason
-        )
-
-    def _error_finish(self) -> StreamError:
-        provider = self.candidate.provider.name
-        return StreamError(
-            f"{provider} broke off its answer with an error. Ask again, or ask another provider.",
-            provider=provider,
-            model=self.candidate.served.model,
         )
 
     def _with_partial(self, error: APIError, reason: Reason | None = None) -> APIError:

@@ -101,18 +101,22 @@ def known_endpoint(
     base_url = _base_url(spec, settings)
     gone = bool(spec.successors) and is_gone(base_url, found)
     served, no_model_reason = _served(spec, model, day, gone)
+    endpoint = _catalogue_endpoint(spec, base_url, found)
+    return replace(endpoint, served=served, no_model_reason=no_model_reason)
+
+
+def _catalogue_endpoint(spec: ProviderSpec, base_url: str, key: Secret | None) -> Endpoint:
+    """A built-in provider, without a model."""
     return Endpoint(
         name=spec.name,
         base_url=base_url,
         kind=spec.kind,
         scope=spec.scope,
-        key=found,
+        key=key,
         key_header=spec.key_header,
-        key_hint=found.hint if found else "",
+        key_hint=key.hint if key else "",
         no_key_hint=f"llm keys set {spec.name}",
-        served=served,
         discover_models=spec.kind == "local",
-        no_model_reason=no_model_reason,
         quirks=spec.quirks,
         extra_content=spec.extra_content,
         enforces_schema=spec.enforces_schema,

@@ -58,6 +58,7 @@ class Fallback:
         self._deadline: float | None = None
         self._tries: Counter[str] = Counter()
         self._requests = 0
+        self._repeated: set[str] = set()
         self._waiting_since: float | None = None
         self._first_error: APIError | None = None
         self._attempt: Attempt | None = None
@@ -220,28 +221,31 @@ class Fallback:
         """Note a failure; what it calls for."""
         self._record(attempt, error)
         self._with_receipt(error)
-        self._first_error = self._first_error or error
         assert self._permit is not None
         limited = self._permit.failed(error)
         self._release(error)
         if limited:
             self._collapse_repeated()
         candidate = attempt.candidate
-        tries = self._tries[candidate.provider.name]
+        name = candidate.provider.name
+        may_ask = self._request.max_retries != 0 and self._requests < policy.TRIES_PER_CALL
         late = self._seconds_left() == 0
         state = State(
             committed=attempt.committed,
             late=late,
             may_wait=limited and not late and self._is_patient(),
             alone=len(self._candidates) == 1,
-            may_retry=self._request.max_retries != 0
-            and tries < policy.TRIES_PER_PROVIDER
-            and self._requests < policy.TRIES_PER_CALL,
+            may_retry=may_ask and self._tries[name] < policy.TRIES_PER_PROVIDER,
+            may_repeat=may_ask and name not in self._repeated,
             repairable=repaired(candidate.served, error, self._request) is not None,
             sent=is_sent(rejected_by(error), candidate.served, self._request),
             has_successor=candidate.successor is not None,
         )
-        return next_step(error, state)
+        step = next_step(error, state)
+        if step != "again":
+            # A stale connection is no cause of what comes behind it.
+            self._first_error = self._first_error or error
+        return step
 
     async def _apply(self, step: Step, attempt: Attempt, error: APIError) -> None:
         """Carry out a step. Raises `error` where it ends here."""
@@ -253,9 +257,13 @@ class Fallback:
             self._tries[name] -= 1
             self._requests -= 1
             return
-        if step in policy.REPAIRS:
+        if step in policy.NO_TRY:
             self._tries[name] -= 1
+        if step in policy.REPAIRS:
             self._repair(candidate, error)
+            return
+        if step == "again":
+            self._repeated.add(name)
             return
         if step == "retry":
             pause = policy.pause_before_retry(error, self._tries[name], self._seconds_left())

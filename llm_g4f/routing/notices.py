@@ -8,6 +8,7 @@ from ..errors import InvalidResponseError
 from ..providers.catalogue import PROVIDERS
 from ..providers.model_ids import is_same_model
 from ..providers.successors import successor_of
+from ..reason import SUMMARIES
 from ..receipt import Attempt, Receipt, kind_of_answer
 from ..types import ChatCompletion
 
@@ -27,7 +28,7 @@ def notice_of(receipt: Receipt) -> str | None:
     failed = dict.fromkeys(
         f"{attempt.provider} failed ({attempt.words})"
         for attempt in receipt.attempts
-        if attempt.outcome != "ok" and not _was_repaired(attempt, receipt)
+        if attempt.outcome != "ok" and not _is_mended(attempt, receipt)
     )
     parts.extend(failed)
     if receipt.over_budget:
@@ -65,10 +66,12 @@ def successor_note(receipt: Receipt) -> str:
     return found.note if is_same_model(receipt.model or "", found.id) else ""
 
 
-def _was_repaired(attempt: Attempt, receipt: Receipt) -> bool:
+def _is_mended(attempt: Attempt, receipt: Receipt) -> bool:
     """Whether the provider that answers rejected the request at first and took it after a change: what
-    it took is as good, and what was left out is said."""
-    return attempt.provider == receipt.provider and attempt.outcome in _REJECTIONS
+    it took is as good, and what was left out is said. Or it took it over a new connection."""
+    return attempt.provider == receipt.provider and (
+        attempt.outcome in _REJECTIONS or attempt.summary == SUMMARIES["stale_connection"]
+    )
 
 
 _REJECTIONS = ("BadRequestError", "UnprocessableEntityError")

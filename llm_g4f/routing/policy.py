@@ -44,6 +44,7 @@ Step = Literal[
     "stop",
     "next",
     "retry",
+    "again",
     "wait",
     "larger_window",
     "without_parameter",
@@ -54,15 +55,19 @@ Step = Literal[
 """The reaction of the fallback to a failure before the first content.
 
 stop: raise it. next: ask the next candidate. retry: the next candidate or, if none is left,
-the same one again. wait: for another permit, since the limit passes soon (batches only).
-larger_window: the next candidate with a larger or an unknown context window. without_parameter,
-other_name, schema_in_prompt: the same one again with the request changed (`routing.repairs`).
-successor: the model's successor at the same provider takes its place behind the exact candidates.
+the same one again after a pause. again: the same one at once, but only once. wait: for another
+permit, since the limit passes soon (batches only). larger_window: the next candidate with a larger
+or an unknown context window. without_parameter, other_name, schema_in_prompt: the same one again
+with the request changed (`routing.repairs`). successor: the model's successor at the same provider
+takes its place behind the exact candidates.
 """
 
 REPAIRS: frozenset[Step] = frozenset({"without_parameter", "other_name", "schema_in_prompt"})
-"""The steps that change the request. They count against the tries of the call, and not against
-those of the provider."""
+"""The steps that change the request."""
+
+NO_TRY: frozenset[Step] = REPAIRS | {"again"}
+"""The steps after which a request counts against the tries of the call, and not against those of
+the provider."""
 
 OMITTABLE = frozenset(
     {
@@ -87,6 +92,7 @@ class Rule(Struct, frozen=True):
 
 RULES: Mapping[Reason, Rule] = {
     "connection": Rule("no connection, or no HTTP response", "retry", "growing"),
+    "stale_connection": Rule("a kept connection ended without a byte of an answer", "again"),
     "timeout": Rule("no connection, first token or further token in time", "retry", "growing"),
     "tls": Rule("no trustworthy TLS connection", "stop", "growing"),
     "proxy": Rule("the proxy is invalid, unreachable or refuses", "stop", "growing"),
@@ -122,7 +128,8 @@ RULES: Mapping[Reason, Rule] = {
 class State(Struct, frozen=True):
     """The state of a fallback. `committed`: the caller has content. `late`: the deadline has passed.
     `may_wait`: the admission waits a limit out. `alone`: no other candidate is left. `may_retry`: the
-    provider and the call have a try left. `repairable`: the request can be changed to what the
+    provider and the call have a try left. `may_repeat`: the call has one left, and the provider was
+    not asked again at once before. `repairable`: the request can be changed to what the
     provider takes. `sent`: it has the parameter that the provider rejects. `has_successor`: a
     successor may take the model's place."""
 
@@ -131,6 +138,7 @@ class State(Struct, frozen=True):
     may_wait: bool = False
     alone: bool = True
     may_retry: bool = True
+    may_repeat: bool = True
     repairable: bool = False
     sent: bool = False
     has_successor: bool = False
@@ -148,6 +156,8 @@ def next_step(error: APIError, state: State) -> Step:
     if state.may_wait:
         return "wait"
     step = rule_of(error).step
+    if step == "again" and not state.may_repeat:
+        step = "retry"
     if step == "retry":
         return "retry" if state.alone and state.may_retry else "next"
     if step in REPAIRS and not state.repairable:

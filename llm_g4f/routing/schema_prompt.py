@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ..accumulator import Accumulator
 from ..errors import BadRequestError, InvalidResponseError, Reason
-from ..providers.base import ChunkStream, OpenStream, Provider, ServedModel, open_stream
+from ..providers.base import OpenStream, Provider, ServedModel, open_stream
 from ..request import ChatRequest
 from ..safe_text import clean
 from ..types import JSON, Choice, Chunks
@@ -48,27 +48,30 @@ async def open_with_schema(
             # The provider's to judge: its regular expressions, for one, may be others than Python's.
             return await open_stream(provider, request, served)
     opened = await open_stream(provider, request, served)
-    checked = _CheckedStream(opened.chunks, validator, provider.name, served, on_chunks)
-    return replace(opened, chunks=checked)
+    checked = _CheckedStream(opened, validator, provider.name, served, on_chunks)
+    return replace(opened, chunks=checked, completion=checked.completion)
 
 
 class _CheckedStream:
-    """A `ChunkStream` that holds an answer back until it is known to fit a schema."""
+    """A `ChunkStream` that holds an answer back until it is known to fit a schema. `completion` is
+    what is handed on then."""
 
     def __init__(
         self,
-        chunks: ChunkStream,
+        opened: OpenStream,
         validator: Any,
         provider: str,
         served: ServedModel,
         on_chunks: OnChunks,
     ) -> None:
-        self._chunks = chunks
+        self._chunks = opened.chunks
+        assert opened.completion is not None
+        self._answer = opened.completion
         self._validator = validator
         self._provider = provider
         self._served = served
         self._on_chunks = on_chunks
-        self._completion = Accumulator()
+        self.completion = Accumulator()
         self._held: Chunks = []
         self._size = 0
         self._ended = False
@@ -93,8 +96,6 @@ class _CheckedStream:
 
     def _hold(self, chunks: Chunks) -> None:
         self._on_chunks(chunks)
-        for chunk in chunks:
-            self._completion.add(chunk)
         self._held += chunks
         self._size += size_of(chunks)
         if self._size > MAX_SIZE_OF_ANSWER:
@@ -102,10 +103,13 @@ class _CheckedStream:
 
     def _checked(self, held: Chunks) -> Chunks:
         """All chunks, with nothing but the JSON in the text of each choice."""
-        choices = self._completion.completion().choices
-        return _with_texts(
+        choices = self._answer.completion().choices
+        checked = _with_texts(
             held, {choice.index: self._fitting(choice) for choice in choices if _is_text(choice)}
         )
+        for chunk in checked:
+            self.completion.add(chunk)
+        return checked
 
     def _fitting(self, choice: Choice) -> str:
         """The JSON in the text of a choice, which fits. Raises `InvalidResponseError`."""
@@ -126,7 +130,7 @@ class _CheckedStream:
             has = "is not known to enforce schemas"
         why = why or "it is not JSON"
         error = self._error(f"{has}, and its answer does not fit yours: {why}", text, reason)
-        error.completion = self._completion.completion()
+        error.completion = self._answer.completion()
         raise error
 
     def _error(

@@ -137,6 +137,8 @@ def endless_gzip() -> tuple[bytes, bytes]:
     return first, packer.compress(b"x" * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
+STALE = (("APIConnectionError", None),)
+
 CONNECTION = [
     Fault("an unresolvable host name", S, APIConnectionError, at=unresolvable, requests=0),
     Fault("connection refused", S, APIConnectionError, at=refused, requests=0),
@@ -157,8 +159,9 @@ CONNECTION = [
     Fault("closed at the request", S, APIConnectionError, [CLOSE]),
     Fault("half closed at the request", S, APIConnectionError, [HALF]),
     Fault("silence at the request", S, APITimeoutError, [HANG], yaml=SHORT),
-    Fault("a kept connection, reset at the next request", A, None, ([RESET], stream("Hel", "lo")), "Hello", before=whole(), requests=2),
-    Fault("a kept connection, closed at the next request", A, None, ([CLOSE], stream("Hel", "lo")), "Hello", before=whole(), requests=2),
+    Fault("a kept connection, reset at the next request", A, None, ([RESET], stream("Hel", "lo")), "Hello", before=whole(), failed=STALE),
+    Fault("a kept connection, closed at the next request", A, None, ([CLOSE], stream("Hel", "lo")), "Hello", before=whole(), failed=STALE),
+    Fault("a kept connection, closed at the next request, without retries", N, APIConnectionError, [CLOSE], before=whole(), params={"max_retries": 0}),
     Fault("a kept connection, closed before the next request", A, None, stream("Hel", "lo"), "Hello", before=[*whole(), CLOSE]),
     Fault("connection: close", A, None, http(200, WHOLE, [("Connection", "close")]), "Hello", kept=False),
 ]  # fmt: skip

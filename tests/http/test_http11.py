@@ -27,6 +27,7 @@ from llm_g4f.http.types import (
     NotHTTP,
     Request,
     Response,
+    StaleConnection,
     Unsendable,
     parse_url,
 )
@@ -599,22 +600,32 @@ def test_an_unread_response_closes_its_connection_if_it_is_incomplete() -> None:
 
 
 @pytest.mark.parametrize("end", [CLOSE, RESET])
-def test_a_stale_connection_is_replaced_once(end: Any) -> None:
-    with Server([HELLO], [end], [HELLO]) as server:
-        assert asked(server, 2) == [b"hello", b"hello"]
-        assert [one.connection for one in server.requests] == [1, 1, 2]
-        assert server.requests[1].body == server.requests[2].body == b"{}"
-    with Server([HELLO], [end], [end], [HELLO]) as server:
-        with pytest.raises(NetworkError):
-            asked(server, 2)
-        assert len(server.requests) == 3
+def test_a_stale_connection_is_told_apart_and_the_next_request_takes_a_new_one(end: Any) -> None:
+    with Server([0.05, HELLO], [0.05, HELLO], [end], [HELLO], [end]) as server:
+
+        async def run() -> None:
+            async with to(server.url) as pool:
+                await asyncio.gather(ask(pool, server.url), ask(pool, server.url))
+                with pytest.raises(StaleConnection):
+                    await ask(pool, server.url)
+                assert await ask(pool, server.url) == (200, b"hello")
+                with pytest.raises(StaleConnection):
+                    await ask(pool, server.url)
+                # A new connection is not stale.
+                with pytest.raises(ConnectionBroken) as caught:
+                    await ask(pool, server.url)
+                assert not isinstance(caught.value, StaleConnection)
+
+        asyncio.run(run())
+        assert [one.connection for one in server.requests[3:]] == [3, 3, 4]
 
 
 @pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"X\r\n"])
 def test_a_partly_answered_request_is_not_sent_again(begun: bytes) -> None:
     with Server([HELLO], [begun, 0.01, CLOSE], [HELLO]) as server:
-        with pytest.raises(NetworkError):
+        with pytest.raises(NetworkError) as caught:
             asked(server, 2)
+        assert not isinstance(caught.value, StaleConnection)
         assert len(server.requests) == 2
 
 

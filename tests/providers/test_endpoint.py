@@ -31,12 +31,14 @@ from llm_g4f.types import ChatCompletion
 from llm_g4f.version import __version__
 from tests.support.answers import text_of
 from tests.support.server import (
+    CLOSE,
     END,
     RESET,
     SSE_HEAD,
     USAGE,
     Script,
     Server,
+    Step,
     chunk,
     completion,
     event,
@@ -361,17 +363,34 @@ def test_a_key_echoed_in_another_failure_is_not_in_the_error(script: Script) -> 
     assert "…" in str(error)
 
 
-def test_a_stale_connection_is_replaced_only_once() -> None:
-    with Server(whole("one"), [RESET], [RESET], whole("two")) as server:
+@pytest.mark.parametrize("end", [RESET, CLOSE])
+def test_a_request_over_a_stale_connection_is_not_sent_again(end: Step) -> None:
+    with Server(whole("one"), [end], whole("two")) as server:
 
-        async def run() -> None:
+        async def run() -> APIError:
             place = endpoint(server)
             await answer(place, request(), [])
-            with pytest.raises(APIConnectionError):
+            with pytest.raises(APIConnectionError) as caught:
                 await answer(place, request(), [])
+            return caught.value
 
-        asyncio.run(run())
-    assert len(server.requests) == 3
+        error = asyncio.run(run())
+        assert len(server.requests) == 2
+    assert error.reason == "stale_connection"
+    assert "closed a connection kept from an earlier request" in error.message
+
+
+@pytest.mark.parametrize("end", [RESET, CLOSE])
+def test_models_are_listed_over_a_new_connection_where_the_kept_one_is_stale(end: Step) -> None:
+    with Server(whole("one"), [end], http(200, {"data": [{"id": "x"}]}), models=None) as server:
+
+        async def run() -> list[str]:
+            place = endpoint(server)
+            await answer(place, request(), [])
+            return await place.models()
+
+        assert asyncio.run(run()) == ["x"]
+        assert [one.connection for one in server.requests] == [1, 1, 2]
 
 
 @pytest.mark.usefixtures("long_drain")

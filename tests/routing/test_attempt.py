@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,19 @@ def test_the_usual_chunks_before_the_first_word_are_far_from_the_bounds(
     with Server(events(*beats, chunk("Hello"), chunk(finish="stop"), "[DONE]")) as a:
         endpoints(a=a)
         assert text_of(create()) == "Hello"
+
+
+@pytest.mark.parametrize("form", [None, FORM], ids=["text", "schema"])
+def test_the_text_of_an_answer_is_kept_once(form: Any, write_config: Callable[[str], Path]) -> None:
+    params = {"response_format": form} if form else {}
+
+    async def run(url: str) -> list[int]:
+        write_config(f"providers: {{a: {{base_url: '{url}'}}}}")
+        answer: Any = AsyncClient("a").chat.completions.create("hi", stream=True, **params)
+        deltas = [one.choices[0].delta async for one in answer]
+        texts = [delta.content for delta in deltas if delta.content]
+        keepers = [gc.get_referrers(text) for text in texts]
+        return [sum(one is not texts and type(one) is list for one in each) for each in keepers]
+
+    with Server(stream('{"name": "Ada ', 'Augusta"', "}")) as server:
+        assert asyncio.run(run(server.url)) == ([1, 1, 1] if form is None else [1])

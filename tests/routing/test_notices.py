@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llm_g4f.client import AsyncClient
+from llm_g4f.reason import SUMMARIES
 from llm_g4f.receipt import Attempt, Receipt
 from llm_g4f.routing.notices import announce, ending_of, notice_of
 from tests.support.prompts import Ask, ask_async, ask_sync
@@ -33,6 +34,7 @@ def receipt(*attempts: Attempt, **fields: Any) -> Receipt:
 OK = Attempt("mine", "gpt-4o", "ok", 200)
 REPAIRED = Attempt("mine", "gpt-4o", "BadRequestError", 400, "No")
 LIMITED = Attempt("openai", "gpt-4o", "RateLimitError", 429, "Slow down")
+STALE = Attempt("mine", "gpt-4o", "APIConnectionError", summary=SUMMARIES["stale_connection"])
 REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
 
 
@@ -42,6 +44,11 @@ REFUSED = Attempt("openai", "gpt-4o", "APIConnectionError")
         (receipt(OK), None),
         (receipt(), None),
         (receipt(REPAIRED, OK), None),
+        (receipt(STALE, OK), None),
+        (
+            receipt(Attempt("openai", "gpt-4o", STALE.outcome, summary=STALE.summary), OK),
+            "gpt-4o answered by gpt-4o (mine): openai failed (a kept connection was closed).",
+        ),
         (
             receipt(REPAIRED, OK, omitted=("seed",)),
             "gpt-4o answered by gpt-4o (mine): without seed, which it does not take.",
