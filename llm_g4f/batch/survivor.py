@@ -1,0 +1,61 @@
+"""A process that survives this one, for what this one cannot do where it is killed.
+
+Ray ends the process of a run without a word, and without any cleaning up, where the head of the
+cluster or Ray on this machine dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+
+from ..local.processes import environment_without_keys
+
+_PROGRAM = """
+import os, shutil, sys, time
+folder, message = sys.argv[1:]
+if not sys.stdin.read():
+    print(message, file=sys.stderr)
+for _ in range(50):
+    shutil.rmtree(folder, ignore_errors=True)
+    if not os.path.exists(folder):
+        break
+    time.sleep(0.2)
+"""
+
+_MESSAGE = (
+    "Error: The run was killed, or Ray has ended it because the head of the cluster or Ray on this"
+    " machine has died. The results so far are kept. Run the same command to resume."
+)
+
+
+class Survivor:
+    """Says what to do if this process ends before `dismiss`, and removes `folder`, which is private to
+    the user, when this process ends or calls `close`."""
+
+    def __init__(self) -> None:
+        # The path of a socket must be short, and macOS has long ones for temporary files.
+        parent = "/tmp" if os.name == "posix" else None  # noqa: S108
+        self.folder = tempfile.mkdtemp(prefix="g4f-ray-", dir=parent)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _PROGRAM, self.folder, _MESSAGE],
+            stdin=subprocess.PIPE,
+            cwd=parent,
+            env=environment_without_keys(),
+            # Ctrl-C and the end of the terminal do not reach it.
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        """This process ends in an orderly way, with a message of its own."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(b"!")
+            self._process.stdin.flush()
+
+    def close(self) -> None:
+        """Remove the folder, into which processes of Ray may write for some seconds more."""
+        self._process.communicate()
