@@ -11,20 +11,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from ..local.processes import environment_without_keys
 
-_PROGRAM = """
-import os, shutil, sys, time
-folder, message = sys.argv[1:]
-if not sys.stdin.read():
-    print(message, file=sys.stderr)
-for _ in range(50):
-    shutil.rmtree(folder, ignore_errors=True)
-    if not os.path.exists(folder):
-        break
-    time.sleep(0.2)
-"""
+_SCRIPT = str(Path(__file__).with_name("survivor_child.py"))
 
 _MESSAGE = (
     "Error: The run was killed, or Ray has ended it because the head of the cluster or Ray on this"
@@ -33,16 +24,18 @@ _MESSAGE = (
 
 
 class Survivor:
-    """Says what to do if this process ends before `dismiss`, and removes `folder`, which is private to
-    the user, when this process ends or calls `close`."""
+    """Says what to do if this process ends before `dismiss`. When this process ends or calls `close`,
+    `folder`, which is private to the user, is removed, and on Linux the processes end that use it."""
 
     def __init__(self) -> None:
         # The path of a socket must be short, and macOS has long ones for temporary files.
         parent = "/tmp" if os.name == "posix" else None  # noqa: S108
         self.folder = tempfile.mkdtemp(prefix="g4f-ray-", dir=parent)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _PROGRAM, self.folder, _MESSAGE],
+            [sys.executable, "-I", _SCRIPT, self.folder, str(os.getpid()), _MESSAGE],
             stdin=subprocess.PIPE,
+            # It is open as long as the process runs.
+            stdout=subprocess.PIPE,
             cwd=parent,
             env=environment_without_keys(),
             # Ctrl-C and the end of the terminal do not reach it.
@@ -57,5 +50,5 @@ class Survivor:
             self._process.stdin.flush()
 
     def close(self) -> None:
-        """Remove the folder, into which processes of Ray may write for some seconds more."""
+        """Remove the folder, and wait until it is gone."""
         self._process.communicate()

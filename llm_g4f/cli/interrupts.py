@@ -63,7 +63,8 @@ def outlive_stderr() -> None:
         return
     _fill_standard_streams()
     encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
-    file = io.BufferedWriter(_Lasting(2, "w", closefd=False))
+    # A descriptor of its own, since 2 leads nowhere while Ray starts.
+    file = io.BufferedWriter(_Lasting(os.dup(2), "w"))
     sys.stderr = io.TextIOWrapper(file, encoding, "backslashreplace", line_buffering=True)
 
 
