@@ -96,7 +96,7 @@ class _RayEngine:
         """The results in order of completion, block by block."""
         self._loop = asyncio.get_running_loop()
         ended = threading.Event()
-        survivor = Survivor()
+        survivor = await asyncio.to_thread(Survivor)
         opening = _in_thread(lambda: RaySession(self._address, survivor.folder), until=ended)
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -116,7 +116,6 @@ class _RayEngine:
             if self._error is not None and not self._stopped.is_set():
                 raise self._error
         finally:
-            survivor.dismiss()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,7 +124,7 @@ class _RayEngine:
             if opening.done() and opening.exception() is None:
                 await asyncio.wait({_in_thread(opening.result().close)}, timeout=2 * _STOP_TIMEOUT)
             ended.set()
-            await asyncio.wait({_in_thread(survivor.close)}, timeout=_STOP_TIMEOUT)
+            survivor.close()
 
     def _report(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -42,8 +42,9 @@ class RaySession:
     """
 
     def __init__(self, address: str | None, folder: str) -> None:
-        # Ray sends usage statistics unless this is set before its import.
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # Ray sends usage statistics, and starts a cluster unasked where this one has died, unless these
+        # are set before its import.
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_AUTO_CONNECT="0")
         self._resources = contextlib.ExitStack()
         if address is None:
             self._resources.enter_context(_own_environment())
@@ -243,5 +244,5 @@ def cluster_failure(error: Exception) -> ClusterError:
     """The error for a cluster that failed during the run."""
     return ClusterError(
         f"The Ray cluster has failed: {clean(str(error))}\nEvery machine of it needs this version of"
-        " llm-g4f[ray]. Run the same command to resume."
+        " llm-g4f[ray]. The results so far are kept. Run the same command to resume."
     )

@@ -24,8 +24,8 @@ _MESSAGE = (
 
 
 class Survivor:
-    """Says what to do if this process ends before `dismiss`. When this process ends or calls `close`,
-    `folder`, which is private to the user, is removed, and on Linux the processes end that use it."""
+    """Says what to do if this process ends before `close`. After either, `folder`, which is private to
+    the user, is removed, and on Linux the processes end that use it."""
 
     def __init__(self) -> None:
         # The path of a socket must be short, and macOS has long ones for temporary files.
@@ -34,21 +34,17 @@ class Survivor:
         self._process = subprocess.Popen(
             [sys.executable, "-I", _SCRIPT, self.folder, str(os.getpid()), _MESSAGE],
             stdin=subprocess.PIPE,
-            # It is open as long as the process runs.
-            stdout=subprocess.PIPE,
             cwd=parent,
             env=environment_without_keys(),
             # Ctrl-C and the end of the terminal do not reach it.
             start_new_session=True,
         )
-
-    def dismiss(self) -> None:
-        """This process ends in an orderly way, with a message of its own."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.write(b"!")
-            self._process.stdin.flush()
+        if os.name == "posix":
+            # It has detached itself.
+            self._process.wait()
 
     def close(self) -> None:
-        """Remove the folder, and wait until it is gone."""
-        self._process.communicate()
+        """This process goes on, or ends with a message of its own. Does not wait for the folder."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError), self._process.stdin as stdin:
+            stdin.write(b"!")

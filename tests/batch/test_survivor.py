@@ -25,7 +25,6 @@ with open(survivor.folder + "/log", "w") as log:
     left = subprocess.Popen(["sleep", "60"], stdout=log, stderr=log)
 print(survivor.folder, left.pid, flush=True)
 sys.stdin.read()
-survivor.dismiss()
 survivor.close()
 """
 
