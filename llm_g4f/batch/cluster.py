@@ -127,6 +127,7 @@ class _RayEngine:
             survivor.close()
 
     def _report(self, task: asyncio.Task[None]) -> None:
+        """End the run with the error of a part of it."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._answered.put_nowait(cast("Exception", error))
 

@@ -65,7 +65,7 @@ class RaySession:
 
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        # The workers of any other job import modules from the current folder of its driver.
+        # Only for a client's job do workers import no modules from the driver's current folder.
         job = JobConfig(_client_job=True)
         options: dict[str, Any] = {
             "address": address,
@@ -182,11 +182,13 @@ def _connection_error(address: str | None, error: Exception) -> ClusterError:
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
     """The environment of a cluster that is started here, and of its workers."""
-    # On any other system than Linux, this is Ray's default: it listens on loopback only. Ray looks at
-    # this when it is imported.
-    added = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **_ISOLATED}
-    # Its head never comes back: a minute is too long to wait for it.
-    added["RAY_gcs_rpc_server_reconnect_timeout_s"] = "5"
+    added = {
+        **_ISOLATED,
+        # Ray's default, but on Linux: it listens on loopback only. Read when Ray is imported.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Seconds. A head that has died here never comes back, and Ray waits a minute for it.
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    }
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):
         # A token of its own, since its users can run programs on it. Ray's own token is never
         # changed, and in a file that other users can often read.

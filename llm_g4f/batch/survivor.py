@@ -34,6 +34,7 @@ class Survivor:
         self._process = subprocess.Popen(
             [sys.executable, "-I", _SCRIPT, self.folder, str(os.getpid()), _MESSAGE],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             cwd=parent,
             env=environment_without_keys(),
             # Ctrl-C and the end of the terminal do not reach it.

@@ -15,6 +15,7 @@ import sys
 import time
 
 _ATTEMPTS, _PAUSE = 50, 0.2
+"""How often to look for processes, and the seconds in between: a process may start another meanwhile."""
 
 
 def _detach() -> None:
@@ -24,8 +25,8 @@ def _detach() -> None:
 
 
 def _uses(pid: str, folder: str) -> bool:
-    """Whether a process names `folder` in its command line, or has a file in it open. Ray's rename
-    themselves, and have their logs open then."""
+    """Whether a process names `folder` in its command line, or has a file in it open: Ray's change
+    their command lines once they have opened their logs."""
     try:
         with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
             if folder in file.read():

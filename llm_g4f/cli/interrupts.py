@@ -37,13 +37,13 @@ def on_stop(handle: Callable[[int], None]) -> Iterator[None]:
         yield
         return
     previous = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
-    heeded = {number: old for number, old in previous.items() if old not in (None, signal.SIG_IGN)}
+    handled = {number: old for number, old in previous.items() if old not in (None, signal.SIG_IGN)}
     try:
-        for number in heeded:
+        for number in handled:
             signal.signal(number, lambda number, _: handle(number))
         yield
     finally:
-        for number, old in heeded.items():
+        for number, old in handled.items():
             signal.signal(number, old)
 
 
@@ -64,7 +64,7 @@ def outlive_stderr() -> None:
     _fill_standard_streams()
     encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
     # A descriptor of its own, since 2 leads nowhere while Ray starts.
-    file = io.BufferedWriter(_Lasting(os.dup(2), "w"))
+    file = io.BufferedWriter(_Lasting(os.dup(2), "w", closefd=False))
     sys.stderr = io.TextIOWrapper(file, encoding, "backslashreplace", line_buffering=True)
 
 

@@ -15,6 +15,7 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
+from llm_g4f.cli.interrupts import on_stop
 from tests.support.batch import batch, has_lines, is_taken, lines, prompts, started, texts, write
 from tests.support.server import HANG, Script, Server, http, whole
 from tests.support.waiting import wait_until
@@ -134,3 +135,17 @@ def test_closed_standard_streams_are_never_files_of_the_run(endpoints: Endpoints
         closed = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command]
         assert subprocess.run(closed, check=False, timeout=20).returncode == 0
     assert [json.loads(line)["text"] for line in Path("out").read_text().splitlines()] == ["a"] * 2
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """As under nohup."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with on_stop(came.append):
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert came == [signal.SIGTERM]
