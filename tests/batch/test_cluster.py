@@ -309,7 +309,7 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 
 
 def test_without_an_address_a_private_cluster_is_started(own: OwnClusters, user_path: Path) -> None:
-    write("in.jsonl", *prompts(8))
+    write("in.jsonl", *prompts(40))
     refused: Script = http(400, {"error": {"message": "no", "code": "x"}})
     with Server(refused, *[whole("Hello", model="llama")] * 3, [HANG]) as server:
         own.serve(server)
