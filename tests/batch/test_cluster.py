@@ -276,7 +276,9 @@ def refused_at(address: str) -> bool:
     stranger = (
         f"import ray; ray.init('{address}', log_to_driver=False); print(ray.cluster_resources())"
     )
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    # Otherwise Ray would ask another address of this machine.
+    here = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", **here}
     done = subprocess.run(
         [sys.executable, "-P", "-c", stranger], env=environment, check=False, capture_output=True
     )
