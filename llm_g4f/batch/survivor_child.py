@@ -8,6 +8,7 @@ stderr. Then the processes end that use FOLDER, and FOLDER is removed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -35,11 +36,9 @@ def _uses(pid: str, folder: str) -> bool:
     except OSError:
         return False
     for name in names:
-        try:
+        with contextlib.suppress(OSError):
             if os.readlink(f"/proc/{pid}/fd/{name}").startswith(folder):  # noqa: PTH115
                 return True
-        except OSError:
-            continue
     return False
 
 
@@ -55,10 +54,8 @@ def _clean_up(folder: str, program: int) -> None:
     for _ in range(_ATTEMPTS):
         users = _users(folder, {os.getpid(), program})
         for pid in users:
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-            except OSError:
-                continue
         shutil.rmtree(folder, ignore_errors=True)
         if not users and not os.path.exists(folder):  # noqa: PTH110
             return
@@ -67,6 +64,9 @@ def _clean_up(folder: str, program: int) -> None:
 
 if __name__ == "__main__":
     _detach()
+    folder, program, message = sys.argv[1:]
     if not sys.stdin.read():
-        sys.stderr.write(sys.argv[3] + "\n")
-    _clean_up(sys.argv[1], int(sys.argv[2]))
+        # Stderr may have gone, too.
+        with contextlib.suppress(OSError):
+            os.write(2, f"{message}\n".encode())
+    _clean_up(folder, int(program))

@@ -35,8 +35,8 @@ def is_running(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("is_killed", [True, False])
-def test_nothing_is_left_of_a_run_and_a_killed_one_says_how_to_resume(is_killed: bool) -> None:
+@pytest.mark.parametrize("end", ["killed", "killed without stderr", "orderly"])
+def test_nothing_is_left_of_a_run_and_a_killed_one_says_how_to_resume(end: str) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, "-c", RUN], stdin=pipe, stdout=pipe, stderr=pipe, text=True
@@ -44,8 +44,15 @@ def test_nothing_is_left_of_a_run_and_a_killed_one_says_how_to_resume(is_killed:
         assert process.stdout is not None
         folder, left = process.stdout.readline().split()
         assert os.stat(folder).st_mode & 0o077 == 0
-        if is_killed:
+        if end == "killed without stderr":
+            assert process.stderr is not None
+            process.stderr.close()
+            process.stderr = None
+        if end != "orderly":
             process.send_signal(signal.SIGKILL)
         _, stderr = process.communicate(timeout=20)
-    assert stderr.endswith("Run the same command to resume.\n") if is_killed else stderr == ""
+    if end == "killed":
+        assert stderr.endswith("Run the same command to resume.\n")
+    if end == "orderly":
+        assert stderr == ""
     wait_until(lambda: not Path(folder).exists() and not is_running(int(left)))
