@@ -29,6 +29,7 @@ from ..settings import DEFAULT_MODEL, Settings
 from .engine import CONCURRENCY, NOTICES, Results, Rows
 from .ray_session import IN_CLUSTER, RaySession, cluster_failure
 from .results import Result
+from .survivor import Survivor
 
 if TYPE_CHECKING:
     from .ray_actors import AnsweredBlock, NumberedRow
@@ -95,7 +96,8 @@ class _RayEngine:
         """The results in order of completion, block by block."""
         self._loop = asyncio.get_running_loop()
         ended = threading.Event()
-        opening = _in_thread(lambda: RaySession(self._address), until=ended)
+        survivor = await asyncio.to_thread(Survivor)
+        opening = _in_thread(lambda: RaySession(self._address, survivor.folder), until=ended)
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._or_stopped(opening)
@@ -106,6 +108,8 @@ class _RayEngine:
             self._block_size = max(1, self._concurrency // workers // _BLOCKS_AT_ONCE)
             parts = (self._read_rows(), self._send_blocks(), self._watch_stop())
             tasks = [asyncio.create_task(part) for part in parts]
+            for task in tasks:
+                task.add_done_callback(self._report)
             async for results in self._answers():
                 for result in results:
                     yield result
@@ -120,6 +124,12 @@ class _RayEngine:
             if opening.done() and opening.exception() is None:
                 await asyncio.wait({_in_thread(opening.result().close)}, timeout=2 * _STOP_TIMEOUT)
             ended.set()
+            survivor.close()
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        """End the run with the error of a part of it."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._answered.put_nowait(cast("Exception", error))
 
     def _begin(self) -> int:
         assert self._ray is not None

@@ -8,7 +8,6 @@ import math
 import os
 import secrets
 import socket
-import tempfile
 import threading
 from collections.abc import (
     Callable,
@@ -31,19 +30,24 @@ comes back with its slowest answer: the others keep the workers busy meanwhile."
 _MAX_BLOCKS = 128
 """The most blocks at one worker: Ray starts a thread for each."""
 
+_ISOLATED = {"PYTHONSAFEPATH": "1"}
+"""The environment in which workers start: without the current folder among the places of modules."""
+
 
 class RaySession:
-    """The connection of one run to Ray, from its construction to `close`.
+    """The connection of one run to Ray, from its construction to `close`. `folder` is private: a
+    cluster that is started here has its files in it.
 
     Every method blocks but `put`, `end` and `stop`. Raises `ClusterError` if Ray cannot be used.
     """
 
-    def __init__(self, address: str | None) -> None:
-        # Ray sends usage statistics unless this is set before its import.
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    def __init__(self, address: str | None, folder: str) -> None:
+        # Ray sends usage statistics, and starts a cluster unasked where this one has died, unless these
+        # are set before its import.
+        os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ENABLE_AUTO_CONNECT="0")
         self._resources = contextlib.ExitStack()
         if address is None:
-            _set_token(self._resources)
+            self._resources.enter_context(_own_environment())
         import ray
 
         self._queue: Any = None
@@ -52,34 +56,39 @@ class RaySession:
         if ray.is_initialized():
             self._resources.close()
         else:
-            self._connect(address)
+            self._connect(address, folder)
 
-    def _connect(self, address: str | None) -> None:
+    def _connect(self, address: str | None, folder: str) -> None:
         import ray
         import ray.data
+        from ray.job_config import JobConfig
 
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        options: dict[str, Any] = {"address": address}
+        # Only for a client's job do workers import no modules from the driver's current folder.
+        job = JobConfig(_client_job=True)
+        options: dict[str, Any] = {
+            "address": address,
+            "runtime_env": {"env_vars": _ISOLATED},
+        }
         if address is None:
-            # The path of a socket must be short, and macOS has long ones for temporary files.
-            parent = "/tmp" if os.name == "posix" else None  # noqa: S108
-            folder = tempfile.TemporaryDirectory(
-                prefix="g4f-ray-", dir=parent, ignore_cleanup_errors=True
-            )
             options = {
                 "address": "local",
                 "include_dashboard": False,
-                # Ray makes its directory readable by all users: so it is inside a private one, which
-                # is deleted after the run, with Ray's logs and spilled data.
-                "_temp_dir": f"{self._resources.enter_context(folder)}/ray",
+                # Ray makes its directory readable by all users.
+                "_temp_dir": f"{folder}/ray",
             }
         try:
             if address is not None:
                 _check_port(address)
             self._resources.callback(ray.shutdown)
             with _silenced_stderr():
-                ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL + 1)
+                ray.init(
+                    **options,
+                    job_config=job,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL + 1,
+                )
         except Exception as error:  # noqa: BLE001 (Ray raises all kinds)
             self._resources.close()
             raise _connection_error(address, error) from None
@@ -170,15 +179,29 @@ def _connection_error(address: str | None, error: Exception) -> ClusterError:
     )
 
 
-def _set_token(resources: contextlib.ExitStack) -> None:
-    """Protect this run's cluster with a token of its own, since its users can run programs on it.
-
-    Ray's own token is never changed, and in a file that other users can often read.
-    """
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """The environment of a cluster that is started here, and of its workers."""
+    added = {
+        **_ISOLATED,
+        # Ray's default, but on Linux: it listens on loopback only. Read when Ray is imported.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Seconds. A head that has died here never comes back, and Ray waits a minute for it.
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    }
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        resources.callback(lambda: [os.environ.pop(name, None) for name in token])
-        os.environ.update(token)
+        # A token of its own, since its users can run programs on it. Ray's own token is never
+        # changed, and in a file that other users can often read.
+        added |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _check_port(address: str) -> None:
@@ -223,5 +246,5 @@ def cluster_failure(error: Exception) -> ClusterError:
     """The error for a cluster that failed during the run."""
     return ClusterError(
         f"The Ray cluster has failed: {clean(str(error))}\nEvery machine of it needs this version of"
-        " llm-g4f[ray]. Run the same command to resume."
+        " llm-g4f[ray]. The results so far are kept. Run the same command to resume."
     )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from .batch_engine import Ask, check_options, engine_of
 from .batch_input import BatchInput
 from .errors import DATABASE_ERRORS, handle_errors, words_of
+from .interrupts import Stopped, on_stop, outlive_stderr, raise_stopped
 
 if TYPE_CHECKING:
     from ..batch import Result, Results, Rows
@@ -132,6 +131,7 @@ def batch(
     """  # noqa: D301 (click's mark for lines that are not wrapped)
     if str(target) == "-":
         raise click.UsageError("OUT is a file: a second run reads the results in it.")
+    outlive_stderr()
     from . import templating
 
     check_options(engine, no_wait=no_wait, cache=cache, max_cost=max_cost)
@@ -172,12 +172,18 @@ def batch(
 
 @contextlib.contextmanager
 def _resumable() -> Iterator[None]:
-    """Make Ctrl-C before the first request end like Ctrl-C during the run."""
+    """Make a signal before the first request end like one during the run."""
     try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(_STOPPED, err=True)
-        raise click.exceptions.Exit(130) from None
+        with on_stop(raise_stopped):
+            yield
+    except Stopped as stopped:
+        _exit_stopped(stopped.number)
+
+
+def _exit_stopped(number: int) -> NoReturn:
+    """Exit as a shell does after a program that the signal `number` has ended."""
+    click.echo(_STOPPED, err=True)
+    raise click.exceptions.Exit(128 + number) from None
 
 
 def _run(
@@ -193,6 +199,8 @@ def _run(
     from .progress import ProgressBar
 
     with contextlib.ExitStack() as stack:
+        # Ray prints its own to stdout, to which a run writes nothing.
+        stack.enter_context(contextlib.redirect_stdout(None))
         try:
             results_file = stack.enter_context(contextlib.closing(ResultsFile(target)))
             progress = stack.enter_context(ProgressBar(size, selected["limit"]))
@@ -215,38 +223,33 @@ def _run(
 
 async def _work(
     job: Job, engine: Callable[[Rows], Results], rows: Iterator[Row], *, is_pipe: bool
-) -> bool:
-    """Pass rows from the job to the engine and results back. Returns whether Ctrl-C stopped it."""
+) -> int:
+    """Pass rows from the job to the engine and results back. Returns the number of the signal that
+    stopped it, or 0."""
     from ..batch.readers import read_in_thread
 
     async with engine(job.selection.choose(read_in_thread(rows) if is_pipe else rows)) as results:
         with _interruptible(results.stop) as stopped:
             async for result in results:
                 job.write(result)
-    return bool(stopped)
+    return stopped[0] if stopped else 0
 
 
 @contextlib.contextmanager
-def _interruptible(stop: Callable[[], None]) -> Iterator[list[bool]]:
-    """Make Ctrl-C call `stop`, so that finished answers are still written.
+def _interruptible(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Make a signal call `stop`, so that finished answers are still written.
 
-    The list is empty until then.
+    The list has the numbers of the signals that came.
     """
-    stopped: list[bool] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
+    stopped: list[int] = []
     loop = asyncio.get_running_loop()
 
-    def interrupt(*_: object) -> None:
-        stopped.append(True)
+    def interrupt(number: int) -> None:
+        stopped.append(number)
         loop.call_soon_threadsafe(stop)
 
-    previous = signal.signal(signal.SIGINT, interrupt)
-    try:
+    with on_stop(interrupt):
         yield stopped
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result], None]:
@@ -282,8 +285,9 @@ def _echo_cost(job: Job) -> None:
         click.echo("Stopped at --max-cost. Run the same command to resume.", err=True)
 
 
-def _conclude(job: Job, target: Path, stopped: bool) -> None:
-    """Print a summary. Exits with 130 after Ctrl-C, with 1 if a row has failed or an id is not unique."""
+def _conclude(job: Job, target: Path, stopped: int) -> None:
+    """Print a summary. Exits with 128 and the number of the signal that stopped the run, or with 1 if a
+    row has failed or an id is not unique."""
     progress, duplicate = job.progress, job.selection.duplicate
     parts = [
         f"{progress.answered:,} answered, {progress.failed:,} failed, {progress.tokens:,} tokens"
@@ -298,8 +302,7 @@ def _conclude(job: Job, target: Path, stopped: bool) -> None:
     if job.selection.max_cost is not None:
         _echo_cost(job)
     if stopped:
-        click.echo(_STOPPED, err=True)
-        raise click.exceptions.Exit(130)
+        _exit_stopped(stopped)
     if duplicate is not None:
         raise click.ClickException(
             f"The id {duplicate.id!r} occurs twice, in line {duplicate.lines[0]:,} and in line"

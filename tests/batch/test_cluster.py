@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -40,10 +41,12 @@ CANARY = "sk-canary-7f3a91"
 ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """The token of the cluster of these tests. Without it, Ray would make one for the user."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds: Ray starts half a dozen processes, and each of them imports half a gigabyte."""
 
 RAY = ("-m", "gpt-4o", "--engine", "ray")
+
+LURES = ("llm_g4f.py", "msgspec.py", "pandas.py", "pyarrow.py", "ray.py")
 
 
 class Cluster:
@@ -104,15 +107,73 @@ def running() -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder. Its modules have the names of ones that a worker imports, and none of them
+    is ever imported."""
+    path, imported = tmp_path / "work", tmp_path / "imported"
+    path.mkdir()
+    for name in LURES:
+        (path / name).write_text(f"open({str(imported)!r}, 'a').write(__name__)")
+    monkeypatch.chdir(path)
+    yield path
+    assert not imported.exists(), imported.read_text()
+
+
 @pytest.fixture
-def cluster(running: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(running: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """The cluster, when it is there; its g4f.yaml is this test's."""
     live_at(running.llm, monkeypatch)
     for name, value in ACCESS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
     running.wait()
     return running
+
+
+@pytest.fixture
+def own(user_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnClusters]:
+    """The clusters that runs of this test start: nothing is left of them in the end."""
+    for name, value in {"BOX_KEY": CANARY, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    own = OwnClusters(user_path)
+    yield own
+    assert own.folders
+    wait_until(lambda: not any(Path(path).exists() for path in own.folders))
+    wait_until(lambda: not own.processes(), PATIENCE)
+    assert not (tmp_path / ".ray").exists()
+
+
+class OwnClusters:
+    """The clusters that runs start on this machine."""
+
+    def __init__(self, user_path: Path) -> None:
+        self._user_path = user_path
+        self._seen: dict[int, str] = {}
+        self.folders: set[str] = set()
+
+    def serve(self, server: Server) -> None:
+        """Let `server` stand in for gpt-4o."""
+        (self._user_path / "g4f.yaml").write_text(
+            f"notice: false\nproviders:\n  box: {{base_url: '{server.url}', key_env: BOX_KEY}}\n"
+            "routes: {gpt-4o: [box/llama]}\n"
+        )
+
+    def look(self, run: int) -> dict[int, str]:
+        """The processes below `run`, which must be gone in the end, as must their folder."""
+        found = below(run)
+        self._seen |= found
+        self.folders |= set(re.findall(r"/tmp/g4f-ray-\w+", " ".join(found.values())))
+        return found
+
+    def processes(self) -> list[str]:
+        """Those seen that are still there."""
+        there = processes()
+        return [
+            line
+            for pid, (_, line) in there.items()
+            if pid in self._seen or any(folder in line for folder in self.folders)
+        ]
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -163,7 +224,7 @@ def test_concurrency_on_two_workers_and_ctrl_c(
     # Ray itself says nothing.
     assert all(re.match(r"gpt-4o answered by |\d+ done, ", line) for line in told), told
     assert stdout == ""
-    assert {path.name for path in Path().iterdir() if path.is_file()} == {"in.jsonl", "out"}
+    assert {path.name for path in Path().iterdir()} == {"in.jsonl", "out", *LURES}
 
 
 def test_a_killed_run_continues_and_the_key_stays_on_the_workers(
@@ -215,52 +276,111 @@ def refused_at(address: str) -> bool:
     stranger = (
         f"import ray; ray.init('{address}', log_to_driver=False); print(ray.cluster_resources())"
     )
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    # Otherwise Ray would ask another address of this machine.
+    here = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", **here}
     done = subprocess.run(
-        [sys.executable, "-c", stranger], env=environment, check=False, capture_output=True
+        [sys.executable, "-P", "-c", stranger], env=environment, check=False, capture_output=True
     )
     return done.returncode != 0 and b"InvalidAuthToken" in done.stderr
 
 
-def test_without_an_address_a_private_cluster_is_started(
-    user_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"BOX_KEY": CANARY, "HOME": str(tmp_path)}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    write("in.jsonl", *prompts(8))
+def listening(pids: Iterable[int]) -> set[str]:
+    """The addresses at which processes wait for connections, as /proc/net/tcp writes them."""
+    sockets = set()
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(file))
+    table = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return {
+        fields[1].partition(":")[0]
+        for fields in table
+        if fields[3] == LISTENING and f"socket:[{fields[9]}]" in sockets
+    }
+
+
+LISTENING = "0A"
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, the same in IPv6, and ::1."""
+
+
+def test_without_an_address_a_private_cluster_is_started(own: OwnClusters, user_path: Path) -> None:
+    write("in.jsonl", *prompts(40))
     refused: Script = http(400, {"error": {"message": "no", "code": "x"}})
     with Server(refused, *[whole("Hello", model="llama")] * 3, [HANG]) as server:
-        (user_path / "g4f.yaml").write_text(
-            f"notice: false\nproviders:\n  box: {{base_url: '{server.url}', key_env: BOX_KEY}}\n"
-            "routes: {gpt-4o: [box/llama]}\n"
-        )
+        own.serve(server)
         with started("in.jsonl", "out", *RAY, "--log", "--concurrency", "2") as process:
             wait_until(lambda: lines() == 4 and server.hanging == 2, PATIENCE)
-            (own,) = set(re.findall(r"/tmp/g4f-ray-\w+", " ".join(below(process.pid).values())))
-            assert Path(own).stat().st_mode & 0o077 == 0
-            assert tells(Path(own), CANARY) == []
-            (address,) = set(
-                re.findall(r"--gcs-address=(\S+)", " ".join(below(process.pid).values()))
-            )
+            found = own.look(process.pid)
+            (folder,) = own.folders
+            assert Path(folder).stat().st_mode & 0o077 == 0
+            assert tells(Path(folder), CANARY) == []
+            (address,) = set(re.findall(r"--gcs-address=(\S+)", " ".join(found.values())))
             assert refused_at(address)
-            process.send_signal(signal.SIGINT)
+            if sys.platform == "linux":
+                assert listening({process.pid, *found}) <= LOOPBACK
+            process.send_signal(signal.SIGTERM)
             stdout, stderr = process.communicate(timeout=PATIENCE)
     (error,) = (one["error"] for one in read().values() if "error" in one)
     assert (error["type"], error["status"], error["code"]) == ("BadRequestError", 400, "x")
-    assert (process.returncode, stdout) == (130, "")
-    assert "3 answered, 1 failed, 27 tokens: out" in stderr.splitlines()
+    assert (process.returncode, stdout) == (143, "")
+    assert stderr.splitlines()[-2:] == [
+        "3 answered, 1 failed, 27 tokens: out",
+        "Stopped. Run the same command to resume.",
+    ]
     assert len(logged(user_path)) == 3
-    assert not (tmp_path / ".ray").exists()
-    assert not Path(own).exists()
-    assert not [line for _, line in processes().values() if own in line]
 
 
-def test_an_unreachable_cluster_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_hangup_while_the_cluster_starts(own: OwnClusters) -> None:
+    write("in.jsonl", *prompts(2))
+    with Server(whole("Hello")) as server:
+        own.serve(server)
+        with started("in.jsonl", "out", *RAY) as process:
+            wait_until(lambda: "raylet" in " ".join(own.look(process.pid).values()), PATIENCE)
+            process.send_signal(signal.SIGHUP)
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stdout, lines()) == (129, "", 0)
+    assert stderr.splitlines()[-1] == "Stopped. Run the same command to resume."
+
+
+DEATHS = {
+    "the head": ("gcs_server", 1),
+    "Ray on this machine": ("raylet/raylet", 1),
+    "the run": ("", -9),
+}
+"""A part of the command line of the process that is killed, and the exit code of the run."""
+
+
+@pytest.mark.parametrize("victim", DEATHS)
+def test_a_death_in_its_own_cluster_ends_a_run_with_one_message(
+    victim: str, own: OwnClusters
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    write("in.jsonl", *prompts(40))
+    part, code = DEATHS[victim]
+    with Server([0.3, *whole("Hello", model="llama")]) as server:
+        own.serve(server)
+        with started("in.jsonl", "out", *RAY, "--concurrency", "2") as process:
+            wait_until(partial(has_lines, 3), PATIENCE)
+            found = own.look(process.pid)
+            pid = next(pid for pid, line in found.items() if part in line) if part else process.pid
+            os.kill(pid, signal.SIGKILL)
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stdout) == (code, "")
+    first, *more = [line for line in stderr.splitlines() if " done, " not in line]
+    assert first.startswith("Error: ")
+    # Ray Data may have noticed it first: its words are one line.
+    assert len(more) <= 1
+    assert stderr.endswith("The results so far are kept. Run the same command to resume.\n"), stderr
+    assert len(texts()) >= 3
+
+
+def test_an_unreachable_cluster_is_an_error() -> None:
     write("in.jsonl", *prompts(1))
     result = batch("in.jsonl", "out", *RAY, "--ray-address", "127.0.0.1:1", code=1)
     assert "There is no Ray cluster at 127.0.0.1:1: " in result.stderr
@@ -279,10 +399,7 @@ def test_invalid_options_are_errors_before_anything_starts(
     arguments: tuple[str, ...],
     said: str,
     code: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     write("in.jsonl", *prompts(1))
     result = batch("in.jsonl", "out", "-m", "gpt-4o", *arguments, code=code)
     assert said in result.stderr
@@ -290,8 +407,7 @@ def test_invalid_options_are_errors_before_anything_starts(
     assert not Path("out").exists()
 
 
-def test_without_ray_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     write("in.jsonl", *prompts(1))
     assert "pip install 'llm-g4f[ray]'" in batch("in.jsonl", "out", *RAY, code=1).stderr

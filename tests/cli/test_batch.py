@@ -36,7 +36,7 @@ from tests.support.batch import (
 from tests.support.commands import Run, g4f
 from tests.support.prices import table_price
 from tests.support.scenarios import empty_log
-from tests.support.server import HANG, USAGE, Server, http, whole
+from tests.support.server import USAGE, Server, http, whole
 from tests.support.stand_in import StandIn, counted
 from tests.support.waiting import wait_until
 
@@ -728,31 +728,6 @@ def test_dry_run_without_prices_says_how_to_get_them(
     assert "$" not in told
 
 
-def test_ctrl_c_keeps_the_results_and_says_how_to_resume(
-    endpoints: Endpoints,
-) -> None:
-    write("in.jsonl", *prompts(6))
-    with Server(whole("a"), whole("b"), [HANG]) as server:
-        endpoints(box=server)
-        with started("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "2") as process:
-            wait_until(lambda: lines() == 2 and server.hanging == 2)
-            process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=20)
-        assert process.returncode == 130
-        server.wait_closed(2)
-    assert stderr.splitlines() == [
-        "2 answered, 0 failed, 18 tokens: out",
-        "Stopped. Run the same command to resume.",
-    ]
-    assert sorted(os.listdir()) == ["in.jsonl", "out"]
-    before = texts()
-    with Server(whole("c")) as server:
-        endpoints(box=server)
-        batch("in.jsonl", "out", "-m", "gpt-4o")
-    assert texts() == dict.fromkeys(range(6), "c") | before
-    assert len(server.requests) == 4
-
-
 def test_ctrl_c_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
     with Server(whole("a")) as server:
         endpoints(box=server)
@@ -765,29 +740,6 @@ def test_ctrl_c_while_a_pipe_is_silent(endpoints: Endpoints) -> None:
             assert process.wait(20) == 130
             assert process.stderr is not None
             assert "Traceback" not in process.stderr.read()
-
-
-def is_taken(pipe: int) -> bool:
-    """Whether the other side has read all that was written."""
-    import fcntl
-    import termios
-
-    waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-    return not int.from_bytes(waiting, sys.byteorder)
-
-
-def test_ctrl_c_before_the_first_row(endpoints: Endpoints) -> None:
-    with started("-", "out", "-m", "gpt-4o", stdin=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        # One byte has been taken, and no row is there yet.
-        process.stdin.write("{")
-        process.stdin.flush()
-        wait_until(partial(is_taken, process.stdin.fileno()))
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert stderr == "Stopped. Run the same command to resume.\n"
-    assert os.listdir() == []
 
 
 @pytest.mark.long

@@ -55,10 +55,10 @@ def asked(server: Server) -> list[Any]:
 
 @contextlib.contextmanager
 def started(*args: str, **kwargs: Any) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process of its own."""
+    """The command in a process of its own. As with `llm`, no module of the current folder is imported."""
     kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
     with subprocess.Popen(
-        [sys.executable, "-m", "llm", "g4f", "batch", *args], **kwargs
+        [sys.executable, "-P", "-m", "llm", "g4f", "batch", *args], **kwargs
     ) as process:
         try:
             yield process
@@ -77,3 +77,12 @@ def has_lines(count: int) -> bool:
 def logged(user_path: Path) -> list[dict[str, Any]]:
     with contextlib.closing(sqlite_utils.Database(user_path / "logs.db")) as database:
         return list(database["turns"].rows)
+
+
+def is_taken(pipe: int) -> bool:
+    """Whether the other side has read all that was written."""
+    import fcntl
+    import termios
+
+    waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return not int.from_bytes(waiting, sys.byteorder)
