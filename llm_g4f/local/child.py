@@ -21,7 +21,7 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CANNOT_LOAD = 70
 """The exit code for a file that llama.cpp refuses; the log has the reason."""
@@ -45,6 +45,18 @@ def identity(path: str | int) -> list[int]:
     """What tells a file from every other one, and from itself before a change. Raises OSError."""
     found = os.stat(path)  # noqa: PTH116 (a descriptor, too)
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def move_open(file: IO[bytes], target: Path) -> list[int]:
+    """Rename an open file to `target`. Returns the identity of that very file, whatever lies there by
+    now. Raises OSError."""
+    if sys.platform == "win32":
+        # An open file cannot be renamed there.
+        file.close()
+        Path(file.name).replace(target)
+        return identity(str(target))
+    Path(file.name).replace(target)
+    return identity(file.fileno())
 
 
 def main() -> None:
