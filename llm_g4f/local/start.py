@@ -174,8 +174,8 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
     said, log = "", folder / f"{name}.log"
     with contextlib.suppress(OSError):
         said = log.read_text(encoding="utf-8", errors="replace")
-        for path in (log, *folder.glob(f"{name}-*")):
-            path.unlink()
+        for path in (log, folder / f"{name}.json", *folder.glob(f"{name}-*")):
+            path.unlink(missing_ok=True)
     again = "" if file.chosen else ' "llm g4f local install --force" fetches it again.'
     code = process.returncode
     if code == CANNOT_LOAD:
@@ -183,15 +183,18 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
         why = clean(found[1], 200) if found else "no reason given"
         why = re.sub(r"/proc/self/fd/\d+", file.path.name, why)
         return ServerError(f"llama.cpp cannot load {file.path} ({why}).{again}")
-    why = (
-        "the memory may be too small"
-        if code == -getattr(signal, "SIGKILL", 9)
-        else "it may be damaged"
-    )
+    why = _SIGNALS.get(-code, "it may be damaged")
     return ServerError(
         f"The local model's process {ending(code)} while loading {file.path}: {why}.{again}"
     )
 
+
+_SIGNALS = {
+    signal.SIGTERM: "it was stopped",
+    getattr(signal, "SIGHUP", 1): "it was stopped",
+    getattr(signal, "SIGKILL", 9): "the memory may be too small",
+}
+"""What a signal from outside means."""
 
 _CAUSE = re.compile(r" E (?:\w+ +)?\w+: +(.+)")
 """The first error in llama.cpp's log: what it raises names no cause."""

@@ -24,6 +24,7 @@ from llm_g4f.local.control import Running
 from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.files import ModelFile
 from tests.support.commands import run_python
+from tests.support.processes import is_running
 from tests.support.waiting import wait_until
 
 posix = pytest.mark.skipif(os.name == "nt", reason="there are no modes here")
@@ -52,18 +53,6 @@ def running(file: ModelFile, keep_alive: float = 0.0) -> Running:
     return asyncio.run(server.server_for(file, keep_alive))
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that this one has started is no zombie then."""
-    process = start.started.get(pid)
-    if process is not None:
-        return process.poll() is None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-
-
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -89,7 +78,7 @@ def test_programs_that_start_at_once_share_one_process(real_weights: Path, folde
     assert len(said) == 1
     pid = int(said.pop().split()[0])
     # Each of them had keep_alive 0.
-    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: not is_running(pid))
     assert os.listdir(folder) == ["lock"]
 
 
@@ -113,7 +102,7 @@ def test_a_process_that_hangs_is_ended_by_stop(
     os.kill(hanging.pid, signal.SIGSTOP)
     assert server.running_models()[0][1]["busy"]
     assert server.stop_all() == [hanging]
-    wait_until(lambda: not is_alive(hanging.pid))
+    wait_until(lambda: not is_running(hanging.pid))
 
 
 def test_a_second_use_finds_the_first(own: ModelFile) -> None:
@@ -121,7 +110,7 @@ def test_a_second_use_finds_the_first(own: ModelFile) -> None:
     assert running(own) == first
     control.release()
     again = running(own, keep_alive=60)
-    assert is_alive(again.pid)
+    assert is_running(again.pid)
     control.release()
     assert running(own, keep_alive=0) == again
 
@@ -158,12 +147,12 @@ def test_the_process_has_nothing_of_ours(
 
 def test_it_ends_with_the_last_program_that_uses_it(own: ModelFile, folder: Path) -> None:
     first = running(own)
-    hold = control.hold(first, 0)
+    hold = asyncio.run(control.hold(first, 0))
     assert hold is not None
     control._holds.clear()
-    assert is_alive(first.pid)
+    assert is_running(first.pid)
     hold.close()
-    wait_until(lambda: not is_alive(first.pid))
+    wait_until(lambda: not is_running(first.pid))
     assert os.listdir(folder) == ["lock"]
 
 
@@ -176,7 +165,7 @@ def test_keep_alive_is_the_last_ones_and_is_an_idle_time(own: ModelFile) -> None
     running(own, keep_alive=0.5)
     control.release()
     since = time.monotonic()
-    wait_until(lambda: not is_alive(first.pid))
+    wait_until(lambda: not is_running(first.pid))
     assert time.monotonic() - since > 0.4
 
 
@@ -191,13 +180,13 @@ def test_a_killed_parent_ends_it_and_a_killed_one_is_forgotten(
         assert parent.stdout is not None
         pid = int(parent.stdout.readline().split()[0])
         parent.kill()
-    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: not is_running(pid))
     assert os.listdir(folder) == ["lock"]
 
     file = ModelFile(real_weights, "own", True)
     killed = running(file)
     os.kill(killed.pid, signal.SIGKILL)
-    wait_until(lambda: not is_alive(killed.pid))
+    wait_until(lambda: not is_running(killed.pid))
     assert server.running_models() == []
     again = running(file)
     assert again.pid != killed.pid
@@ -233,9 +222,9 @@ def test_a_changed_file_ends_it_and_another_model_an_idle_one(
     # The same program finds that it is another file now, and no program has the old one.
     second = running(file, keep_alive=60)
     assert second.pid != first.pid
-    wait_until(lambda: not is_alive(first.pid))
+    wait_until(lambda: not is_running(first.pid))
     running(own)
-    wait_until(lambda: not is_alive(second.pid))
+    wait_until(lambda: not is_running(second.pid))
     path.unlink()
     with pytest.raises(WeightsError, match=r"changing\.gguf cannot be used: No such file"):
         running(file)
@@ -248,7 +237,7 @@ def test_it_ends_when_its_file_changes_even_while_a_program_has_it(
     path.write_bytes(model_bytes)
     first = running(ModelFile(path, "changing", True), keep_alive=60)
     path.unlink()
-    wait_until(lambda: not is_alive(first.pid))
+    wait_until(lambda: not is_running(first.pid))
 
 
 def test_output_of_the_command_ends_with_it(
@@ -259,7 +248,7 @@ def test_output_of_the_command_ends_with_it(
     # It reads the pipes to their ends.
     done = run_python(PROGRAM)
     assert time.monotonic() - since < 40
-    assert is_alive(int(done.stdout.split()[0]))
+    assert is_running(int(done.stdout.split()[0]))
 
 
 # Files that are no models.
@@ -368,8 +357,8 @@ def test_without_unix_sockets_a_loopback_port_needs_a_key(
     assert answer.headers.get("access-control-allow-origin", "") == ""
     nobody = Running(**{**_fields(found), "key": "x"})
     assert control.status(nobody) is None
-    assert not control.stop(nobody) or is_alive(found.pid)
-    assert is_alive(found.pid)
+    assert not control.stop(nobody) or is_running(found.pid)
+    assert is_running(found.pid)
 
 
 def _fields(found: Running) -> dict[str, Any]:
