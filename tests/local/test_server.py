@@ -211,6 +211,34 @@ def test_a_process_that_is_killed_in_an_answer_is_one_clear_error(
     assert Client("embedded").chat.completions.create("hi", max_tokens=1).choices
 
 
+IN_AN_ANSWER = """
+from llm_g4f import Client
+from llm_g4f.local import server
+stream = Client("embedded").chat.completions.stream("Count.", max_tokens=3_000, extra_body={"ignore_eos": True})
+next(stream)
+[(running, told)] = server.running_models()
+print(running.pid, flush=True)
+list(stream)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIGKILL here")
+def test_after_both_are_killed_in_an_answer_the_next_prompt_is_answered(
+    real_weights: Path, folder: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_AN_ANSWER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        for each in (pid, parent.pid):
+            os.kill(each, signal.SIGKILL)
+    assert Client("embedded").chat.completions.create("hi", max_tokens=1).choices
+    control.release()
+    wait_until(lambda: os.listdir(folder) == ["lock"])
+    assert not is_running(pid)
+
+
 def test_a_changed_file_ends_it_and_another_model_an_idle_one(
     own: ModelFile, folder: Path, tmp_path: Path, model_bytes: bytes
 ) -> None:
