@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,7 @@ async def ask(place: HubFile) -> Offer:
     except TimeoutError:
         raise Unreachable(f"{host()} did not answer within {_REACH:.0f} seconds") from None
     except (NetworkError, OSError) as error:
-        words = clean(str(error)).rstrip(".") or type(error).__name__
-        raise Unreachable(f"{host()} cannot be reached ({words})") from None
+        raise Unreachable(f"{host()} cannot be reached ({_words(error)})") from None
     try:
         status, fields = response.status, response.headers
     finally:
@@ -145,6 +145,15 @@ async def ask(place: HubFile) -> Offer:
     if status >= 400:
         raise _refusal(place, status, fields.get("x-error-code", ""))
     return _offer(fields)
+
+
+def _words(error: Exception) -> str:
+    match error.__cause__:
+        case socket.gaierror():
+            return "the host name cannot be resolved"
+        case ConnectionRefusedError():
+            return "it refuses connections"
+    return clean(str(error)).rstrip(".") or type(error).__name__
 
 
 def _offer(fields: Any) -> Offer:

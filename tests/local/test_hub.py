@@ -182,7 +182,9 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, script: Any) -> Non
     with Server(script) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.origin)
         fails("cannot be reached")
-    fails("cannot be reached")
+    fails("cannot be reached (it refuses connections). HF_ENDPOINT can name a mirror")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    fails("hub.invalid cannot be reached (the host name cannot be resolved)")
 
 
 @pytest.mark.parametrize("trickles", [False, True])
