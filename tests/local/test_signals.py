@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_g4f import Client
 from llm_g4f.local import control, fetch_child
 from llm_g4f.local.control import Running
 from tests.support.forked import Fork, Forks
@@ -114,6 +115,18 @@ def test_a_prompt(stage: str, start: Callable[..., Process], folder: Path, tmp_p
     (tmp_path / "slow" / "go").touch()
     wait_until(lambda: not is_running(model.pid))
     assert os.listdir(folder) == ["lock"]
+
+
+@pytest.mark.usefixtures("real_weights")
+def test_the_models_own_process(folder: Path) -> None:
+    for sign in ENDINGS:
+        assert Client("embedded").chat.completions.create("hi", max_tokens=1).choices
+        [model] = models(folder)
+        os.kill(model.pid, sign)
+        if sign is signal.SIGPIPE:
+            assert is_running(model.pid)
+        else:
+            wait_until(lambda: os.listdir(folder) == ["lock"])
 
 
 # A fetch.
