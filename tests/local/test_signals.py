@@ -86,13 +86,27 @@ def is_busy(folder: Path) -> bool:
 
 
 @pytest.mark.usefixtures("real_weights")
-@pytest.mark.parametrize("stage", ["loading", "reading", "writing"])
-def test_a_prompt(stage: str, start: Callable[..., Process], folder: Path, tmp_path: Path) -> None:
-    prompt = "word " * 4_000 if stage == "reading" else "Count from one to one thousand."
+@pytest.mark.parametrize(
+    ("stage", "signs"),
+    [
+        ("loading", ENDINGS[:2]),
+        ("reading", ENDINGS[:2]),
+        ("writing", ENDINGS[:2]),
+        ("writing", ENDINGS[2:]),
+    ],
+)
+def test_a_prompt(
+    stage: str,
+    signs: tuple[signal.Signals, ...],
+    start: Callable[..., Process],
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Two at once, since that many are answered at once."""
+    prompt = "word " * 4_000 if stage == "reading" else "Write a long story, in many chapters."
     prelude = PRELUDE.format(folder=str(slow_runtime(tmp_path / "slow")))
     if stage != "loading":
         (tmp_path / "slow" / "go").touch()
-    signs = ENDINGS if stage == "writing" else ENDINGS[:2]
     # Two that create llm's database at once disturb each other.
     ask = ("-m", "gpt-4o", prompt, "-d")
     processes = [
