@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+# A script that is run with -P cannot import its neighbours.
 move_open = runpy.run_path(str(Path(__file__).with_name("child.py")))["move_open"]
 
 
