@@ -53,15 +53,17 @@ def running(file: ModelFile, keep_alive: float = 0.0) -> Running:
     return asyncio.run(server.server_for(file, keep_alive))
 
 
-PROGRAM = """
+IN_FULL = bool(os.environ.get("G4F_LONG"))
+
+PROGRAM = f"""
 import sys
-from pathlib import Path
 from llm_g4f import Client
-from llm_g4f.local import control, server
+from llm_g4f.local import server
 create = Client("embedded").chat.completions.create
-texts = {create("Name a colour.", max_tokens=3, temperature=0).choices[0].message.content for _ in range(3)}
+for _ in range({25 if IN_FULL else 3}):
+    assert create("Name a colour.", max_tokens=3).choices
 [(running, told)] = server.running_models()
-print(running.pid, texts)
+print(running.pid)
 """
 
 
@@ -72,11 +74,9 @@ def test_programs_that_start_at_once_share_one_process(real_weights: Path, folde
     command = [sys.executable, "-c", PROGRAM]
     programs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        for _ in range(3)
+        for _ in range(8 if IN_FULL else 3)
     ]
-    said = {program.communicate(timeout=60)[0] for program in programs}
-    assert len(said) == 1
-    pid = int(said.pop().split()[0])
+    [pid] = {int(program.communicate(timeout=300)[0]) for program in programs}
     # Each of them had keep_alive 0.
     wait_until(lambda: not is_running(pid))
     assert os.listdir(folder) == ["lock"]
@@ -178,7 +178,7 @@ def test_a_killed_parent_ends_it_and_a_killed_one_is_forgotten(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline().split()[0])
+        pid = int(parent.stdout.readline())
         parent.kill()
     wait_until(lambda: not is_running(pid))
     assert os.listdir(folder) == ["lock"]
@@ -276,7 +276,7 @@ def test_output_of_the_command_ends_with_it(
     # It reads the pipes to their ends.
     done = run_python(PROGRAM)
     assert time.monotonic() - since < 40
-    assert is_running(int(done.stdout.split()[0]))
+    assert is_running(int(done.stdout))
 
 
 # Files that are no models.
@@ -288,7 +288,7 @@ def test_no_header_broken_at_random_is_more_than_an_error(
     chosen = random.Random(5)
     path = tmp_path / "bad.gguf"
     said = []
-    for _ in range(200 if os.environ.get("G4F_LONG") else 6):
+    for _ in range(200 if IN_FULL else 6):
         broken = bytearray(model_bytes)
         for _ in range(chosen.choice((1, 4, 64))):
             broken[chosen.randrange(4, 1_700_000)] = chosen.randrange(256)
