@@ -115,7 +115,7 @@ def _print_table(models: list[ListedModel]) -> None:
     )
     memory = total_memory()
     has = f" This machine has {shown_size(memory)} of memory." if memory else ""
-    click.echo(f"* answers.{has}")
+    click.echo(f"* is the one that answers.{has}")
     best = next((model for model in models if model.recommended and not model.chosen), None)
     if best is not None:
         click.echo(f"Recommended here: llm g4f local install {best.name}")

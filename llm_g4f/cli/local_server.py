@@ -47,13 +47,16 @@ def status(json: bool) -> None:
 
 
 def _as_json(running: Running, told: dict[str, Any]) -> dict[str, Any]:
-    facts = {name: getattr(running, name) for name in ("model", "path", "pid", "context")}
+    names = ("model", "path", "pid", "context", "loading")
+    facts = {name: getattr(running, name) for name in names}
     return facts | told
 
 
 def _in_words(running: Running, told: dict[str, Any]) -> str:
     from ..local.progress import shown_size
 
+    if running.loading:
+        return f"being loaded (process {running.pid})"
     keep_alive = told["keep_alive"]
     if told["users"]:
         programs = "1 program" if told["users"] == 1 else f"{told['users']} programs"

@@ -21,7 +21,7 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CANNOT_LOAD = 70
 """The exit code for a file that llama.cpp refuses; the log has the reason."""
@@ -47,6 +47,18 @@ def identity(path: str | int) -> list[int]:
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
+def move_open(file: IO[bytes], target: Path) -> list[int]:
+    """Rename an open file to `target`. Returns the identity of that very file, whatever lies there by
+    now. Raises OSError."""
+    if sys.platform == "win32":
+        # An open file cannot be renamed there.
+        file.close()
+        Path(file.name).replace(target)
+        return identity(str(target))
+    Path(file.name).replace(target)
+    return identity(file.fileno())
+
+
 def main() -> None:
     """Load the model, serve, and end when nothing needs it any more."""
     given = json.loads(sys.stdin.buffer.read())
@@ -58,13 +70,14 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_SIZE, LOG_SIZE))
     sys.path.append(given["library"])
+    control = _Control(given)
     try:
-        server = _load(given)
+        control.load()
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.flush()
         os._exit(CANNOT_LOAD)
-    _Control(server, given).run()
+    control.run()
 
 
 def _load(given: dict[str, Any]) -> Any:
@@ -106,11 +119,14 @@ class _Control:
     """The control socket: a line of JSON asks, a line of JSON answers.
 
     {"do": "hold", "keep_alive": seconds} counts until the connection ends; "status" tells about the
-    process; "stop" ends it. Over TCP each needs the "key".
+    process; "stop" ends it. Over TCP each needs the "key". Questions are answered once the model is
+    loaded: until then the process's interpreter is blocked.
     """
 
-    def __init__(self, server: Any, given: dict[str, Any]) -> None:
-        self._server, self._given = server, given
+    _server: Any = None
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
         self._key: str | None = given["key"]
         self._keep_alive: float = given["keep_alive"]
         self._began = self._last_used = time.monotonic()
@@ -132,12 +148,20 @@ class _Control:
         door.listen(128)
         return door
 
-    def run(self) -> None:
+    def load(self) -> None:
+        """Load the model. Raises RuntimeError."""
         self._write_state()
+        self._server = _load(self._given)
+        self._last_used = time.monotonic()
+
+    def run(self) -> None:
+        """Answer until nothing needs the model any more."""
         import signal
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._end())
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: self._end())
+        self._write_state()
         while True:
             for key, _ in self._selector.select(self._wait()):
                 if key.fileobj is self._door:
@@ -152,18 +176,22 @@ class _Control:
         left = self._last_used + max(self._keep_alive, 0.0) - time.monotonic()
         return _TICK if self._holders or left <= 0 else min(_TICK, left)
 
+    def _address(self) -> str | int:
+        """Where the model listens: a socket's path, or a port, which is 0 until it is loaded."""
+        path: str | None = self._given["socket"]
+        if path is not None or self._server is None:
+            return path or 0
+        return int(self._server.listening_address.rpartition(":")[2])
+
     def _write_state(self) -> None:
-        """Say where this process listens, which says too that the model is loaded."""
+        """Say that this process is there, where it listens, and whether the model is loaded."""
         given = self._given
-        address = given["socket"]
-        if address is None:
-            address = int(self._server.listening_address.rpartition(":")[2])
-        control = given["control"] or self._door.getsockname()[1]
         state = {
             **{name: given[name] for name in ("model", "path", "context", "key")},
             "pid": os.getpid(),
-            "address": address,
-            "control": control,
+            "address": self._address(),
+            "control": given["control"] or self._door.getsockname()[1],
+            "loading": self._server is None,
         }
         target = Path(given["state"])
         temporary = target.with_suffix(f".{os.getpid()}")
@@ -206,7 +234,7 @@ class _Control:
         if do == "hold":
             self._holders.add(client)
             self._held, self._keep_alive = True, keep_alive
-            self._say(client, {"ok": True})
+            self._say(client, {"address": self._address()})
         elif do == "status":
             self._say(client, self._status())
         elif do == "stop":

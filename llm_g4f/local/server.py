@@ -67,7 +67,7 @@ async def server_for(file: ModelFile, keep_alive: float) -> Running:
         while True:
             state = control.state_of(folder, name)
             if state is not None:
-                hold = await asyncio.to_thread(control.hold, state, keep_alive)
+                hold = await control.hold(state, keep_alive)
                 if hold is not None:
                     return hold.running
             if process is not None and process.poll() is not None:
@@ -89,12 +89,12 @@ async def serve(file: ModelFile, port: int) -> tuple[Running, ChildProcess]:
     `WeightsError`."""
     folder, name = _folder(), f"serve-{secrets.token_hex(4)}"
     process = await asyncio.to_thread(start, file, folder, name, 0, port)
-    while (running := control.state_of(folder, name)) is None:
-        if process.poll() is not None:
-            raise failed_start(file, process, folder, name)
+    while process.poll() is None:
+        running = control.state_of(folder, name)
+        if running is not None and (hold := await control.hold(running, 0)) is not None:
+            return hold.running, process
         await asyncio.sleep(_POLL)
-    control.hold(running, 0)
-    return running, process
+    raise failed_start(file, process, folder, name)
 
 
 def running_models() -> list[tuple[Running, dict[str, Any]]]:

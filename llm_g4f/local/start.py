@@ -23,8 +23,10 @@ from .machine import available_memory, physical_cores
 from .runtime import PARALLEL, library
 
 SMALL = 400_000_000
-"""Bytes of a file up to which one thread writes as quickly as two: SmolLM2-135M wrote 36 to 50 tokens/s
-with one and 33 to 41 with two beside busy processes, Qwen2.5-Coder-0.5B 17 and 14 to 23."""
+"""Bytes of a file up to which more than two threads are not worth their waiting for each other when it
+writes. Tokens/s of SmolLM2-135M on two cores with one thread and with two: 45 and 47 on an idle machine,
+36 to 50 and 33 to 41 beside one busy process, 10 to 13 and 32 to 45 beside a dozen. Of
+Qwen2.5-Coder-1.5B on an idle machine: 7 and 12."""
 
 DEFAULT_CONTEXT = 4_096
 """Tokens, for a file that does not say how many it was trained for."""
@@ -119,7 +121,7 @@ def _parameters(
         "batch": batch_for(size, cores),
         "parallel": PARALLEL,
         "cache": _CACHE,
-        "threads": 1 if size <= SMALL else cores,
+        "threads": min(cores, 2) if size <= SMALL else cores,
         "reading_threads": cores,
     }
 
@@ -153,9 +155,14 @@ def vision_file(path: Path) -> Path | None:
 
 
 def batch_for(size: int, cores: int) -> int:
-    """Tokens of a prompt to read at a time: a second's work at most beside busy processes, since a
-    request that was left ends after two batches. On two shared cores that were asked for four times
-    what they have, SmolLM2-135M read 30 to 60 tokens/s in batches of 16 to 128 alike."""
+    """Tokens of a prompt to read at a time: a second's work at most beside a busy process, since a
+    request that was left ends after two batches.
+
+    An estimate, since it is fixed before the model is loaded: measuring would mean to load it twice.
+    On two cores, SmolLM2-135M reads its batch of 32 in 0.18 s on an idle machine and 0.8 s beside a
+    dozen busy processes; Qwen2.5-Coder-1.5B its batch of 16 in 0.36 s and 4 s. Batches of 8 would take
+    0.26 s and cost it a third of its speed.
+    """
     tokens = 2e9 * cores / max(size, 1)
     return next((batch for batch in (128, 64, 32) if batch <= tokens), 16)
 
@@ -174,8 +181,8 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
     said, log = "", folder / f"{name}.log"
     with contextlib.suppress(OSError):
         said = log.read_text(encoding="utf-8", errors="replace")
-        for path in (log, *folder.glob(f"{name}-*")):
-            path.unlink()
+        for path in (log, folder / f"{name}.json", *folder.glob(f"{name}-*")):
+            path.unlink(missing_ok=True)
     again = "" if file.chosen else ' "llm g4f local install --force" fetches it again.'
     code = process.returncode
     if code == CANNOT_LOAD:
@@ -183,15 +190,18 @@ def failed_start(file: ModelFile, process: ChildProcess, folder: Path, name: str
         why = clean(found[1], 200) if found else "no reason given"
         why = re.sub(r"/proc/self/fd/\d+", file.path.name, why)
         return ServerError(f"llama.cpp cannot load {file.path} ({why}).{again}")
-    why = (
-        "the memory may be too small"
-        if code == -getattr(signal, "SIGKILL", 9)
-        else "it may be damaged"
-    )
+    why = _SIGNALS.get(-code, "it may be damaged")
     return ServerError(
         f"The local model's process {ending(code)} while loading {file.path}: {why}.{again}"
     )
 
+
+_SIGNALS = {
+    signal.SIGTERM: "it was stopped",
+    getattr(signal, "SIGHUP", 1): "it was stopped",
+    getattr(signal, "SIGKILL", 9): "the memory may be too small",
+}
+"""What a signal from outside means."""
 
 _CAUSE = re.compile(r" E (?:\w+ +)?\w+: +(.+)")
 """The first error in llama.cpp's log: what it raises names no cause."""

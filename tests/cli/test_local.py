@@ -229,7 +229,7 @@ def test_the_list(real_weights: Path) -> None:
     answering = [line.split()[1] for line in lines[:-2] if line.startswith("*")]
     assert answering == ["smollm2-135m"]
     assert lines[-2:] == [
-        "* answers. This machine has 6 GB of memory.",
+        "* is the one that answers. This machine has 6 GB of memory.",
         "Recommended here: llm g4f local install qwen3.5-2b",
     ]
 

@@ -9,14 +9,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from llm_g4f import Client
-from llm_g4f.local import control, server
+from llm_g4f.errors import APIConnectionError
+from llm_g4f.local import control, server, start
 from llm_g4f.local.table import DEFAULT
 from tests.support.commands import INTERRUPTIBLE, failed, g4f, ok
+from tests.support.slow_runtime import slow_runtime
 from tests.support.waiting import wait_until
 
 
@@ -52,6 +55,29 @@ def test_status_and_stop_of_a_loaded_model(
     assert ok(g4f("local", "stop")) == [f"Stopped {DEFAULT.id}"]
     assert len(ok(g4f("local", "status"))) == 3
     assert ok(g4f("local", "stop")) == ["Nothing to stop."]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no signals here")
+def test_status_and_stop_of_a_model_that_is_being_loaded(
+    real_weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = slow_runtime(tmp_path / "slow")
+    for module in (server, start):
+        monkeypatch.setattr(module, "library", lambda: slow)
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(Client("embedded").chat.completions.create, "hi", max_tokens=1)
+        wait_until(lambda: server.running_models() != [])
+        [(running, _)] = server.running_models()
+        line = f"loaded:  {DEFAULT.id}, being loaded (process {running.pid})"
+        assert ok(g4f("local", "status"))[-1] == line
+        [loaded] = json.loads("\n".join(ok(g4f("local", "status", "--json"))))["loaded"]
+        assert (loaded["loading"], loaded["pid"]) == (True, running.pid)
+        assert ok(g4f("local", "stop")) == [f"Stopped {DEFAULT.id}"]
+        with pytest.raises(
+            APIConnectionError, match=r"\(signal 15\) while loading .*: it was stopped\."
+        ):
+            answer.result(20)
+    assert os.listdir(folder) == ["lock"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no Unix sockets here")

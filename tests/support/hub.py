@@ -54,12 +54,13 @@ class Seen:
 @dataclass
 class Hub:
     """`content` is the file at `revisions`. `sends`: what the CDN sends in its place. `cut_at`: the
-    bytes of the file behind which the CDN is silent, until `go_on` is set. `refuses`: status and
-    X-Error-Code of the hub's answers."""
+    bytes of the file behind which the CDN is silent, until `go_on` is set; with `trickles`, a byte
+    comes every now and then. `refuses`: status and X-Error-Code of the hub's answers."""
 
     content: bytes = CONTENT
     sends: bytes | None = None
     cut_at: int | None = None
+    trickles: bool = False
     refuses: tuple[int, str] | None = None
     revisions: tuple[str, ...] = (COMMIT, "main")
     requests: list[Seen] = field(default_factory=list)
@@ -153,5 +154,9 @@ class Hub:
         handler.wfile.write(body[start : self.cut_at])
         handler.wfile.flush()
         self.is_cut.set()
-        self.go_on.wait(30)
+        for byte in body[self.cut_at :]:
+            if self.go_on.wait(0.1 if self.trickles else 30):
+                break
+            if self.trickles:
+                handler.wfile.write(bytes([byte]))
         handler.close_connection = True
