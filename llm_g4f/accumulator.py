@@ -176,6 +176,11 @@ class Accumulator:
         return "".join(builder.content) if builder else ""
 
     @property
+    def model(self) -> str:
+        """The model that the last chunk names; "" before the first one."""
+        return self._last.model if self._last is not None else ""
+
+    @property
     def usage(self) -> Usage | None:
         """What the provider has counted so far."""
         return self._usage

@@ -18,7 +18,7 @@ from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, names_of
 from ..safe_text import clean, without_name
 from .cooldowns import Cooldowns, key_of
-from .endpoints import served_as, with_capabilities
+from .endpoints import with_capabilities
 from .health_state import LISTED_FOR, Listing
 from .registry import Registry
 
@@ -79,14 +79,13 @@ def choose(listed: Sequence[str], model: str, *, exact: bool = True) -> ServedMo
 
 
 def _choice(endpoint: Endpoint, listing: Listing, model: str) -> ServedModel | Ineligible:
-    own = endpoint.kind != "local"
-    if listing.models is None or (listing.failed and not own):
-        if own:
-            return served_as(model, model)
-        reason = listing.failed or f"{endpoint.base_url} has no list of models"
-        return Ineligible(reason, "unreachable")
-    # g4f's server lists its substitutes under the requested names.
-    chosen = choose(listing.models, model, exact=endpoint.name != "g4f")
+    if listing.failed and endpoint.kind == "local":
+        return Ineligible(listing.failed, "unreachable")
+    # g4f's server has its substitutes under the requested names.
+    exact = endpoint.name != "g4f"
+    if listing.models is None:
+        return ServedModel(model, exact, verify=exact)
+    chosen = choose(listing.models, model, exact=exact)
     if chosen is not None:
         return chosen
     shown = ", ".join(clean(id, 60) for id in listing.models[:8]) or "no model"

@@ -23,6 +23,7 @@ TITLES = {
     "ollama": "Ollama",
     "lmstudio": "LM Studio",
     "llamacpp": "llama.cpp",
+    "llamacpp-app": "llama.cpp's app",
     "vllm": "vLLM",
     "sglang": "SGLang",
     "litellm": "LiteLLM",

@@ -269,7 +269,7 @@ def test_alone_it_shows_what_takes_part_and_the_answer(write_config: Write) -> N
     assert lines[3].split()[2:5] == ["yes", "no", "-"]
     assert "  enabled, no key: set it with " in lines[3]
     assert lines[4:] == [
-        "24 others: --all",
+        "25 others: --all",
         "gpt-4o is answered by llama (box): a substitute.",
     ]
     assert len(ok(g4f("--all"))) == len(PROVIDERS) + 4

@@ -11,6 +11,7 @@ import pytest
 from llm_g4f import Client, config
 from llm_g4f.errors import NoProviderError
 from llm_g4f.local import runtime
+from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.routing import nearby
 from llm_g4f.sync import loop_thread
 from tests.support.commands import g4f, ok
@@ -63,6 +64,16 @@ def test_route_names_a_server_while_nothing_is_configured(
         write_config("providers: {groq: {enabled: true}}")
         assert QWEN not in g4f("route", "gpt-4o").stdout
         assert len(server.looks) == 1
+
+
+def test_llamacpps_app_has_a_port_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = {name: spec.base_url for name, spec in PROVIDERS.items() if spec.kind == "local"}
+    assert local["llamacpp-app"] == "http://localhost:9931/v1"
+    assert set(nearby.TITLES) == set(local)
+    with Server(models=listing("qwen3")) as server:
+        monkeypatch.setattr(nearby, "addresses", lambda: {"llamacpp-app": server.url})
+        line = "llama.cpp's app is running here with qwen3: llm g4f enable llamacpp-app"
+        assert line in ok(g4f("route", "gpt-4o"))
 
 
 def test_a_choice_of_models_comes_with_its_mapping(monkeypatch: pytest.MonkeyPatch) -> None:

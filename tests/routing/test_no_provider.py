@@ -43,7 +43,7 @@ def test_an_enabled_provider_without_its_key(write_config: Write) -> None:
             " OPENAI_API_KEY"
         ),
         '  groq: no key: set it with "llm keys set groq" or the environment variable GROQ_API_KEY',
-        '  23 others have no key or are not enabled: "llm g4f route gpt-4o --all"',
+        '  24 others have no key or are not enabled: "llm g4f route gpt-4o --all"',
         (
             f"Three ways out: {OPENAI}, {OWN}, or the small model on this machine in place of groq"
             ' ("llm g4f disable groq").'
