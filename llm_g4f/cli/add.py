@@ -153,17 +153,14 @@ def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Seque
 
 def _look(name: str, url: str, key: Secret | None) -> Sequence[str] | APIError:
     """The ids that the endpoint lists, or the error."""
-    from ..errors import APIError, APITimeoutError
-    from ..event_loops import within
+    from ..errors import APIError
     from ..providers.endpoint import Endpoint
-    from ..routing.discovery import LOOK
-    from ..sync import loop_thread
+    from ..routing.discovery import LOOK, listed_by
+    from .waiting import wait_for
 
     endpoint = Endpoint(name=name, base_url=url, key=key)
     try:
-        return loop_thread().run(lambda: within(LOOK, endpoint.models()))
-    except TimeoutError:
-        return APITimeoutError(f"{url} does not answer within {LOOK:.0f} s.", provider=name)
+        return wait_for(lambda: listed_by(endpoint, LOOK))
     except APIError as error:
         return error
 

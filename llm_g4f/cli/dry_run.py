@@ -25,6 +25,7 @@ from ..routing.route import resolve_route
 from ..settings import Settings
 from ..types import JSON, Usage
 from .route import echo
+from .waiting import wait_for
 
 if TYPE_CHECKING:
     from ..batch.readers import Row
@@ -128,7 +129,7 @@ def _print_route(group: _Group, prompts: int, characters: int, settings: Setting
         model=model, messages=[], providers=providers, exact=exact, key=settings.key
     )
     registry = settings.registry()
-    route = asyncio.run(resolve_route(request, registry))
+    route = wait_for(lambda: resolve_route(request, registry))
     echo(route, request, registry)
     if not route.candidates:
         click.echo(f"No provider available for {model}.")

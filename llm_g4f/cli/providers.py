@@ -49,11 +49,11 @@ def _resolve() -> tuple[ChatRequest, Registry, Route]:
     from ..request import ChatRequest
     from ..routing.registry import Registry
     from ..routing.route import resolve_route
-    from ..sync import loop_thread
+    from .waiting import wait_for
 
     registry = Registry(config.load())
     request = ChatRequest(model="gpt-4o", messages=[])
-    return request, registry, loop_thread().run(lambda: resolve_route(request, registry))
+    return request, registry, wait_for(lambda: resolve_route(request, registry))
 
 
 def _echo(rows: Iterable[dict[str, Any]]) -> None:

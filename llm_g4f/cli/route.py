@@ -33,14 +33,14 @@ def route(model: str, everything: bool, json: bool) -> None:
     from ..request import ChatRequest
     from ..routing.registry import Registry
     from ..routing.route import resolve_route
-    from ..sync import loop_thread
     from .ends import as_json
     from .table import echo_line
+    from .waiting import wait_for
 
     registry = Registry(config.load())
     model = known_model(model, registry)
     request = ChatRequest(model=model, messages=[])
-    resolved = loop_thread().run(lambda: resolve_route(request, registry))
+    resolved = wait_for(lambda: resolve_route(request, registry))
     if json:
         data = {
             "model": model,
@@ -97,10 +97,10 @@ def _is_nothing_set_up(route: Route, registry: Registry) -> bool:
 
 def _echo_nearby(model: str) -> None:
     from ..routing.nearby import servers_here
-    from ..sync import loop_thread
     from .table import echo_line
+    from .waiting import wait_for
 
-    for server in loop_thread().run(servers_here):
+    for server in wait_for(servers_here):
         echo_line(server.line(model))
 
 

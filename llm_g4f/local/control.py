@@ -13,13 +13,14 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, ValidationError, convert
 
 _PATIENCE = 5.0
-"""Seconds for an answer: the process may be in the middle of a batch, which takes one."""
+"""Seconds for a whole answer: the process may be in the middle of a batch, which takes one."""
 
 
 class Running(Struct, frozen=True):
@@ -73,8 +74,10 @@ def ask(running: Running, do: str, **fields: Any) -> tuple[socket.socket, dict[s
         connection.connect(control if isinstance(control, str) else ("127.0.0.1", control))
         question = {"do": do, "key": running.key, **fields}
         connection.sendall(json.dumps(question).encode() + b"\n")
-        line = b""
+        line, end = b"", time.monotonic() + _PATIENCE
         while not line.endswith(b"\n"):
+            # At a port of one that has ended, anything may answer, and never end a line.
+            connection.settimeout(max(end - time.monotonic(), 0.001))
             data = connection.recv(4096)
             if not data:
                 raise ConnectionResetError("the process ended")

