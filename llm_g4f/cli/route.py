@@ -56,7 +56,7 @@ def route(model: str, everything: bool, json: bool) -> None:
             ],
             "left_out": [
                 {"provider": name, "reason": ineligible.reason}
-                for name, ineligible in (*resolved.left_out, *_unnamed(model, registry))
+                for name, ineligible in (*resolved.left_out, *unnamed(model, registry))
             ],
         }
         click.echo(json_format.dumps(data, indent=2))
@@ -64,12 +64,12 @@ def route(model: str, everything: bool, json: bool) -> None:
     others = echo(resolved, request, registry, everything=everything)
     if _is_nothing_set_up(resolved, registry):
         _echo_nearby(model)
-    for name, ineligible in _unnamed(model, registry):
+    for name, ineligible in unnamed(model, registry):
         echo_line(f"-  {name}: {ineligible.reason}")
     echo_answer(resolved, request, registry, others)
 
 
-def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
+def unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
     """The configured providers that a route in g4f.yaml leaves out."""
     from ..providers.base import Ineligible
     from ..routing.lineup import Entry

@@ -98,7 +98,7 @@ def stats(
     # Another database is another person's, or another time's.
     failed = failed_requests.FailedRequests() if database else failed_requests.read(since, name)
     if not path.exists() and not failed.count:
-        raise G4FError(f"No answers yet: {path} does not exist.")
+        raise G4FError(f'No answers yet: {path} does not exist. Run "llm -m gpt-4o …" first.')
     result = read(path, since, name) if path.exists() else Stats((), ())
     if plot is not None:
         from .plot import draw

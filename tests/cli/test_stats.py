@@ -635,7 +635,7 @@ def test_a_missing_database_is_not_created(user_path: Path) -> None:
     path = user_path / "logs.db"
     for args in ((), ("--json",)):
         said = failed(g4f("stats", *args))
-        assert said == f"No answers yet: {path} does not exist.\n"
+        assert said == f'No answers yet: {path} does not exist. Run "llm -m gpt-4o …" first.\n'
     assert not path.exists()
     assert g4f("stats", "-d", str(path)).exit_code == 2
 

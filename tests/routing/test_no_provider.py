@@ -12,6 +12,7 @@ import pytest
 from llm_g4f import Client
 from llm_g4f.errors import NoProviderError
 from llm_g4f.local import runtime
+from tests.support.server import Server, http
 
 Write = Callable[[str], Path]
 
@@ -72,6 +73,13 @@ def test_the_ways_out_are_those_that_exist(
         assert way in last
     for way in {OPENAI, OWN, LINE, "llm install"} - set(ways):
         assert way not in last
+
+
+def test_the_line_that_is_lacking_has_a_model_that_the_endpoint_lists(write_config: Write) -> None:
+    with Server(models=http(200, {"data": [{"id": "llama3"}, {"id": "phi4"}]})) as server:
+        write_config(f"providers: {{box: {{base_url: '{server.url}'}}}}")
+        with pytest.raises(NoProviderError, match='the line "gpt-4o: llama3" under models: of box'):
+            Client().chat.completions.create("hi")
 
 
 def test_the_runtime_is_no_way_out_where_it_is_installed(
