@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import stat
@@ -173,6 +174,13 @@ def test_the_process_has_nothing_of_ours(
     assert start._environment()["OMP_WAIT_POLICY"] == "passive"
     for path in folder.iterdir():
         assert not stat.S_IMODE(path.lstat().st_mode) & 0o077
+
+
+@linux
+def test_the_process_writes_no_core_dump_and_a_bounded_log(own: ModelFile) -> None:
+    limits = Path(f"/proc/{running(own).pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+    assert re.search(rf"^Max file size +{1 << 20} +{1 << 20} ", limits, re.MULTILINE)
 
 
 # Its end.
