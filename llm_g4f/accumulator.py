@@ -199,6 +199,11 @@ class Accumulator:
         return "" if builder is None else builder.text_within(length)
 
     @property
+    def model(self) -> str:
+        """The model that the last chunk names; "" before the first one."""
+        return self._last.model if self._last is not None else ""
+
+    @property
     def usage(self) -> Usage | None:
         """What the provider has counted so far."""
         return self._usage

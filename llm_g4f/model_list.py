@@ -11,6 +11,7 @@ from .errors import G4FError, NotFoundError
 from .pending import Pending
 from .providers.endpoint import Endpoint
 from .request import ChatRequest
+from .routing.discovery import lists_of
 from .routing.route import taking_part
 from .settings import DEFAULT_MODEL, Settings
 from .sync import loop_thread
@@ -97,15 +98,19 @@ class AsyncModels:
         request = ChatRequest(
             model=DEFAULT_MODEL, messages=[], providers=settings.providers, key=settings.key
         )
+        providers = [
+            replace(provider, headers=settings.headers_for(provider))
+            if settings.defaults.headers and isinstance(provider, Endpoint)
+            else provider
+            for provider in await taking_part(request, settings.registry())
+        ]
         listed = ModelList()
         failure: G4FError | None = None
-        for provider in await taking_part(request, settings.registry()):
-            if settings.defaults.headers and isinstance(provider, Endpoint):
-                provider = replace(provider, headers=settings.headers_for(provider))
-            try:
-                listed += [ModelName(provider.name, model) for model in await provider.models()]
-            except G4FError as error:
-                failure = failure or error
+        for provider, found in zip(providers, await lists_of(providers), strict=True):
+            if isinstance(found, G4FError):
+                failure = failure or found
+            else:
+                listed += [ModelName(provider.name, model) for model in found]
         if failure is not None and not listed:
             raise failure
         return listed

@@ -304,7 +304,7 @@ def _check_headers(headers: Mapping[str, str], providers: tuple[str, ...]) -> No
         # An HTTP library that is given a bad header prints it, and it may be a key.
         if not isinstance(name, str) or not _HEADER_NAME(name) or not _HEADER_VALUE(str(value)):
             raise BadRequestError(
-                "A header in headers= has characters that HTTP does not allow in headers.",
+                "A header in headers= has characters that HTTP does not allow in headers: remove them.",
                 status_code=400,
             )
         if name.lower() in SECRET_HEADERS and len(providers) != 1:

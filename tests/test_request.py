@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai.types.chat import completion_create_params
 
-from llm_g4f.request import PARAMETERS, ChatRequest, json_schema_of, schema_format
+from llm_g4f.request import PARAMETERS, ChatRequest, Secret, json_schema_of, schema_format
 
 
 def request(content: Any = "hi", **params: Any) -> ChatRequest:
@@ -50,6 +50,21 @@ def test_the_schema_of_a_response_format(response_format: Any, json_schema: Any)
     assert json_schema_of(params) == json_schema
     assert request(**params).schema == (json_schema or {}).get("schema")
     assert request(**params).wants_json_object == (response_format == {"type": "json_object"})
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        # A placeholder is no secret, and part of many names.
+        ("ollama", "ollama has no model ollama", "ollama has no model ollama"),
+        ("1234567", "1234567", "1234567"),
+        ("12345678", "key 12345678, model m12345678", "key …, model m12345678"),
+        ("123456789012345", "x123456789012345 123456789012345", "x123456789012345 …"),
+        ("1234567890123456", "x1234567890123456x", "x…x"),
+    ],
+)
+def test_where_a_text_has_the_key(key: str, text: str, shown: str) -> None:
+    assert Secret(key).removed_from(text) == shown
 
 
 def test_the_parameters_are_those_of_openai() -> None:

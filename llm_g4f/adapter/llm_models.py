@@ -100,9 +100,11 @@ class _LlmModelProvider:
         except llm.NeedsKeyException as error:
             return Ineligible(clean(str(error)))
         _, omitted = self._options(request)
+        exact = is_same_model(model.model_id, request.model)
         return ServedModel(
             model.model_id,
-            exact=is_same_model(model.model_id, request.model),
+            exact=exact,
+            verify=exact,
             omitted=omitted,
             schema_in_prompt="schema" in needs and not model.supports_schema,
             # Its plugin's word, as supports_schema in g4f.yaml is the user's.
@@ -141,14 +143,14 @@ class _LlmModelProvider:
             try:
                 async for event in events:
                     if (delta := _delta(event)) is not None:
-                        yield _chunk(serving, delta)
+                        yield _chunk(_answering(response, serving), delta)
             finally:
                 await events.aclose()
             calls = await _tool_calls(response)
             ending = ChunkChoice(
                 0, ChoiceDelta(tool_calls=calls or None), "tool_calls" if calls else "stop"
             )
-            yield _chunk(serving, ending, usage=_usage(response))
+            yield _chunk(_answering(response, serving), ending, usage=_usage(response))
         except APIError:
             raise
         except Exception as error:  # noqa: BLE001 (another plugin may raise anything)
@@ -230,12 +232,16 @@ def _delta(event: Any) -> ChunkChoice | None:
     return None
 
 
-def _chunk(
-    serving: ServedModel, choice: ChunkChoice, usage: Usage | None = None
-) -> ChatCompletionChunk:
-    return ChatCompletionChunk(
-        "chatcmpl-none", int(time.time()), serving.model, [choice], usage=usage
-    )
+def _answering(response: Any, serving: ServedModel) -> str:
+    """The model that the response names: llm has a field for it, and the plugins for OpenAI's API
+    leave it in what they log, at the end of the answer."""
+    logged = response.response_json
+    named = response.resolved_model or (logged.get("model") if isinstance(logged, dict) else None)
+    return named if isinstance(named, str) and named else serving.model
+
+
+def _chunk(model: str, choice: ChunkChoice, usage: Usage | None = None) -> ChatCompletionChunk:
+    return ChatCompletionChunk("chatcmpl-none", int(time.time()), model, [choice], usage=usage)
 
 
 def _usage(response: Any) -> Usage | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import handle_errors
+from .table import echo_line
 
 if TYPE_CHECKING:
     from ..errors import APIError
@@ -60,7 +61,7 @@ def add(
     base_url, listed = _looked_at(name, base_url, secret)
     mapped = _mapping(listed, served)
     write(name, base_url, key, served | mapped, plain_http=plain_http)
-    click.echo(f'{name} is added. Test it with "llm g4f check {name}".')
+    echo_line(f'{name} is added. Test it with "llm g4f check {name}".')
     offer(name)
 
 
@@ -133,7 +134,7 @@ def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Seque
         found = _look(name, url, key)
         if not isinstance(found, Exception):
             if url != base_url:
-                click.echo(f"The API is at {url}: base_url is {url}.")
+                echo_line(f"The API is at {url}: base_url is {url}.")
             return url, found
         problem = problem or found
         if isinstance(found, (APIConnectionError, AuthenticationError)):
@@ -153,17 +154,14 @@ def _looked_at(name: str, base_url: str, key: Secret | None) -> tuple[str, Seque
 
 def _look(name: str, url: str, key: Secret | None) -> Sequence[str] | APIError:
     """The ids that the endpoint lists, or the error."""
-    from ..errors import APIError, APITimeoutError
-    from ..event_loops import within
+    from ..errors import APIError
     from ..providers.endpoint import Endpoint
-    from ..routing.discovery import LOOK
-    from ..sync import loop_thread
+    from ..routing.discovery import LOOK, listed_by
+    from .waiting import wait_for
 
     endpoint = Endpoint(name=name, base_url=url, key=key)
     try:
-        return loop_thread().run(lambda: within(LOOK, endpoint.models()))
-    except TimeoutError:
-        return APITimeoutError(f"{url} does not answer within {LOOK:.0f} s.", provider=name)
+        return wait_for(lambda: listed_by(endpoint, LOOK))
     except APIError as error:
         return error
 
@@ -176,13 +174,13 @@ def _mapping(listed: Sequence[str] | None, served: dict[str, object]) -> dict[st
     if not listed or served:
         return {}
     shown = ", ".join(clean(id, 60) for id in listed[:8]) + (", …" if len(listed) > 8 else "")
-    click.echo(f"It has {shown}.")
+    echo_line(f"It has {shown}.")
     chosen = choose(listed, "gpt-4o")
     if chosen is not None and chosen.exact:
-        click.echo(f"{clean(chosen.model, 60)} answers for gpt-4o: the model itself.")
+        echo_line(f"{clean(chosen.model, 60)} answers for gpt-4o: the model itself.")
         return {}
     if not is_terminal():
-        click.echo(_advice(chosen.model if chosen else None, clean(listed[0], 60)))
+        echo_line(_advice(chosen.model if chosen else None, clean(listed[0], 60)))
         return {}
     answer = click.prompt(
         "Which one stands for gpt-4o, as a substitute? (- for none)",

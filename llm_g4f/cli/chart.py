@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 import click
 
 from ..safe_text import clean
+from .table import echo_line, terminal_width
 
 if TYPE_CHECKING:
     from .log_stats import Series, Stats
 
 BARS = "▁▂▃▄▅▆▇█"
-COLUMNS = 44
-NAME = 14
+COLUMNS, NAME = 44, 14
 """Columns of the bars and of the name: with the figures, a line has at most 80 characters."""
+
+NARROW_NAME, FIGURES = 8, 22
+"""Columns of the name on a terminal of fewer, and of gaps and figures."""
 
 
 def echo(stats: Stats) -> None:
@@ -31,23 +34,36 @@ def echo(stats: Stats) -> None:
         # On Windows, the code page of a redirected stdout lacks the bars.
         sys.stdout.reconfigure(errors="replace")
     first, last = (time.timestamp() for time in stats.span)
-    width = (last - first) / COLUMNS or 1.0
+    columns, room = _sizes()
+    width = (last - first) / columns or 1.0
     providers = stats.by_provider()
     for name, unit, values in _PANELS:
-        head = f"{name} over time"
+        head = f"{name} over time" if columns == COLUMNS else name
         click.echo(
-            click.style(f"{head:{NAME + 2 + COLUMNS}}  {'median':>8}  {'max, █':>8}", bold=True)
+            click.style(f"{head:{room + 2 + columns}}  {'median':>8}  {'max, █':>8}", bold=True)
         )
         for series in providers:
             known = [value for value in values(series) if not isnan(value)]
-            medians = _medians(series, values(series), first, width)
+            medians = _medians(series, values(series), first, width, columns)
             highest = max((value for value in medians if value is not None), default=None)
             bars = "".join(_bar(value, highest) for value in medians)
             figures = [_figure(median(known) if known else None, unit), _figure(highest, unit)]
-            click.echo(f"{_cut(series.provider):{NAME}}  {bars}  {figures[0]:>8}  {figures[1]:>8}")
+            name = _cut(series.provider, room)
+            click.echo(f"{name:{room}}  {bars}  {figures[0]:>8}  {figures[1]:>8}")
         click.echo()
     begin, end = (f"{time:%Y-%m-%d %H:%M}" for time in stats.span)
-    click.echo(f"{'':{NAME}}  {begin}{end:>{COLUMNS - len(begin)}}  UTC")
+    if columns == COLUMNS:
+        click.echo(f"{'':{room}}  {begin}{end:>{columns - len(begin)}}  UTC")
+    else:
+        echo_line(f"{begin} to {end} UTC", 0)
+
+
+def _sizes() -> tuple[int, int]:
+    """The columns of the bars and of the names, which fit the terminal."""
+    terminal = terminal_width() or 80
+    if terminal >= NAME + FIGURES + COLUMNS:
+        return COLUMNS, NAME
+    return max(terminal - NARROW_NAME - FIGURES, 1), NARROW_NAME
 
 
 _PANELS: tuple[tuple[str, str, Callable[[Series], array[float]]], ...] = (
@@ -57,13 +73,13 @@ _PANELS: tuple[tuple[str, str, Callable[[Series], array[float]]], ...] = (
 
 
 def _medians(
-    series: Series, values: array[float], first: float, width: float
+    series: Series, values: array[float], first: float, width: float, count: int
 ) -> list[float | None]:
-    """The median of each column, None without a value."""
-    columns: list[list[float]] = [[] for _ in range(COLUMNS)]
+    """The median of each of `count` columns, None without a value."""
+    columns: list[list[float]] = [[] for _ in range(count)]
     for time, value in zip(series.times, values, strict=True):
         if not isnan(value):
-            columns[min(int((time - first) / width), COLUMNS - 1)].append(value)
+            columns[min(int((time - first) / width), count - 1)].append(value)
     return [median(column) if column else None for column in columns]
 
 
@@ -78,6 +94,6 @@ def _figure(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:.3g}{unit}"
 
 
-def _cut(name: str) -> str:
+def _cut(name: str, room: int) -> str:
     name = clean(name)
-    return name if len(name) <= NAME else name[: NAME - 1] + "…"
+    return name if len(name) <= room else name[: room - 1] + "…"

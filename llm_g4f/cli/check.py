@@ -24,10 +24,10 @@ def check(names: tuple[str, ...], json: bool) -> None:
     All are asked at the same time. Exits with 1 if a provider fails, or cannot be asked.
     """
     from ..safe_text import without_name
-    from ..sync import loop_thread
     from . import table
+    from .waiting import wait_for
 
-    rows = loop_thread().run(lambda: _check_all(names))
+    rows = wait_for(lambda: _check_all(names))
     if json:
         click.echo(json_format.dumps(rows, indent=2))
     else:

@@ -31,6 +31,7 @@ def enable_provider(name: str, models: Mapping[str, object] = {}) -> None:
     from ..providers.catalogue import PROVIDERS
     from .config_editor import editing
     from .in_routes import offer
+    from .table import echo_line
     from .validation import check_name
 
     check_name(name)
@@ -38,7 +39,7 @@ def enable_provider(name: str, models: Mapping[str, object] = {}) -> None:
     if spec is not None and spec.kind == "anonymous":
         training = " They may be used for training." if spec.trains_on_prompts else ""
         limits = f" It takes {spec.limits}." if spec.limits else ""
-        click.echo(
+        echo_line(
             f"{name} is a public endpoint without a contract: your prompts will go to"
             f" {spec.base_url}.{training}{limits}"
         )

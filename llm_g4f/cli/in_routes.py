@@ -12,13 +12,14 @@ def offer(name: str) -> None:
     from ..routing.lineup import Entry
     from .add import is_terminal
     from .config_editor import editing
+    from .table import echo_line
 
     loaded = config.load()
     for model, entries in loaded.routes.items():
         if name in {Entry.parse(entry).name for entry in entries}:
             continue
         where = f"The route of {model} in g4f.yaml (line {loaded.route_lines[model]})"
-        click.echo(f"{where} does not name {name}, so {name} is not asked there.")
+        echo_line(f"{where} does not name {name}, so {name} is not asked there.")
         if not is_terminal():
             click.echo(f"To add it: {model}: [{', '.join((*entries, name))}]")
         elif click.confirm(f"Add {name} at the end of that route?"):

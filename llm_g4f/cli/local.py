@@ -92,7 +92,7 @@ def _as_json(model: ListedModel) -> dict[str, Any]:
 def _print_table(models: list[ListedModel]) -> None:
     from ..local.progress import shown_size
     from ..local.resources import total_memory
-    from .table import echo
+    from .table import echo, echo_line
 
     echo(
         ("model", "size", "memory", "fits", "file", "tools", "thinks"),
@@ -115,7 +115,7 @@ def _print_table(models: list[ListedModel]) -> None:
     )
     memory = total_memory()
     has = f" This machine has {shown_size(memory)} of memory." if memory else ""
-    click.echo(f"* is the one that answers.{has}")
+    echo_line(f"* answers.{has}", 2)
     best = next((model for model in models if model.recommended and not model.chosen), None)
     if best is not None:
-        click.echo(f"Recommended here: llm g4f local install {best.name}")
+        echo_line(f"Recommended here: llm g4f local install {best.name}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def status(json: bool) -> None:
     """Show the local model, whether it can run, and what is loaded."""
     from ..local import files, runtime, server
+    from .table import echo_line
 
     file = files.find()
     problem = file.check() if file is not None else None
@@ -36,14 +37,16 @@ def status(json: bool) -> None:
         click.echo(dumps(facts, indent=2))
         return
     installed = runtime.is_installed()
-    click.echo(f"runtime: {'xllamacpp is installed' if installed else runtime.NOT_INSTALLED}")
+    echo_line(f"runtime: {'xllamacpp is installed' if installed else runtime.NOT_INSTALLED}", 9)
     if file is None:
-        click.echo("weights: not there; fetched at the first prompt, or by: llm g4f local install")
+        echo_line(
+            "weights: not there; fetched at the first prompt, or by: llm g4f local install", 9
+        )
     else:
-        click.echo(f"model:   {file.model}")
-        click.echo(f"weights: {file.path} ({'whole' if problem is None else problem})")
+        echo_line(f"model:   {file.model}", 9)
+        echo_line(f"weights: {file.path} ({'whole' if problem is None else problem})", 9)
     for one, told in running:
-        click.echo(f"loaded:  {one.model}, {_in_words(one, told)}")
+        echo_line(f"loaded:  {one.model}, {_in_words(one, told)}", 9)
 
 
 def _as_json(running: Running, told: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 _FRAME = 0.1
 """Seconds between two updates of the bar."""
 
+_BESIDES, _TIME_LEFT = len("  []  100%  "), len("1d 00:00:00  ")
+"""Columns of the line besides bar and counts, and those of the time left."""
+
+_WIDE = 60
+"""Columns from which on the time left is shown too."""
+
+_LONGEST_BAR = 36
+
 _LINE = 10.0
 """Seconds between two lines without a terminal."""
 
@@ -30,12 +38,14 @@ class ProgressBar:
         self._bar: Any = None
         self._drawn = 0
         if sys.stderr.isatty():
+            from ..local.progress import stderr_columns
+
             self._bar = click.progressbar(
                 itertools.repeat(None) if size is None else None,
                 length=size,
                 file=sys.stderr,
                 item_show_func=lambda text: text,
-                width=0 if size else 10,
+                width=max(1, min(stderr_columns() - _BESIDES, _LONGEST_BAR)),
                 update_min_steps=0,
             )
 
@@ -79,8 +89,21 @@ class ProgressBar:
     def _draw(self, progress: Progress, now: float, *, complete: bool = False) -> None:
         done = 1.0 if complete else self._share(progress)
         steps = max(0, round(done * (self._size or 0)) - self._drawn)
-        self._bar.update(steps, self._counts(progress, now))
+        self._bar.update(steps, self._fitted(self._counts(progress, now)))
         self._drawn += steps
+
+    def _fitted(self, counts: str) -> str:
+        """As many of the counts as one line of the terminal has room for; the bar gets the rest. A
+        line that is too long would not be overwritten by the next one."""
+        from ..local.progress import stderr_columns
+
+        columns = stderr_columns()
+        self._bar.show_eta = columns >= _WIDE
+        room = columns - _BESIDES - (_TIME_LEFT if self._bar.show_eta else 0)
+        while len(counts) > room and ", " in counts:
+            counts = counts.rpartition(", ")[0]
+        self._bar.width = min(max(room - len(counts), 0), _LONGEST_BAR)
+        return counts
 
     def say(self, line: str) -> None:
         """Log a notice for the user. Erases the bar first, which is drawn again below it."""

@@ -33,11 +33,11 @@ def providers(json: bool) -> None:
 def overview(everything: bool) -> None:
     """Print the providers that take part or were set up, and who answers for gpt-4o."""
     from ..routing.no_provider import of_interest
-    from .route import echo_answer
+    from .route import echo_answer, unnamed
 
     request, registry, route = _resolve()
     shown, others = of_interest(request, route.left_out, registry, route.needs_consent)
-    names = {name.split("/")[0] for name, _ in shown}
+    names = {name.split("/")[0] for name, _ in (*shown, *unnamed("gpt-4o", registry))}
     names |= {candidate.provider.name for candidate in route.candidates}
     rows = _rows(registry, route)
     _echo(row for row in rows if everything or row["provider"] in names)
@@ -88,9 +88,10 @@ def _served(row: dict[str, Any]) -> str:
 def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:
     from ..providers.catalogue import PROVIDERS
     from .ends import gone_until, iso
+    from .route import unnamed
 
     candidates = {candidate.provider.name: candidate for candidate in route.candidates}
-    reasons = dict(route.left_out)
+    reasons = dict((*unnamed("gpt-4o", registry), *route.left_out))
     cooldowns, now = registry.cooldowns.cooldowns(), registry.cooldowns.now()
     rows = []
     for name in registry.names():

@@ -14,6 +14,7 @@ def remove(name: str) -> None:
     """Remove provider NAME from g4f.yaml."""
     from .. import config
     from .config_editor import editing
+    from .table import echo_line
 
     with editing() as providers:
         if name not in providers:
@@ -21,9 +22,9 @@ def remove(name: str) -> None:
         key = (providers.pop(name) or {}).get("key")
     path = config.config_path()
     stays = "stays, and is empty" if not path.read_text(encoding="utf-8").strip() else "stays"
-    click.echo(f"{name} is removed from {path}; the file {stays}.")
+    echo_line(f"{name} is removed from {path}; the file {stays}.")
     if key:
-        click.echo(f"Its key stays in {config.user_dir() / 'keys.json'}, under the name {key}.")
+        echo_line(f"Its key stays in {config.user_dir() / 'keys.json'}, under the name {key}.")
     routes = [
         model
         for model, entries in config.load().routes.items()

@@ -58,7 +58,7 @@ def route(model: str, everything: bool, json: bool) -> None:
             ],
             "left_out": [
                 {"provider": name, "reason": ineligible.reason}
-                for name, ineligible in (*resolved.left_out, *_unnamed(model, registry))
+                for name, ineligible in (*resolved.left_out, *unnamed(model, registry))
             ],
         }
         click.echo(json_format.dumps(data, indent=2))
@@ -66,7 +66,7 @@ def route(model: str, everything: bool, json: bool) -> None:
     others = echo(resolved, request, registry, everything=everything)
     if _is_nothing_set_up(resolved, registry):
         _echo_nearby(model)
-    for name, ineligible in _unnamed(model, registry):
+    for name, ineligible in unnamed(model, registry):
         echo_line(f"-  {name}: {ineligible.reason}")
     echo_answer(resolved, request, registry, others)
 
@@ -74,9 +74,9 @@ def route(model: str, everything: bool, json: bool) -> None:
 def route_of(request: ChatRequest, registry: Registry) -> Route:
     """The route of a request as it is now: without the providers that are over budget."""
     from ..routing.route import resolve_route
-    from ..sync import loop_thread
+    from .waiting import wait_for
 
-    route = loop_thread().run(lambda: resolve_route(request, registry))
+    route = wait_for(lambda: resolve_route(request, registry))
     if registry.config.budgets:
         from ..routing.budget import without_spent
 
@@ -110,7 +110,7 @@ def _words(figure: float | None, order: str) -> str:
     return f"{name} unknown" if figure is None else words.format(figure)
 
 
-def _unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
+def unnamed(model: str, registry: Registry) -> list[tuple[str, Ineligible]]:
     """The configured providers that a route in g4f.yaml leaves out."""
     from ..providers.base import Ineligible
     from ..routing.lineup import Entry
@@ -138,10 +138,10 @@ def _is_nothing_set_up(route: Route, registry: Registry) -> bool:
 
 def _echo_nearby(model: str) -> None:
     from ..routing.nearby import servers_here
-    from ..sync import loop_thread
     from .table import echo_line
+    from .waiting import wait_for
 
-    for server in loop_thread().run(servers_here):
+    for server in wait_for(servers_here):
         echo_line(server.line(model))
 
 

@@ -39,11 +39,11 @@ def setup() -> None:
     from .. import config
     from ..routing.nearby import servers_here
     from ..routing.registry import Registry
-    from ..sync import loop_thread
     from .add import is_terminal
+    from .waiting import wait_for
 
     registry = Registry(config.load())
-    servers = loop_thread().run(servers_here)
+    servers = wait_for(servers_here)
     keys = _keys(registry)
     _print_found(keys, servers)
     offers = _offers(registry, keys, servers)
@@ -199,12 +199,12 @@ def _show_route() -> None:
     from ..request import ChatRequest
     from ..routing.registry import Registry
     from ..routing.route import resolve_route
-    from ..sync import loop_thread
     from .route import echo, echo_answer
+    from .waiting import wait_for
 
     registry = Registry(config.load())
     request = ChatRequest(model=MODEL, messages=[])
-    route = loop_thread().run(lambda: resolve_route(request, registry))
+    route = wait_for(lambda: resolve_route(request, registry))
     click.echo(f"\nllm g4f route {MODEL}")
     echo_answer(route, request, registry, echo(route, request, registry))
 
@@ -216,9 +216,9 @@ def _try_out() -> None:
     from ..routing.fallback import Fallback
     from ..routing.registry import Registry
     from ..safe_text import clean
-    from ..sync import loop_thread
     from .check import SECONDS
     from .table import echo_line
+    from .waiting import wait_for
 
     question = "Answer with the word hello."
     request = ChatRequest(
@@ -239,4 +239,4 @@ def _try_out() -> None:
 
     click.echo()
     echo_line(f'llm -m {MODEL} "{question}"')
-    click.echo(loop_thread().run(ask))
+    click.echo(wait_for(ask))

@@ -92,13 +92,14 @@ def stats(
     from ..errors import G4FError
     from . import failed_requests
     from .log_stats import Stats, read
+    from .table import echo_line
     from .validation import requested_model
 
     path, name = database or Path(user_file("logs.db")), requested_model(model) if model else None
     # Another database is another person's, or another time's.
     failed = failed_requests.FailedRequests() if database else failed_requests.read(since, name)
     if not path.exists() and not failed.count:
-        raise G4FError(f"No answers yet: {path} does not exist.")
+        raise G4FError(f'No answers yet: {path} does not exist. Run "llm -m gpt-4o …" first.')
     result = read(path, since, name) if path.exists() else Stats((), ())
     if plot is not None:
         from .plot import draw
@@ -121,7 +122,9 @@ def stats(
             click.echo()
             echo(result)
     if failed.count:
-        click.echo(f"\n{failed}\n")
+        click.echo()
+        echo_line(str(failed), 0)
+        click.echo()
         _print_failures("failed without an answer", failed.failures)
 
 
@@ -136,7 +139,8 @@ def _print(stats: Stats) -> None:
     if stats.after_failures:
         failures = sum(failure.count for failure in stats.failures)
         line += f"; {stats.after_failures:,} of them survived {_count(failures, 'failure')}"
-    click.echo(f"{line}.\n")
+    table.echo_line(f"{line}.", 0)
+    click.echo()
     rows = [
         (clean(f"{served.provider}/{served.model}"), served, served.to_dict())
         for served in stats.served

@@ -61,7 +61,7 @@ def echo(
     width = terminal_width()
     left = sum(widths[:-1]) + 2 * len(widths[:-1])
     if width is not None and left + min(widths[-1], _MIN_LAST) > width:
-        _echo_rows(lines, width)
+        _echo_rows(lines, width, says=not fit)
         return
     for number, line in enumerate(lines):
         if fit:
@@ -75,15 +75,17 @@ def echo(
             click.echo(click.style(part, bold=True) if number == 0 else part)
 
 
-def _echo_rows(lines: list[list[str]], width: int) -> None:
-    """Print each row as a line of its first and last cell, and one of the others with their heads."""
+def _echo_rows(lines: list[list[str]], width: int, *, says: bool) -> None:
+    """Print each row as a line of its first cell, and one of the others with their heads. Where the last
+    column `says` what there is to know of a row, it is on the first line."""
     head, *rows = lines
-    for first, *others, last in rows:
-        for line in _wrapped(f"{first}: {last}", width, 2):
+    for first, *others in rows:
+        told = f"{first}: {others.pop()}" if says else first
+        for line in _wrapped(told, width, 2):
             click.echo(line)
         named = ", ".join(
             f"{name} {cell}"
-            for name, cell in zip(head[1:-1], others, strict=True)
+            for name, cell in zip(head[1:], others, strict=False)
             if cell not in ("", "-")
         )
         for line in _wrapped(f"  {named}", width, 2) if named else ():

@@ -165,7 +165,7 @@ class _Reader:
         if not isinstance(value, str) or not value.strip():
             raise self.fail(node, f"{label} must be text, not {self.shown(value)}.")
         if not value.strip().isprintable():
-            raise self.fail(node, f"{label} contains a control character.")
+            raise self.fail(node, f"{label} contains a control character: remove it.")
         return value.strip()
 
     def number(self, node: Any, label: str) -> float:

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
 
 _PATIENCE = 5.0
-"""Seconds for an answer: the process may be in the middle of a batch, which takes one."""
+"""Seconds for a whole answer: the process may be in the middle of a batch, which takes one."""
 
 
 class Running(Struct, frozen=True):
@@ -93,8 +94,16 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 def ask(running: Running, do: str) -> dict[str, Any]:
     """The answer to one question. Raises OSError where nothing answers."""
-    with _connected(running, do) as connection, connection.makefile("rb") as lines:
-        return _parsed(lines.readline())
+    line, end = b"", time.monotonic() + _PATIENCE
+    with _connected(running, do) as connection:
+        while not line.endswith(b"\n"):
+            # At a port of one that has ended, anything may answer, and never end a line.
+            connection.settimeout(max(end - time.monotonic(), 0.001))
+            data = connection.recv(4096)
+            if not data:
+                break
+            line += data
+    return _parsed(line)
 
 
 _BUSY = {"busy": True, "users": 1, "idle": 0.0, "keep_alive": 0.0, "memory": 0, "up": 0}

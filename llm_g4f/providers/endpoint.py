@@ -245,7 +245,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
                 _to_json(value)
             except (TypeError, ValueError, RecursionError) as cause:
                 part, error = name, cause
-        refused = ArgumentError(f"{part} cannot be written as JSON: {error}.")
+        refused = ArgumentError(
+            f"{part} cannot be written as JSON: {error}. Leave it out, or give it as text, numbers,"
+            " lists and dicts."
+        )
         # No server has said 400.
         refused.status_code = None
         refused.provider, refused.model = self.name, served.model

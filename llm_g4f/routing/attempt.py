@@ -99,6 +99,8 @@ class Attempt:
                     self._first_content(chunks)
                 elif not self._may_be_empty():
                     raise self._no_answer()
+            if not chunks and self._receipt.exact and self.candidate.served.verify:
+                self._check_last_model()
         except APIError as error:
             raise self._with_partial(error) from None
         if not chunks:
@@ -107,6 +109,21 @@ class Attempt:
             if self._size > _LONG_PROMPT:
                 self._check_prompt()
         return chunks
+
+    def _check_last_model(self) -> None:
+        """The receipt and a warning say who answered where only the end of the answer does. Raises
+        `InvalidResponseError` where the exact model is required."""
+        model, requested = self.completion.model, self._request.model
+        if is_same_model(model, requested):
+            return
+        if self._exact_only:
+            raise self._wrong_model(model)
+        receipt = self._receipt
+        receipt.exact, receipt.model = False, clean(model, 80)
+        receipt.warnings.append(
+            f"{requested} was answered by {receipt.model} ({receipt.provider}), a substitute: the"
+            f' answer says so only at its end. "llm g4f route {requested}" shows why.'
+        )
 
     def _check_prompt(self) -> None:
         """Warn if the provider cannot have read all of a long prompt."""
@@ -251,7 +268,7 @@ class Attempt:
                 what = f"{error.provider} broke off its answer: {words.rstrip('.')}"
                 message = f"{what}. Ask again, or ask another provider."
             cause = error
-            if error.reason in ("empty", "filtered"):
+            if error.reason in ("empty", "filtered", "wrong_model"):
                 reason = error.reason
             error = StreamError(message, provider=error.provider, model=error.model, reason=reason)
             error.set_response(cause.response, cause.body)
@@ -264,7 +281,7 @@ class Attempt:
         if self._watch.expired == "total":
             message = (
                 f"The answer was not complete within {self._request.timeout:g} s (timeout);"
-                f" {name} was asked last."
+                f" {name} was asked last. Raise timeout, or ask another provider."
             )
         else:
             what = "fell silent" if self.committed or self._begun else "sent no first token"
@@ -279,6 +296,16 @@ class Attempt:
             partial=self.completion.text,
         )
 
+    def _wrong_model(self, model: str) -> InvalidResponseError:
+        name = self.candidate.provider.name
+        return InvalidResponseError(
+            f"{name} was asked for {self._request.model} and answered with {clean(model, 80)}; only"
+            " the exact model is allowed. Ask another provider, or leave exact out.",
+            provider=name,
+            model=self.candidate.served.model,
+            reason="wrong_model",
+        )
+
     def _commit(self, chunk: ChatCompletionChunk) -> None:
         """The receipt says who answers. Raises `InvalidResponseError` where the exact model is
         required and another one answered."""
@@ -287,14 +314,7 @@ class Attempt:
         if served.verify and not is_same_model(chunk.model, self._request.model):
             exact = False
             if self._exact_only:
-                raise InvalidResponseError(
-                    f"{provider.name} was asked for {self._request.model} and answered"
-                    f" with {clean(chunk.model, 80)}; only the exact model is allowed. Ask"
-                    " another provider, or leave exact out.",
-                    provider=provider.name,
-                    model=served.model,
-                    reason="wrong_model",
-                )
+                raise self._wrong_model(chunk.model)
         self.committed = True
         receipt = self._receipt
         receipt.provider = provider.name

@@ -7,20 +7,23 @@ which model that would be.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from ..errors import APIConnectionError, APIError, APIStatusError
+from ..errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, G4FError
 from ..event_loops import loop_local, within
-from ..providers.base import Ineligible, ServedModel
+from ..providers.base import Ineligible, Provider, ServedModel
 from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, names_of
 from ..safe_text import clean, without_name
 from .cooldowns import Cooldowns, key_of
-from .endpoints import served_as, with_capabilities
+from .endpoints import with_capabilities
 from .health_state import LISTED_FOR, Listing
 from .registry import Registry
+
+LIST = 30.0
+"""Seconds for a provider to list its models where that is what a person waits for."""
 
 LOOK = 1.0
 """Seconds for an endpoint to list its models."""
@@ -51,11 +54,34 @@ async def discovered(endpoint: Endpoint, model: str, registry: Registry) -> tupl
     return endpoint, listing.until
 
 
-async def look(endpoint: Endpoint, seconds: float = LOOK) -> Sequence[str] | APIError | None:
-    """The ids that an endpoint lists; None if it has no list; the error if it does not answer.
-    Raises `TimeoutError`."""
+async def listed_by(provider: Provider, seconds: float = LIST) -> list[str]:
+    """The ids that a provider lists. Raises `APIError`: after `seconds`, `APITimeoutError`."""
     try:
-        return await within(seconds, endpoint.models())
+        return await within(seconds, provider.models())
+    except TimeoutError:
+        where = getattr(provider, "base_url", provider.name)
+        raise APITimeoutError(
+            f"{where} does not answer within {seconds:g} s. Try again, or check the address.",
+            provider=provider.name,
+        ) from None
+
+
+async def lists_of(providers: Iterable[Provider]) -> list[list[str] | G4FError]:
+    """What each of `providers` lists, or its error. All are asked at the same time."""
+
+    async def one(provider: Provider) -> list[str] | G4FError:
+        try:
+            return await listed_by(provider)
+        except G4FError as error:
+            return error
+
+    return await asyncio.gather(*map(one, providers))
+
+
+async def look(endpoint: Endpoint, seconds: float = LOOK) -> Sequence[str] | APIError | None:
+    """The ids that an endpoint lists; None if it has no list; the error if it does not answer."""
+    try:
+        return await listed_by(endpoint, seconds)
     except APIStatusError as error:
         return error if error.status_code in _PASSES else None
     except APIConnectionError as error:
@@ -79,14 +105,13 @@ def choose(listed: Sequence[str], model: str, *, exact: bool = True) -> ServedMo
 
 
 def _choice(endpoint: Endpoint, listing: Listing, model: str) -> ServedModel | Ineligible:
-    own = endpoint.kind != "local"
-    if listing.models is None or (listing.failed and not own):
-        if own:
-            return served_as(model, model)
-        reason = listing.failed or f"{endpoint.base_url} has no list of models"
-        return Ineligible(reason, "unreachable")
-    # g4f's server lists its substitutes under the requested names.
-    chosen = choose(listing.models, model, exact=endpoint.name != "g4f")
+    if listing.failed and endpoint.kind == "local":
+        return Ineligible(listing.failed, "unreachable")
+    # g4f's server has its substitutes under the requested names.
+    exact = endpoint.name != "g4f"
+    if listing.models is None:
+        return ServedModel(model, exact, verify=exact)
+    chosen = choose(listing.models, model, exact=exact)
     if chosen is not None:
         return chosen
     shown = ", ".join(clean(id, 60) for id in listing.models[:8]) or "no model"
@@ -114,22 +139,16 @@ async def _listing(endpoint: Endpoint, cooldowns: Cooldowns) -> Listing:
 
 async def _ask(endpoint: Endpoint, known: Listing | None, cooldowns: Cooldowns) -> Listing:
     again = known is not None and known.failed
-    failed = ""
-    found: Sequence[str] | APIError | None = None
-    try:
-        found = await look(endpoint, LOOK_AGAIN if again else LOOK)
-    except TimeoutError:
-        failed = f"{endpoint.base_url} does not answer"
-        if endpoint.is_local:
-            # It would keep a prompt waiting as well.
-            cooldowns.rest(key_of(endpoint.name, "", "key"), FAILED_FOR)
+    found = await look(endpoint, LOOK_AGAIN if again else LOOK)
+    if isinstance(found, APITimeoutError) and endpoint.is_local:
+        # It would keep a prompt waiting as well.
+        cooldowns.rest(key_of(endpoint.name, "", "key"), FAILED_FOR)
     if isinstance(found, APIError):
         failed = without_name(clean(found.message, 300), endpoint.name).rstrip(".")
-    if failed:
         before = known.models if known else None
         listing = Listing(before, cooldowns.now() + FAILED_FOR, failed)
     else:
-        models = None if isinstance(found, APIError) or found is None else tuple(found)
+        models = None if found is None else tuple(found)
         listing = Listing(models, cooldowns.now() + LISTED_FOR)
     cooldowns.note_listing(endpoint.base_url, endpoint.key, listing)
     return listing

@@ -152,7 +152,9 @@ class Fallback:
         """Find the candidates, and start the clock."""
         request, registry = self._request, self._registry
         if not request.messages:
-            raise BadRequestError("The prompt is empty.", status_code=400)
+            raise BadRequestError(
+                "The prompt is empty: send some text, or an attachment.", status_code=400
+            )
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -23,6 +23,7 @@ TITLES = {
     "ollama": "Ollama",
     "lmstudio": "LM Studio",
     "llamacpp": "llama.cpp",
+    "llamacpp-app": "llama.cpp's app",
     "vllm": "vLLM",
     "sglang": "SGLang",
     "litellm": "LiteLLM",
@@ -61,10 +62,7 @@ async def servers_here() -> list[Nearby]:
 
 
 async def _look(name: str, base_url: str) -> Nearby | None:
-    try:
-        listed = await look(Endpoint(name=name, base_url=base_url, kind="local"), SECONDS)
-    except TimeoutError:
-        return None
+    listed = await look(Endpoint(name=name, base_url=base_url, kind="local"), SECONDS)
     if listed is None or isinstance(listed, Exception) or not listed:
         return None
     return Nearby(name, base_url, listed)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from ..errors import NoProviderError
 from ..providers.base import Ineligible
 from ..providers.catalogue import PROVIDERS
+from ..providers.endpoint import Endpoint
 from ..providers.model_ids import listed
 from ..request import ChatRequest
+from ..safe_text import clean
 from .lineup import is_exact_only, named_entries
 from .registry import Registry
 
@@ -113,8 +115,11 @@ def ways_out(
 
 
 def _line(name: str, model: str, registry: Registry) -> str:
-    settings = registry.settings(name)
+    settings, endpoint = registry.settings(name), registry.provider(name, model)
     ids = [entry.id for entry in settings.models.values()] if settings is not None else []
+    if not ids and isinstance(endpoint, Endpoint):
+        listing = registry.cooldowns.listing(endpoint.base_url, endpoint.key)
+        ids = [clean(id, 60) for id in (listing and listing.models) or ()]
     return f"{model}: {ids[0] if ids else 'ID'}"
 
 

@@ -199,24 +199,27 @@ class Registry(Struct, frozen=True):
                 f"{self.config.path}, line {settings.line}: provider {name} needs a base_url"
                 f" (the built-in providers are {', '.join(PROVIDERS)}, embedded)."
             )
-        raise unknown_provider_error(name, self.names())
+        raise unknown_provider_error(name, self.names(), self._route_line(name, model))
 
     def _route_line(self, name: str, model: str) -> str:
         """The file and line where g4f.yaml names a provider for `model`, as the beginning of a message."""
         key = self.route_key(model)
-        if key is None or name not in self.config.routes[key]:
+        entries = self.config.routes[key] if key is not None else ()
+        if not any(entry == name or entry.startswith(f"{name}/") for entry in entries):
             return ""
+        assert key is not None
         return f"{self.config.path}, line {self.config.route_lines[key]}: "
 
 
-def unknown_provider_error(name: str, names: list[str]) -> NoProviderError:
-    """The error for an unknown provider, with a similar name if there is one."""
+def unknown_provider_error(name: str, names: list[str], where: str = "") -> NoProviderError:
+    """The error for an unknown provider, with a similar name if there is one. `where`: who named it,
+    as the beginning of the message."""
     from difflib import get_close_matches
 
     similar = get_close_matches(name, names, 1, 0.75)
     guess = f" Did you mean {similar[0]}?" if similar else ""
     return NoProviderError(
-        f"Unknown provider {name!r}.{guess} Known providers: {', '.join(names)}."
+        f"{where}Unknown provider {name!r}.{guess} Known providers: {', '.join(names)}."
     )
 
 

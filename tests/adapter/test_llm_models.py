@@ -264,6 +264,68 @@ def test_a_model_of_extra_openai_models_is_a_provider(user_path: Path, run_llm: 
     assert server.requests[0].json["model"] == "llama"
 
 
+# The model that its answer names.
+
+
+def named_first(prompt: Any, response: Any) -> Pieces:
+    response.set_resolved_model("qwen3")
+    yield "Hello"
+
+
+def named_last(prompt: Any, response: Any) -> Pieces:
+    yield "Hello"
+    response.set_resolved_model("qwen3")
+
+
+def named_in_the_log(prompt: Any, response: Any) -> Pieces:
+    """As llm's own models have it, and those of other plugins for OpenAI's API."""
+    yield "Hello"
+    response.response_json = {"model": "qwen3"}
+
+
+NAMINGS = (named_first, named_last, named_in_the_log)
+
+
+@pytest.mark.parametrize("answering", NAMINGS)
+def test_another_model_than_its_id_says_is_a_substitute(
+    answering: Answering, install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(answering, "their/gpt-4o")
+    receipt = create(provider="llm:their/gpt-4o").receipt
+    assert receipt is not None
+    assert (receipt.model, receipt.exact, receipt.attempts[-1].model) == ("qwen3", False, "qwen3")
+    (said,) = caplog.messages
+    assert "gpt-4o" in said
+    assert "qwen3 (llm:their/gpt-4o)" in said
+    assert "a substitute" in said
+
+
+@pytest.mark.parametrize("answering", NAMINGS)
+def test_under_exact_another_model_than_its_id_says_is_an_error(
+    answering: Answering, install: Install
+) -> None:
+    install(answering, "their/gpt-4o")
+    text, error = streamed("llm:their/gpt-4o", exact=True)
+    assert text == ("" if answering is named_first else "Hello")
+    assert error is not None
+    assert error.reason == "wrong_model"
+    assert error.message == (
+        "llm:their/gpt-4o was asked for gpt-4o and answered with qwen3; only the exact model is"
+        " allowed. Ask another provider, or leave exact out."
+    )
+
+
+def test_a_snapshot_of_its_id_is_the_model_itself(install: Install) -> None:
+    def answering(prompt: Any, response: Any) -> Pieces:
+        yield "Hello"
+        response.set_resolved_model("gpt-4o-2024-11-20")
+
+    install(answering, "their/gpt-4o")
+    receipt = create(provider="llm:their/gpt-4o", exact=True).receipt
+    assert receipt is not None
+    assert (receipt.exact, receipt.warnings) == (True, [])
+
+
 # Commands.
 
 
@@ -541,7 +603,8 @@ def test_a_blocking_model_delays_neither_the_timeout_nor_the_exit() -> None:
     done = run_python(BLOCKS)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "The answer was not complete within 0.3 s (timeout); llm:theirs was asked last. True\n"
+        "The answer was not complete within 0.3 s (timeout); llm:theirs was asked last. Raise"
+        " timeout, or ask another provider. True\n"
     )
 
 

@@ -551,6 +551,19 @@ def test_a_key_goes_only_to_its_provider(endpoints: Endpoints) -> None:
     assert "canary" not in result.output + Path("out").read_text()
 
 
+def test_the_results_have_neither_prompts_nor_keys(endpoints: Endpoints) -> None:
+    write("in.jsonl", {"id": "a", "prompt": "canary one"}, {"id": "b", "prompt": "canary two"})
+    echoed = http(400, {"error": {"message": "Bearer sk-canary-4711 is invalid"}})
+    with Server(whole("Hello"), echoed) as server:
+        endpoints(box=server)
+        arguments = ("-m", "gpt-4o", "-o", "provider", "box", "--key", "sk-canary-4711")
+        batch("in.jsonl", "out", *arguments, "--concurrency", "1", code=1)
+    assert [one.headers["authorization"] for one in server.requests] == [
+        "Bearer sk-canary-4711"
+    ] * 2
+    assert "canary" not in Path("out").read_text()
+
+
 def test_log_writes_what_llm_would_have_written(
     endpoints: Endpoints, run_llm: Run, user_path: Path
 ) -> None:

@@ -137,7 +137,7 @@ def test_without_any_provider_the_three_ways_out(
         '  openai: no key: set it with "llm keys set openai" or the environment variable'
         " OPENAI_API_KEY\n"
         "  embedded: it is not installed: llm install 'llm-g4f[local]'\n"
-        '  24 others have no key or are not enabled: "llm g4f route gpt-4o --all"\n'
+        '  25 others have no key or are not enabled: "llm g4f route gpt-4o --all"\n'
         'Three ways out: a key ("llm keys set openai"), an endpoint of your own ("providers:" in'
         " g4f.yaml), or the small model on this machine (llm install 'llm-g4f[local]').\n"
     )

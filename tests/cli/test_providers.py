@@ -259,6 +259,17 @@ def test_providers(run_llm: Run, write_config: Write) -> None:
     assert rows[1]["key"] is False
 
 
+def test_alone_it_shows_what_a_route_leaves_out(write_config: Write) -> None:
+    write_config(
+        "providers:\n  box: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: llama}}\n"
+        "  other: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: phi}}\n"
+        "routes:\n  gpt-4o: [box]\n"
+    )
+    lines = ok(g4f())
+    assert [line.split()[0] for line in lines[1:3]] == ["box", "other"]
+    assert lines[2].endswith("the route gpt-4o in g4f.yaml (line 5) does not name it")
+
+
 def test_alone_it_shows_what_takes_part_and_the_answer(write_config: Write) -> None:
     write_config(
         "providers:\n  box: {base_url: 'http://127.0.0.1:1/v1', models: {gpt-4o: llama}}\n"
@@ -269,7 +280,7 @@ def test_alone_it_shows_what_takes_part_and_the_answer(write_config: Write) -> N
     assert lines[3].split()[2:5] == ["yes", "no", "-"]
     assert "  enabled, no key: set it with " in lines[3]
     assert lines[4:] == [
-        "24 others: --all",
+        "25 others: --all",
         "gpt-4o is answered by llama (box): a substitute.",
     ]
     assert len(ok(g4f("--all"))) == len(PROVIDERS) + 4

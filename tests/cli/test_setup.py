@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 from llm_g4f import Client, config
 from llm_g4f.errors import NoProviderError
 from llm_g4f.local import runtime
+from llm_g4f.providers.catalogue import PROVIDERS
 from llm_g4f.routing import nearby
 from llm_g4f.sync import loop_thread
 from tests.support.commands import g4f, ok
 from tests.support.forked import Forks
-from tests.support.server import HANG, Script, Server, http, stream
+from tests.support.server import HANG, Script, Server, http, stream, whole
 from tests.support.terminal import on_terminal
 
 Write = Callable[[str], Path]
@@ -63,6 +65,16 @@ def test_route_names_a_server_while_nothing_is_configured(
         write_config("providers: {groq: {enabled: true}}")
         assert QWEN not in g4f("route", "gpt-4o").stdout
         assert len(server.looks) == 1
+
+
+def test_llamacpps_app_has_a_port_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = {name: spec.base_url for name, spec in PROVIDERS.items() if spec.kind == "local"}
+    assert local["llamacpp-app"] == "http://localhost:9931/v1"
+    assert set(nearby.TITLES) == set(local)
+    with Server(models=listing("qwen3")) as server:
+        monkeypatch.setattr(nearby, "addresses", lambda: {"llamacpp-app": server.url})
+        line = "llama.cpp's app is running here with qwen3: llm g4f enable llamacpp-app"
+        assert line in ok(g4f("route", "gpt-4o"))
 
 
 def test_a_choice_of_models_comes_with_its_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +171,34 @@ def test_the_commands_fit_the_screen(
         assert len(shown.lines) <= 24
         assert "\x1b[2K" not in shown.raw
     assert shown.code == 1
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_no_line_of_the_first_hour_is_longer_than_the_screen(
+    columns: int, forks: Forks | None, write_config: Write, tmp_path: Path
+) -> None:
+    rows = tmp_path / "in.txt"
+    rows.write_text("".join(f"Prompt {number}\n" for number in range(6)))
+    with Server([0.12, *whole("Hello", model="qwen3")], models=listing("qwen3")) as server:
+        write_config(f"providers: {{box: {{base_url: '{server.url}'}}}}")
+        asked = on_terminal(forks, ["-m", "gpt-4o", "hi"], columns=columns)
+        batch = ["g4f", "batch", str(rows), str(tmp_path / "out"), "-m", "gpt-4o"]
+        answered = on_terminal(forks, [*batch, "--concurrency", "1"], columns=columns)
+        for command in (
+            ["g4f", "providers"],
+            ["g4f", "stats"],
+            ["g4f", "local"],
+            ["g4f", "enable", "kilo"],
+        ):
+            shown = on_terminal(forks, command, columns=columns)
+            assert shown.code == 0, shown.text
+            # A path or a URL is not broken.
+            assert [line for line in shown.lines if len(line) > columns and "/" not in line] == []
+    # A notice is a sentence, which the terminal wraps.
+    assert asked.lines[1:] == ["Hello"]
+    # A bar that is longer than its line would not be overwritten by the next one.
+    bars = re.findall(r"  \[[#-]*\][^\r\n\x1b]*", answered.text)
+    assert len(bars) > 4
+    assert [bar for bar in bars if len(bar.rstrip()) > columns] == []
+    assert "6 done, 0 failed" in bars[-1]
+    assert answered.raw.count("\n") == 3

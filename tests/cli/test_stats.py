@@ -22,7 +22,7 @@ import llm
 import pytest
 import sqlite_utils
 
-from llm_g4f.cli import chart, log_stats
+from llm_g4f.cli import chart, log_stats, table
 from llm_g4f.cli.plot import COLOURS, OTHERS, figure
 from tests.support.commands import Run, failed, g4f, ok
 from tests.support.scenarios import empty_log
@@ -613,6 +613,20 @@ def test_the_tables_fit_a_terminal(log: sqlite3.Connection) -> None:
     assert "x-Turbo  " in lines[3]
 
 
+def test_a_chart_fits_a_narrow_terminal(
+    log: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "terminal_width", lambda: 40)
+    monkeypatch.setattr(chart, "terminal_width", lambda: 40)
+    add(
+        log, {"provider": "a-long-name-of-a-provider", "ttft": 0.5}, {"at": NOW - timedelta(days=2)}
+    )
+    lines = ok(g4f("stats", "--chart"))
+    assert max(map(len, lines)) <= 40
+    assert any(line.startswith("a-long-…  ") for line in lines)
+    assert "  exact 100%, tokens in" in "\n".join(lines)
+
+
 def test_a_chart_in_an_encoding_without_bars(log: sqlite3.Connection) -> None:
     add(log, {}, {})
     command = [sys.executable, "-m", "llm", "g4f", "stats", "--chart"]
@@ -635,7 +649,7 @@ def test_a_missing_database_is_not_created(user_path: Path) -> None:
     path = user_path / "logs.db"
     for args in ((), ("--json",)):
         said = failed(g4f("stats", *args))
-        assert said == f"No answers yet: {path} does not exist.\n"
+        assert said == f'No answers yet: {path} does not exist. Run "llm -m gpt-4o …" first.\n'
     assert not path.exists()
     assert g4f("stats", "-d", str(path)).exit_code == 2
 

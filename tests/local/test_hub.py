@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from llm_g4f.errors import NoProviderError
 from llm_g4f.local import hub as hub_module
 from llm_g4f.local import records
 from llm_g4f.local.errors import WeightsError
-from llm_g4f.local.fetch import fetch, fetch_reference
+from llm_g4f.local.fetch import fetch, fetch_reference, ready_file
 from llm_g4f.local.files import located
 from llm_g4f.local.hub_cache import snapshot
 from llm_g4f.local.processes import Fetched
@@ -252,6 +252,28 @@ def test_a_disk_that_fills_up(hub: Hub) -> None:
         check=False,
     )
     assert "Too little disk space for small-1b" in done.stderr
+
+
+def test_a_chosen_model_that_is_missing_is_not_fetched_unasked(
+    hub: Hub, write_config: Callable[[str], Path]
+) -> None:
+    write_config("local: {model: qwen3.5-0.8b}")
+    with pytest.raises(WeightsError, match=r"llm g4f local install qwen3\.5-0\.8b"):
+        asyncio.run(ready_file())
+    assert hub.requests == []
+
+
+def test_no_token_file_is_read_and_no_telemetry_is_sent(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.parent.mkdir(parents=True)
+    (cache.parent / "token").write_text("hf_of_a_file")
+    (cache.parent / "stored_tokens").write_text("[x]\nhf_token = hf_of_a_file\n")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    asyncio.run(fetch(ROW))
+    assert {seen.headers.get("authorization") for seen in hub.requests} == {None}
+    assert {seen.method for seen in hub.requests} <= {"GET", "HEAD"}
+    assert not [seen.path for seen in hub.requests if "telemetry" in seen.path]
 
 
 @pytest.mark.parametrize("gone", ["the hub", "its files", "the rest of the file"])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -105,6 +108,26 @@ def test_a_process_that_hangs_is_ended_by_stop(
     wait_until(lambda: not is_running(hanging.pid))
 
 
+def test_a_port_that_never_ends_its_line_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes listen on ports, another program may have the one of a process that was killed."""
+    monkeypatch.setattr(control, "_PATIENCE", 0.2)
+
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"{")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(trickle, server)
+        stale = Running(0, "own", "own.gguf", 1, 1, server.getsockname()[1], "sk")
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            control.ask(stale, "status")
+        assert time.monotonic() - began < 2
+
+
 def test_a_second_use_finds_the_first(own: ModelFile) -> None:
     first = running(own)
     assert running(own) == first
@@ -140,6 +163,13 @@ def test_the_process_has_nothing_of_ours(
     assert start._environment()["OMP_WAIT_POLICY"] == "passive"
     for path in folder.iterdir():
         assert not stat.S_IMODE(path.lstat().st_mode) & 0o077
+
+
+@linux
+def test_the_process_writes_no_core_dump_and_a_bounded_log(own: ModelFile) -> None:
+    limits = Path(f"/proc/{running(own).pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+    assert re.search(rf"^Max file size +{1 << 20} +{1 << 20} ", limits, re.MULTILINE)
 
 
 # Its end.

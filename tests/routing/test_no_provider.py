@@ -12,6 +12,7 @@ import pytest
 from llm_g4f import Client
 from llm_g4f.errors import NoProviderError
 from llm_g4f.local import runtime
+from tests.support.server import Server, http
 
 Write = Callable[[str], Path]
 
@@ -43,7 +44,7 @@ def test_an_enabled_provider_without_its_key(write_config: Write) -> None:
             " OPENAI_API_KEY"
         ),
         '  groq: no key: set it with "llm keys set groq" or the environment variable GROQ_API_KEY',
-        '  23 others have no key or are not enabled: "llm g4f route gpt-4o --all"',
+        '  24 others have no key or are not enabled: "llm g4f route gpt-4o --all"',
         (
             f"Three ways out: {OPENAI}, {OWN}, or the small model on this machine in place of groq"
             ' ("llm g4f disable groq").'
@@ -72,6 +73,13 @@ def test_the_ways_out_are_those_that_exist(
         assert way in last
     for way in {OPENAI, OWN, LINE, "llm install"} - set(ways):
         assert way not in last
+
+
+def test_the_line_that_is_lacking_has_a_model_that_the_endpoint_lists(write_config: Write) -> None:
+    with Server(models=http(200, {"data": [{"id": "llama3"}, {"id": "phi4"}]})) as server:
+        write_config(f"providers: {{box: {{base_url: '{server.url}'}}}}")
+        with pytest.raises(NoProviderError, match='the line "gpt-4o: llama3" under models: of box'):
+            Client().chat.completions.create("hi")
 
 
 def test_the_runtime_is_no_way_out_where_it_is_installed(

@@ -274,6 +274,7 @@ def test_an_unknown_provider_is_an_error_that_lists_the_known_ones(
     with pytest.raises(NoProviderError) as caught:
         planned(providers=("mine", "opnai") if where == "provider" else ())
     assert "'opnai'" in str(caught.value)
+    assert ("g4f.yaml, line 2: Unknown provider" in str(caught.value)) is (where == "route")
     assert "mine, openai, azure, openrouter" in str(caught.value)
 
 
