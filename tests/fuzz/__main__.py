@@ -1,0 +1,74 @@
+"""`python -m tests.fuzz [TARGET…] [--seconds N]`: search for inputs that break a promise.
+
+Without `--seconds` the number of inputs is fixed, and so are they: some seconds for each target.
+What is found is a file in the current folder; `python -m tests.fuzz TARGET --file FILE` runs it
+again. The fix comes with a case in the tests of the code that it broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+
+from tests.support.environment import KEY_VARIABLES
+
+TARGETS = ("events", "responses", "config", "rows", "results", "receipts")
+
+HANG = 20
+"""Seconds that one input may take, of which all take milliseconds."""
+
+MEMORY = 1_024
+"""MiB that a search may take; its inputs have a few KiB."""
+
+
+def search(name: str, seconds: int | None, file: Path | None, folder: Path) -> bool:
+    """Search in a process of its own, with what it needs in `folder`; whether nothing was found."""
+    target = import_module(f"tests.fuzz.{name}")
+    inputs, words, user = folder / "inputs", folder / "words", folder / "user"
+    inputs.mkdir()
+    user.mkdir()
+    for number, seed in enumerate(target.SEEDS):
+        (inputs / f"{number}").write_bytes(seed)
+    quoted = ["".join(f"\\x{byte:02x}" for byte in word.encode()) for word in target.WORDS]
+    words.write_text("".join(f'"{word}"\n' for word in quoted))
+    length = f"-max_total_time={seconds}" if seconds else f"-runs={target.RUNS}"
+    options = ["-seed=1", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", "-print_final_stats=1"]
+    given = [length, *options, f"-dict={words}", str(inputs)] if file is None else [str(file)]
+    environment = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.search", name, *given],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment | {"LLM_USER_PATH": str(user), "PYTHONHASHSEED": "0"},
+    )
+    said = done.stdout.decode("utf-8", "replace").splitlines()
+    count = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "")
+    print(f"{name}: {count or 'no'} inputs in {time.monotonic() - began:.0f} s", flush=True)
+    if done.returncode:
+        print("\n".join(said[-60:]), file=sys.stderr)
+    return done.returncode == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("targets", nargs="*", default=TARGETS, metavar="TARGET", choices=TARGETS)
+    parser.add_argument("--seconds", type=int, help="search so long for each target")
+    parser.add_argument("--file", type=Path, help="run this input only")
+    given = parser.parse_args()
+    found = False
+    for name in given.targets:
+        with tempfile.TemporaryDirectory() as folder:
+            found |= not search(name, given.seconds, given.file, Path(folder))
+    sys.exit(found)
+
+
+if __name__ == "__main__":
+    main()
