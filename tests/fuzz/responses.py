@@ -8,26 +8,22 @@ same words. Where our own HTTP and httpx's both find an answer, it is the same o
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gzip
-import socket
 from collections.abc import Iterator
 from enum import IntFlag
 from functools import cache
-from unittest.mock import patch
 
 import httpcore
 import httpx
-from msgspec import Struct, field
+from msgspec import Struct
 
 from llm_g4f import AsyncClient
 from llm_g4f.errors import APIConnectionError, G4FError
-from llm_g4f.http import pool
 from llm_g4f.types import ChatCompletion
 from tests.fuzz.checks import KEY, as_json, assert_line, assert_ours, forget, write_user_file
+from tests.fuzz.loopback import CONFIG, Server
 from tests.support import clock
-from tests.support.server import call, calls, completion, event, http, split, stream, whole
+from tests.support.server import call, calls, completion, event, http, stream, whole
 
 RUNS = 3_000
 
@@ -79,43 +75,6 @@ WORDS = [
     *("context_length_exceeded", "insufficient_quota", "invalid_api_key", KEY),
 ]
 
-CONFIG = """
-notice: false
-providers:
-  box: {{base_url: "http://127.0.0.1:9/v1", models: {{gpt-4o: gpt-4o}}}}
-"""
-
-
-class _Server(Struct):
-    """The other end of every connection: answers each request with `data`, in pieces of `size` bytes."""
-
-    data: bytes
-    size: int
-    silent: bool
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
-
-    async def open_socket(self, _host: str, _port: int) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        self.tasks.append(asyncio.create_task(self._serve(theirs)))
-        return ours
-
-    async def _serve(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with connection, contextlib.suppress(ConnectionError):
-            while await loop.sock_recv(connection, 1 << 16):
-                for piece in split(self.data, self.size):
-                    await loop.sock_sendall(connection, piece)
-                    await asyncio.sleep(0)
-                if not self.silent:
-                    connection.shutdown(socket.SHUT_WR)
-
-    async def aclose(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
 
 class Answer(Struct):
     """An answer: its text, and why it ended."""
@@ -162,13 +121,9 @@ def _checked(answer: ChatCompletion) -> Answer:
 
 async def _outcome(data: bytes, how: How, size: int) -> Answer | None:
     """The answer to a request that meets `data`; None where there is none. Raises AssertionError."""
-    server = _Server(data, size, How.SILENT in how)
-    with patch.object(pool, "open_socket", server.open_socket):
-        answer = await _tried(AsyncClient("box", api_key=KEY), how)
-        await server.aclose()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    assert not left, left
-    return answer
+    server = Server(data, size, silent=How.SILENT in how)
+    async with server:
+        return await _tried(AsyncClient("box", api_key=KEY), how)
 
 
 @cache

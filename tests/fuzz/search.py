@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -13,6 +14,8 @@ import atheris
 
 def main() -> None:
     name = sys.argv.pop(1)
+    # No file here has to survive a power cut.
+    os.fsync = lambda _: None
     with atheris.instrument_imports(include=["llm_g4f"]):
         target = import_module(f"tests.fuzz.{name}")
         # What is imported on first use has to be instrumented, too.
