@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoProviderError
@@ -66,19 +67,28 @@ def key_hint(alias: str | None, env_var: str | None) -> str:
     return f"set it with {' or '.join(ways)}" if ways else ""
 
 
+_REWRITING = (0.002, 0.01, 0.04)
+"""Seconds before keys.json is read once more: "llm keys set" empties it before it writes it."""
+
+
 def _stored_keys() -> dict[str, Any]:
     if not (user_dir() / "keys.json").exists():
         return {}
     # llm owns the file, and importing llm takes 190 ms.
     import llm
 
-    try:
-        stored = llm.load_keys()
-    except (ValueError, OSError) as error:
-        raise NoProviderError(
-            f"{user_dir() / 'keys.json'} cannot be read ({type(error).__name__}): fix it, or"
-            ' remove it and run "llm keys set openai" again.'
-        ) from None
+    for pause in (*_REWRITING, None):
+        try:
+            stored = llm.load_keys()
+        except (ValueError, OSError) as error:
+            if pause is None:
+                raise NoProviderError(
+                    f"{user_dir() / 'keys.json'} cannot be read ({type(error).__name__}): fix it, or"
+                    ' remove it and run "llm keys set openai" again.'
+                ) from None
+            time.sleep(pause)
+        else:
+            break
     return stored if isinstance(stored, dict) else {}
 
 

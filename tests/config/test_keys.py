@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,21 @@ def test_a_key_says_how_to_set_another_one_in_its_place(
     assert hint("a") == 'set it with "llm keys set a" or the environment variable KEY_B'
     keys(user_path, b="stored-b")
     assert hint("a", "b") == 'set it with "llm keys set b"'
+
+
+def test_keys_that_are_just_being_written_are_read_again(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (user_path / "keys.json").touch()
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        keys(user_path, a="stored-a")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert revealed(("a",), ()) == "stored-a"
+    assert len(pauses) == 1
 
 
 @pytest.mark.parametrize("stored", ["", "  ", None, 5, {"x": 1}])

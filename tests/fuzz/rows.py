@@ -87,7 +87,8 @@ async def _answer(rows: list[Row], out: Path, *, table: bool) -> Progress | None
         async with Server(ANSWER):
             job = Job(file, prepare=RowPreparer((), None, table=table))
             chosen = job.selection.choose(rows)
-            async with ask(chosen, provider="box", api_key=KEY, on_notice=assert_line) as results:
+            options = {"provider": "box", "api_key": KEY, "concurrency": 2}
+            async with ask(chosen, on_notice=assert_line, **options) as results:
                 async for result in results:
                     job.write(result)
         file.finish(compact=True)
