@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def test_a_key_says_how_to_set_another_one_in_its_place(
 def test_keys_that_are_just_being_written_are_read_again(
     user_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (user_path / "keys.json").touch()
+    path = user_path / "keys.json"
+    path.touch()
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -66,6 +68,12 @@ def test_keys_that_are_just_being_written_are_read_again(
 
     monkeypatch.setattr(time, "sleep", sleep)
     assert revealed(("a",), ()) == "stored-a"
+    assert len(pauses) == 1
+    # One that was incomplete before stays so.
+    path.write_text("{")
+    os.utime(path, (0, 0))
+    with pytest.raises(NoProviderError, match="cannot be read"):
+        revealed(("a",), ())
     assert len(pauses) == 1
 
 
