@@ -31,6 +31,7 @@ TEST |= {
     "uvloop",
 }
 DEV = TEST | {
+    "atheris",
     "build",
     "cogapp",
     "import-linter",

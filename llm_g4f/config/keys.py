@@ -68,9 +68,9 @@ def key_hint(alias: str | None, env_var: str | None) -> str:
     return f"set it with {' or '.join(ways)}" if ways else ""
 
 
-_REWRITING = 0.5
-"""Seconds behind a change of keys.json in which it may be incomplete: "llm keys set" empties it before it
-writes it."""
+_REWRITING = 2.0
+"""Seconds behind a change of keys.json for which it may be incomplete: "llm keys set" empties it before it
+writes it. That takes no time, but for a busy disk."""
 
 
 def _stored_keys() -> dict[str, Any]:

@@ -98,7 +98,9 @@ def test_a_keys_file_without_an_object_has_no_keys(user_path: Path, content: str
 def test_an_invalid_keys_file_is_an_error_that_does_not_show_it(
     user_path: Path, content: bytes
 ) -> None:
-    (user_path / "keys.json").write_bytes(content)
+    path = user_path / "keys.json"
+    path.write_bytes(content)
+    os.utime(path, (0, 0))
     with pytest.raises(NoProviderError, match=r"keys\.json cannot be read") as caught:
         config.find_key(("a",), ())
     assert CANARY not in str(caught.value)

@@ -16,9 +16,15 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from tests.fuzz import damaged_models
 from tests.support.environment import KEY_VARIABLES
 
 TARGETS = ("events", "responses", "config", "rows", "results", "receipts")
+
+MODELS = "models"
+"""Damages of model files, which need no atheris."""
+
+ALL = (*TARGETS, MODELS)
 
 HANG = 20
 """Seconds that one input may take, of which all take milliseconds."""
@@ -57,17 +63,34 @@ def search(name: str, seconds: int | None, file: Path | None, folder: Path) -> b
     return done.returncode == 0
 
 
+def search_models(seconds: int | None) -> bool:
+    """Start the local model with damaged files; whether all went well."""
+    began = time.monotonic()
+    try:
+        starts = damaged_models.search(seconds)
+    except AssertionError as error:
+        print(f"{MODELS}: {error}", file=sys.stderr)
+        return False
+    print(f"{MODELS}: {starts} starts in {time.monotonic() - began:.0f} s", flush=True)
+    return True
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("targets", nargs="*", default=TARGETS, metavar="TARGET", choices=TARGETS)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(ALL))
     parser.add_argument("--seconds", type=int, help="search so long for each target")
     parser.add_argument("--file", type=Path, help="run this input only")
     given = parser.parse_args()
-    found = False
-    for name in given.targets:
+    if unknown := set(given.targets) - {*ALL}:
+        parser.error(f"unknown target {unknown.pop()!r}")
+    passed = True
+    for name in given.targets or ALL:
+        if name == MODELS:
+            passed &= search_models(given.seconds)
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            found |= not search(name, given.seconds, given.file, Path(folder))
-    sys.exit(found)
+            passed &= search(name, given.seconds, given.file, Path(folder))
+    sys.exit(not passed)
 
 
 if __name__ == "__main__":

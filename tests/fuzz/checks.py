@@ -14,7 +14,11 @@ KEY = "sk-fuzz-Q7mZ2xV9rT4kB8wN"
 """The key of the provider that is asked."""
 
 _ENDS_LINES_OR_ACTS = {"Cc", "Cs", "Zl", "Zp"}
-_REORDERS = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), *"\u061c\u200e\u200f"}
+_REORDERS = {
+    *map(chr, range(0x202A, 0x202F)),
+    *map(chr, range(0x2066, 0x206A)),
+    *"\u061c\u200e\u200f",
+}
 
 
 def assert_line(text: str) -> None:
@@ -24,9 +28,11 @@ def assert_line(text: str) -> None:
         assert not bad, f"{char!r} in {text!r}"
 
 
-def assert_ours(error: G4FError) -> None:
-    """Check what an error shows: lines without the key, and a receipt that can be written down."""
+def assert_ours(error: G4FError, file: Path | None = None) -> None:
+    """Check what an error shows: lines without the key, the file that it is about, and a receipt that
+    can be written down."""
     assert error.message
+    assert file is None or str(file) in error.message, error.message
     if isinstance(error, APIError):
         assert_line(error.message)
     for line in str(error).split("\n"):

@@ -9,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import tempfile
+import time
 from pathlib import Path
 
 from llm_g4f.local import server
 from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.files import ModelFile
+from tests.support.weights import fetch_weights
+
+STARTS = 200
+"""Starts of a search whose length is not given."""
 
 HEADER = 1_800_000
 """Bytes of the tests' weights in front of their tensors: metadata, vocabulary, and where each tensor
@@ -60,3 +66,22 @@ def start_damaged(weights: Path, folder: Path, count: int, seed: int = 5) -> lis
         assert "/proc/" not in message, message
         assert message.isprintable(), message
     return errors
+
+
+def search(seconds: int | None) -> int:
+    """Start it `STARTS` times, or so often for some seconds; how often. Raises AssertionError."""
+    # A name short enough for a socket's path.
+    with tempfile.TemporaryDirectory(prefix="g4f-") as name:
+        os.environ["LLM_USER_PATH"] = os.environ["XDG_RUNTIME_DIR"] = name
+        given = os.environ.get("G4F_TEST_WEIGHTS")
+        weights = Path(given) if given else fetch_weights(Path(name))
+        end, starts = time.monotonic() + (seconds or 0), 0
+        try:
+            while starts < STARTS if seconds is None else time.monotonic() < end:
+                start_damaged(weights, Path(name), 20, seed=starts)
+                starts += 20
+        finally:
+            server.stop_all()
+        left = set(os.listdir(Path(name, "llm-g4f")))
+        assert left == {"lock"}, left
+    return starts

@@ -24,7 +24,10 @@ SEEDS = [
         [chunk(reasoning="so"), chunk("<think>x</think>y"), chunk(usage=USAGE)],
         [{"error": {"message": "slow down", "code": 429}}],
     )
-] + [b"\x00: comment\r\n\r\nevent: ping\rdata\rdata: {}\n\n", b"\x05\xef\xbb\xbfdata: {\n}\n\nid: 1\n"]
+] + [
+    b"\x00: comment\r\n\r\nevent: ping\rdata\rdata: {}\n\n",
+    b"\x05\xef\xbb\xbfdata: {\n}\n\nid: 1\n",
+]
 
 WORDS = ["data: ", "event: error\n", "\n\n", "\r\n", "[DONE]", '"delta":', '"message":']
 

@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterator
 from enum import IntFlag
 from functools import cache
+from typing import Any
 
 import httpcore
 import httpx
 from msgspec import Struct
 
 from llm_g4f import AsyncClient
-from llm_g4f.errors import APIConnectionError, G4FError
+from llm_g4f.errors import G4FError
 from llm_g4f.types import ChatCompletion
 from tests.fuzz.checks import KEY, as_json, assert_line, assert_ours, forget, write_user_file
 from tests.fuzz.loopback import CONFIG, Server
@@ -66,16 +67,36 @@ def _seeds() -> Iterator[bytes]:
         data = b"".join(step for step in script if isinstance(step, bytes))
         for how in (How.HTTPX, How.LISTING if number % 3 else How.STREAMED | How.SILENT):
             yield bytes([how, number]) + data
-        for place in range(100, 256, 40):
+        for place in (120, 200) if number < 5 else ():
             yield bytes([How.STREAMED | How.CUT, place]) + data
 
 
 SEEDS = list(_seeds())
 
 WORDS = [
-    *("HTTP/1.1 ", "\r\n\r\n", "Content-Length: ", "Transfer-Encoding: chunked", "Connection: close"),
-    *("Content-Encoding: deflate", "Retry-After: ", "text/event-stream", "data: ", "event: error\n"),
-    *('"error":', '"message":', '"code":', '"delta":', '"content":', '"reasoning":', '"tool_calls":'),
+    *(
+        "HTTP/1.1 ",
+        "\r\n\r\n",
+        "Content-Length: ",
+        "Transfer-Encoding: chunked",
+        "Connection: close",
+    ),
+    *(
+        "Content-Encoding: deflate",
+        "Retry-After: ",
+        "text/event-stream",
+        "data: ",
+        "event: error\n",
+    ),
+    *(
+        '"error":',
+        '"message":',
+        '"code":',
+        '"delta":',
+        '"content":',
+        '"reasoning":',
+        '"tool_calls":',
+    ),
     *('"finish_reason":', '"arguments":', '"usage":', '"length"', "[DONE]", "<think>", "</think>"),
     *("context_length_exceeded", "insufficient_quota", "invalid_api_key", KEY),
 ]
@@ -100,10 +121,12 @@ async def _ask(client: AsyncClient, how: How) -> Answer | None:
         for name in await client.models.list():
             assert_line(name)
         return None
-    params = {
+    params: dict[str, Any] = {
         **({"response_format": {"type": "json_object"}} if How.JSON in how else {}),
         **({"n": 2} if How.TWO_CHOICES in how else {}),
-        **({"tools": [{"type": "function", "function": {"name": "f"}}]} if How.TOOLS in how else {}),
+        **(
+            {"tools": [{"type": "function", "function": {"name": "f"}}]} if How.TOOLS in how else {}
+        ),
     }
     create = client.chat.completions.create
     if How.STREAMED not in how:
@@ -157,7 +180,8 @@ async def _tried(client: AsyncClient, how: How) -> Answer | None:
         return await _ask(client, how)
     except G4FError as error:
         assert_ours(error)
-        assert not isinstance(error, APIConnectionError) or error.reason != "this_machine", error
+        # Else one of this process has no more of something, such as files.
+        assert error.reason != "this_machine"  # noqa: PT017 (any other error is one of the outcomes)
         return None
 
 

@@ -51,7 +51,7 @@ def run(data: bytes) -> None:
     try:
         file = ResultsFile(path)
     except LedgerError as error:
-        assert_ours(error)
+        assert_ours(error, path)
         assert path.read_bytes() == data
         return
     try:

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,8 +31,17 @@ def _seeds() -> Iterator[bytes]:
     rows = [
         {"prompt": "a"},
         {"id": "b", "prompt": "b", "temperature": 0.5, "provider": "box"},
-        {"messages": [{"role": "user", "content": "c"}], "system": "s", "timeout": 5, "exact": True},
-        {"custom_id": "d", "url": "/v1/chat/completions", "body": {"model": "gpt-4o", "prompt": "d"}},
+        {
+            "messages": [{"role": "user", "content": "c"}],
+            "system": "s",
+            "timeout": 5,
+            "exact": True,
+        },
+        {
+            "custom_id": "d",
+            "url": "/v1/chat/completions",
+            "body": {"model": "gpt-4o", "prompt": "d"},
+        },
         {"id": 5, "prompt": "e", "response_format": {"type": "json_object"}, "n": 1, "stop": ["x"]},
     ]
     yield b"\x03\x20" + "\n".join(map(json.dumps, rows)).encode()
@@ -46,9 +56,36 @@ SEEDS = list(_seeds())
 
 WORDS = [
     *('"id":', '"prompt":', '"messages":', '"system":', '"model":', '"provider":', '"timeout":'),
-    *('"tools":', '"response_format":', '"json_schema":', '"max_tokens":', '"n":', '"stop":', '"body":'),
-    *('"custom_id":', '"extra_body":', '"role":', '"content":', '"image_url":', "data:image/png;base64,"),
-    *("prompt,", "\r\n", '""', "\\u0000", "\\ud800", "\n\n", "null", "1e400", "-0", "embedded", "any"),
+    *(
+        '"tools":',
+        '"response_format":',
+        '"json_schema":',
+        '"max_tokens":',
+        '"n":',
+        '"stop":',
+        '"body":',
+    ),
+    *(
+        '"custom_id":',
+        '"extra_body":',
+        '"role":',
+        '"content":',
+        '"image_url":',
+        "data:image/png;base64,",
+    ),
+    *(
+        "prompt,",
+        "\r\n",
+        '""',
+        "\\u0000",
+        "\\ud800",
+        "\n\n",
+        "null",
+        "1e400",
+        "-0",
+        "embedded",
+        "any",
+    ),
 ]
 
 ANSWER = b"".join(step for step in whole("ok") if isinstance(step, bytes))
@@ -87,7 +124,7 @@ async def _answer(rows: list[Row], out: Path, *, table: bool) -> Progress | None
         async with Server(ANSWER):
             job = Job(file, prepare=RowPreparer((), None, table=table))
             chosen = job.selection.choose(rows)
-            options = {"provider": "box", "api_key": KEY, "concurrency": 2}
+            options: dict[str, Any] = {"provider": "box", "api_key": KEY, "concurrency": 2}
             async with ask(chosen, on_notice=assert_line, **options) as results:
                 async for result in results:
                     job.write(result)

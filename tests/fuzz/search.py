@@ -15,7 +15,7 @@ import atheris
 def main() -> None:
     name = sys.argv.pop(1)
     # No file here has to survive a power cut.
-    os.fsync = lambda _: None
+    os.fsync = lambda fd: None
     with atheris.instrument_imports(include=["llm_g4f"]):
         target = import_module(f"tests.fuzz.{name}")
         # What is imported on first use has to be instrumented, too.
