@@ -18,7 +18,14 @@ from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import http_error, no_api_at
 from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
-from ..errors import APIError, ArgumentError, BadRequestError, InvalidResponseError
+from ..errors import (
+    APIError,
+    APITimeoutError,
+    ArgumentError,
+    BadRequestError,
+    InvalidResponseError,
+)
+from ..event_loops import within
 from ..http.connect import Network, send
 from ..http.types import NetworkError, Request, Response, parse_url
 from ..request import ChatRequest, Need, Secret, is_misdirected
@@ -33,6 +40,10 @@ if TYPE_CHECKING:
     import httpx
 
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+LISTING = 30.0
+"""Seconds for a server to list its models."""
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
@@ -132,6 +143,16 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     async def listing(self) -> list[tuple[str, JSON]]:
         """The ids at /models, each with all that is said of it. Raises `APIError`."""
+        try:
+            return await within(LISTING, self._listing())
+        except TimeoutError:
+            raise APITimeoutError(
+                f"{self.name} ({self._origin}) sent no list of models within {LISTING:g} s."
+                " Try again later.",
+                provider=self.name,
+            ) from None
+
+    async def _listing(self) -> list[tuple[str, JSON]]:
         context = self._context("")
         response = await self._send(context, "GET", "/models", self._headers(streaming=False))
         if not 200 <= response.status < 300:

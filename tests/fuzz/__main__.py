@@ -46,7 +46,7 @@ def search(name: str, seconds: int | None, file: Path | None, folder: Path) -> b
     length = f"-max_total_time={seconds}" if seconds else f"-runs={target.RUNS}"
     options = ["-seed=1", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", "-print_final_stats=1"]
     given = [length, *options, f"-dict={words}", str(inputs)] if file is None else [str(file)]
-    environment = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES}
+    environment = {key: value for key, value in os.environ.items() if key not in KEY_VARIABLES}
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.search", name, *given],
@@ -56,8 +56,8 @@ def search(name: str, seconds: int | None, file: Path | None, folder: Path) -> b
         env=environment | {"LLM_USER_PATH": str(user), "PYTHONHASHSEED": "0"},
     )
     said = done.stdout.decode("utf-8", "replace").splitlines()
-    count = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "")
-    print(f"{name}: {count or 'no'} inputs in {time.monotonic() - began:.0f} s", flush=True)
+    count = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "1")
+    print(f"{name}: {count} inputs in {time.monotonic() - began:.0f} s", flush=True)
     if done.returncode:
         print("\n".join(said[-60:]), file=sys.stderr)
     return done.returncode == 0

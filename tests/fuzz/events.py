@@ -14,7 +14,7 @@ from llm_g4f.errors import APIError
 from tests.fuzz.checks import as_json, assert_ours
 from tests.support.server import USAGE, call, chunk, event
 
-RUNS = 6_000
+RUNS = 5_000
 
 SEEDS = [
     b"\x03" + b"".join(map(event, events))

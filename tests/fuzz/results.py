@@ -14,7 +14,7 @@ from llm_g4f.config.files import user_file
 from llm_g4f.errors import LedgerError
 from tests.fuzz.checks import assert_ours
 
-RUNS = 3_000
+RUNS = 2_500
 
 ANSWER = b'{"id": "a", "text": "Hello", "model": "m", "usage": null, "receipt": {"attempts": []}}\n'
 FAILED = b'{"id": "b", "error": {"type": "RateLimitError", "message": "x"}, "receipt": null}\n'
