@@ -1,6 +1,7 @@
 """`python -m tests.fuzz [TARGET…] [--seconds N]`: search for inputs that break a promise.
 
-Without `--seconds` the number of inputs is fixed, and so are they: some seconds for each target.
+Without `--seconds` the number of inputs is fixed, and so is where the search begins: some seconds for
+each target.
 What is found is a file in the current folder; `python -m tests.fuzz TARGET --file FILE` runs it
 again. The fix comes with a case in the tests of the code that it broke.
 """
@@ -26,6 +27,8 @@ MODELS = "models"
 
 ALL = (*TARGETS, MODELS)
 
+ROOT = Path(__file__).parents[2]
+
 HANG = 20
 """Seconds that one input may take, of which all take milliseconds."""
 
@@ -36,16 +39,16 @@ MEMORY = 1_024
 def search(name: str, seconds: int | None, file: Path | None, folder: Path) -> bool:
     """Search in a process of its own, with what it needs in `folder`; whether nothing was found."""
     target = import_module(f"tests.fuzz.{name}")
-    inputs, words, user = folder / "inputs", folder / "words", folder / "user"
-    inputs.mkdir()
-    user.mkdir()
+    (folder / "user").mkdir()
+    (folder / "inputs").mkdir()
     for number, seed in enumerate(target.SEEDS):
-        (inputs / f"{number}").write_bytes(seed)
+        (folder / "inputs" / f"{number}").write_bytes(seed)
     quoted = ["".join(f"\\x{byte:02x}" for byte in word.encode()) for word in target.WORDS]
-    words.write_text("".join(f'"{word}"\n' for word in quoted))
+    (folder / "words").write_text("".join(f'"{word}"\n' for word in quoted))
     length = f"-max_total_time={seconds}" if seconds else f"-runs={target.RUNS}"
     options = ["-seed=1", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", "-print_final_stats=1"]
-    given = [length, *options, f"-dict={words}", str(inputs)] if file is None else [str(file)]
+    options += [f"-artifact_prefix={Path.cwd()}/", "-dict=words", "inputs"]
+    given = [length, *options] if file is None else [str(file.absolute())]
     environment = {key: value for key, value in os.environ.items() if key not in KEY_VARIABLES}
     began = time.monotonic()
     done = subprocess.run(
@@ -53,7 +56,9 @@ def search(name: str, seconds: int | None, file: Path | None, folder: Path) -> b
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment | {"LLM_USER_PATH": str(user), "PYTHONHASHSEED": "0"},
+        # Names that change would lead the search another way each time.
+        cwd=folder,
+        env=environment | {"LLM_USER_PATH": "user", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},
     )
     said = done.stdout.decode("utf-8", "replace").splitlines()
     count = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "1")
