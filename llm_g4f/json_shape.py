@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
+JSON = dict[str, Any]
+
 
 class JSONShape:
     """What a struct with a JSON form has. Subclasses give the form in `_data`.

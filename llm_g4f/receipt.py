@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec import Struct, field
 
-from .json_shape import JSONShape
+from .json_shape import JSON, JSONShape
 from .reason import summary_of_class
 from .safe_text import clean, without_name
-
-if TYPE_CHECKING:
-    from .types import JSON
 
 
 def kind_of_answer(*, exact: bool, successor: bool) -> str:

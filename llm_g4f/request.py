@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from msgspec import Struct, field
 
-if TYPE_CHECKING:
-    from .types import JSON
-
+from .json_shape import JSON
 
 Need = Literal["images", "audio", "files", "tools", "schema"]
 """A capability that a request needs of a model, besides text."""

@@ -11,11 +11,12 @@ from typing import Any, NoReturn
 
 from msgspec import Struct, field
 
-from .json_shape import Fields, JSONShape
+from .json_shape import JSON, Fields, JSONShape
 from .receipt import Attempt, Receipt
 from .request import ChatRequest, Secret
 
 __all__ = [
+    "JSON",
     "Attempt",
     "ChatCompletion",
     "ChatCompletionChunk",
@@ -32,8 +33,6 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
 ]
-
-JSON = dict[str, Any]
 
 
 class Usage(JSONShape, Struct):

@@ -30,6 +30,10 @@ _ATTACHMENTS = frozenset(
 )
 
 
+reported: set[str] = set()
+"""The errors of the configuration that a prompt has ended with."""
+
+
 class _LazyOptions:
     """The class of options, imported lazily: llm makes every model at every start."""
 
@@ -124,8 +128,6 @@ def _model_errors() -> Iterator[list[ResponseWriter]]:
 
             end_line()
         if isinstance(error, ConfigError):
-            from .registration import reported
-
             reported.add(str(error))
         raise ModelError(str(error)) from error
 

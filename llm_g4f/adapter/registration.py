@@ -13,7 +13,7 @@ from llm.default_plugins.openai_models import Chat
 from llm.models import ModelWithAliases
 
 from ..providers.model_ids import MODELS, OPEN_MODELS
-from .models import G4F, AsyncG4F
+from .models import G4F, AsyncG4F, reported
 
 if TYPE_CHECKING:
     from ..config.settings import Config
@@ -68,10 +68,6 @@ def _config() -> Config | None:
         # Every use of our models raises it again. Other plugins' models must keep working.
         _warn(str(error))
         return None
-
-
-reported: set[str] = set()
-"""The errors of the configuration that a prompt has ended with."""
 
 
 @cache  # llm registers models several times in one command
