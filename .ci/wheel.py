@@ -34,6 +34,7 @@ TEST |= {
     "uvloop",
 }
 DEV = TEST | {
+    "atheris",
     "build",
     "cogapp",
     "import-linter",

@@ -7,15 +7,30 @@ import sys
 
 import pytest
 
-from tests.support import load
+from tests.load import processes, streams
+from tests.load.streams import Load
+from tests.support.loops import LOOPS
+
+IN_FULL = bool(os.environ.get("G4F_LONG"))
+
+SHORT = Load(streams=50, seconds=3, pause=0.03, stall=1.0)
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_under_load_with_faults_every_call_ends_and_nothing_stays_open() -> None:
-    if os.environ.get("G4F_LONG"):
-        result = load.run(streams=500, seconds=60, share=0.2, pause=0.5, stall=5.0)
-    else:
-        result = load.run(streams=50, seconds=3, share=0.2, pause=0.03, stall=1.0)
+@linux
+@pytest.mark.parametrize("loop", LOOPS if IN_FULL else ["asyncio"])
+def test_under_load_with_faults_every_call_ends_and_nothing_stays_open(loop: str) -> None:
+    result = streams.run(Load() if IN_FULL else SHORT, loop)
     assert result.complaints() == []
-    assert result.outcomes.keys() >= {"ok", "APITimeoutError", "TruncatedStreamError"}
+    assert result.outcomes.keys() >= {"ok", "cancelled", "APITimeoutError", "TruncatedStreamError"}
+
+
+@pytest.mark.long
+@linux
+def test_processes_share_one_user_directory() -> None:
+    load = Load(streams=15, pause=0.05) if IN_FULL else Load(streams=8, seconds=2, pause=0.01)
+    shared = processes.run(load, 8 if IN_FULL else 3)
+    assert shared.complaints() == []
+    assert shared.changes > 1

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from llm_g4f import AsyncClient, Client
-from llm_g4f.errors import NotFoundError
-from tests.support.server import Server, http
+from llm_g4f.errors import APITimeoutError, NotFoundError
+from llm_g4f.routing import discovery
+from tests.support.commands import failed, g4f
+from tests.support.server import HANG, Script, Server, http
 
 LISTED = http(200, {"data": [{"id": "gpt-4o"}, {"id": "meta/llama"}]})
 
@@ -53,3 +55,28 @@ def test_a_model_that_nobody_lists_is_not_found() -> None:
     with Server(models=LISTED) as server:
         with pytest.raises(NotFoundError, match=r"lists gpt-9\. models\.list\(\) shows"):
             Client(base_url=server.url).models.retrieve("gpt-9")
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        [HANG],
+        [b"HTTP/1.1 200 OK\r\n\r\n", b'{"data": [', HANG],
+        [b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", HANG],
+    ],
+    ids=["head", "list", "error"],
+)
+def test_a_server_that_falls_silent_is_an_error(
+    silent: Script,
+    transport: str,
+    endpoints: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "LIST", 0.2)
+    with Server(models=silent) as server:
+        endpoints(box=server)
+        message = f"{server.url} does not answer within 0.2 s. Try again, or check the address."
+        with pytest.raises(APITimeoutError) as caught:
+            Client("box").models.list()
+        assert str(caught.value) == message
+        assert failed(g4f("models", "box")) == f"{message}\n"

@@ -321,8 +321,8 @@ def _table_rows(lines: _Lines, separator: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            unclosed = str(error) == "unexpected end of data"
-            content = f"it is not CSV ({'a quote is never closed' if unclosed else error})"
+            reason = str(error).replace("unexpected end of data", "a quote is never closed")
+            content = f"it is not CSV ({reason})".replace("\t", r"\t")
         else:
             if not too_long and not any(cells):
                 continue

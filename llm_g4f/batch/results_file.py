@@ -188,10 +188,11 @@ def scan(file: BinaryIO, path: Path, index: IdIndex) -> tuple[int, bool]:
 
 
 def _decode(line: bytes) -> _ResultHeader:
-    # The decoder skips texts unread. JSON has no zeros.
+    # The decoder skips texts unread. JSON has no zeros, and is UTF-8.
     if b"\0" in line:
         raise msgspec.DecodeError
     try:
+        line.decode()
         return _header.decode(line)
     except UnicodeDecodeError:
         raise msgspec.DecodeError from None

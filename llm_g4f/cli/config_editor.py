@@ -11,6 +11,7 @@ from typing import Any
 from .. import config
 from ..config.files import atomic_write
 from ..errors import ConfigError
+from ..safe_text import clean
 
 LOCK_SECONDS = 10.0
 """Seconds to wait for another command that edits the file."""
@@ -63,7 +64,8 @@ def _edit(path: Path, section: str) -> Iterator[Any]:
     yaml.preserve_quotes = True
     yaml.width = 4_096
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    document = yaml.load(text)
+    with _errors(path):
+        document = yaml.load(text)
     if document is None:
         document = CommentedMap()
     if document.get(section) is None:
@@ -73,9 +75,34 @@ def _edit(path: Path, section: str) -> Iterator[Any]:
         del document[section]
     out = StringIO()
     if document:
-        yaml.dump(document, out)
+        with _errors(path):
+            yaml.dump(document, out)
     config.parse(out.getvalue(), path)
     _write(path, out.getvalue())
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Turn what ruamel.yaml raises into `ConfigError`: it reads YAML 1.2, where PyYAML reads 1.1, and what
+    one of them takes may be invalid for the other."""
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        yield
+    except (YAMLError, *_RAISED) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = clean(str(getattr(error, "problem", None) or error), 100)
+        raise ConfigError(
+            f"{where}: a command cannot edit this ({problem}). Edit the file yourself."
+        ) from None
+
+
+_RAISED = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError),
+    *(TypeError, ValueError),
+)
+"""Raised by ruamel.yaml for a text that does not fit its tag, besides errors of its own."""
 
 
 def _write(path: Path, text: str) -> None:

@@ -210,13 +210,13 @@ class RowPreparer:
             return
         if not row.keys() & {"prompt", "messages"}:
             raise click.ClickException(
-                f"Missing column prompt or messages: the first line names {', '.join(row)}."
+                f"Missing column prompt or messages: the first line names {clean(', '.join(row))}."
                 " To build prompts from other columns, use a template (-t)."
             )
         if unknown := [name for name in row if name not in ROW_PARAMETERS | _ROW_FIELDS]:
             raise click.ClickException(
-                f"Unknown column {unknown[0]}: it is not a parameter of chat completions. Remove it, or"
-                " use it in a template (-t)."
+                f"Unknown column {clean(unknown[0], 80)}: it is not a parameter of chat completions."
+                " Remove it, or use it in a template (-t)."
             )
 
     def _fill_templates(self, fields: JSON, variables: JSON) -> JSON:

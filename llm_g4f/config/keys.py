@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoProviderError
@@ -66,20 +68,39 @@ def key_hint(alias: str | None, env_var: str | None) -> str:
     return f"set it with {' or '.join(ways)}" if ways else ""
 
 
+_REWRITING = 0.25
+"""Seconds behind a change of keys.json for which it may be incomplete: "llm keys set" empties it before it
+writes it. That takes no time, but for a busy disk."""
+
+
 def _stored_keys() -> dict[str, Any]:
-    if not (user_dir() / "keys.json").exists():
+    path = user_dir() / "keys.json"
+    if not path.exists():
         return {}
     # llm owns the file, and importing llm takes 190 ms.
     import llm
 
+    end = time.monotonic() + _REWRITING
+    while True:
+        try:
+            stored = llm.load_keys()
+        except (ValueError, OSError) as error:
+            if time.monotonic() < end and _age(path) < _REWRITING:
+                time.sleep(0.005)
+                continue
+            raise NoProviderError(
+                f"{path} cannot be read ({type(error).__name__}): fix it, or"
+                ' remove it and run "llm keys set openai" again.'
+            ) from None
+        return stored if isinstance(stored, dict) else {}
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was changed; infinite if that is unknown."""
     try:
-        stored = llm.load_keys()
-    except (ValueError, OSError) as error:
-        raise NoProviderError(
-            f"{user_dir() / 'keys.json'} cannot be read ({type(error).__name__}): fix it, or"
-            ' remove it and run "llm keys set openai" again.'
-        ) from None
-    return stored if isinstance(stored, dict) else {}
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")
 
 
 def find_key(aliases: tuple[str, ...], env_vars: tuple[str, ...]) -> Secret | None:

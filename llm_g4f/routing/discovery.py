@@ -54,7 +54,7 @@ async def discovered(endpoint: Endpoint, model: str, registry: Registry) -> tupl
     return endpoint, listing.until
 
 
-async def listed_by(provider: Provider, seconds: float = LIST) -> list[str]:
+async def listed_by(provider: Provider, seconds: float) -> list[str]:
     """The ids that a provider lists. Raises `APIError`: after `seconds`, `APITimeoutError`."""
     try:
         return await within(seconds, provider.models())
@@ -71,7 +71,7 @@ async def lists_of(providers: Iterable[Provider]) -> list[list[str] | G4FError]:
 
     async def one(provider: Provider) -> list[str] | G4FError:
         try:
-            return await listed_by(provider)
+            return await listed_by(provider, LIST)
         except G4FError as error:
             return error
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -465,7 +466,9 @@ def test_a_key_for_several_providers_is_an_error(ask: Ask, endpoints: Callable[.
 @pytest.mark.parametrize("stored", [None, "{broken", "[]"])
 def test_get_key_never_raises(user_path: Path, stored: str | None) -> None:
     if stored is not None:
-        (user_path / "keys.json").write_text(stored)
+        path = user_path / "keys.json"
+        path.write_text(stored)
+        os.utime(path, (0, 0))
     for model in (llm.get_model("gpt-4o"), llm.get_async_model("gpt-4o")):
         assert model.needs_key == "openai"
         assert model.get_key() is None

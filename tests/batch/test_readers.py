@@ -89,6 +89,7 @@ def test_lines_of_text_are_prompts() -> None:
         ("csv", b"a,b\n1,\n2,3,4\n2,\n", {3: "3 cells"}),
         ("csv", b'a\n1\n"x"y\n2\n', {3: "not CSV"}),
         ("csv", b'a\n1\n"x\n2\n', {3: "never closed"}),
+        ("tsv", b'a\n1\n"x"y\n2\n', {3: r"not CSV ('\t' expected"}),
         ("csv", b"a\n1\n\xff\n2\n", {3: "not UTF-8"}),
         ("lines", b"a\n\xff\nb", {2: "not UTF-8"}),
     ],

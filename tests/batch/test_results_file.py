@@ -130,6 +130,8 @@ def test_an_answer_without_its_line_end_is_kept(path: Path) -> None:
         b'{"id":null,"jsonrpc":"2.0"}',
         b'{"id":1.5,"text":"x"}',
         b'{"id":"\xff","text":"x"}\n',
+        written(ANSWER) + b'{"id":"a","text":"\xff"}\n',
+        written(ANSWER) + b'{"id":"a","text":"x","\xff":1}\n',
         b'{"id":"a","text":%s%s}' % (b"[" * 50_000, b"]" * 50_000),
     ],
 )

@@ -198,6 +198,8 @@ def test_a_row_that_does_not_fit_the_template_fails_alone(
         ("prompt,colour\na,red\n", "Unknown column colour"),
         ("name,age\na,7\n", "Missing column prompt or messages: the first line names name, age"),
         ("prompt\na\n".encode("utf-16").decode("latin-1"), "in.csv is not UTF-8 text"),
+        ("prompt,\x1b[2Jx\xff\na,\n", r"Unknown column \x1b[2Jx\udcff: it is"),
+        ("n\x1b[2J,\xff\na,7\n", r"the first line names n\x1b[2J, \udcff. To build"),
     ],
 )
 def test_unknown_columns_are_an_error(rows: str, said: str, endpoints: Endpoints) -> None:

@@ -92,6 +92,15 @@ def test_an_edit_does_not_wait_for_ever(user_path: Path, monkeypatch: pytest.Mon
     assert said.startswith(f"{user_path / 'g4f.yaml'} is being changed by another command.")
 
 
+def test_a_file_that_only_its_owner_can_edit_stays(write_config: Write) -> None:
+    text = "providers:\n  !!binary box: {base_url: 'http://127.0.0.1:1/v1'}\n"
+    path = write_config(text)
+    said = failed(g4f("enable", "groq"))
+    assert said.startswith(f"{path}, line 2: a command cannot edit this (failed to decode base64")
+    assert said.endswith("). Edit the file yourself.\n")
+    assert path.read_text() == text
+
+
 def test_remove_says_what_stays(write_config: Write, user_path: Path) -> None:
     path = write_config(
         "providers: {box: {base_url: 'http://127.0.0.1:1/v1', key: mine}}\n"

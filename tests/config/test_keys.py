@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,28 @@ def test_a_key_says_how_to_set_another_one_in_its_place(
     assert hint("a", "b") == 'set it with "llm keys set b"'
 
 
+def test_keys_that_are_just_being_written_are_read_again(
+    user_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = user_path / "keys.json"
+    path.touch()
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        keys(user_path, a="stored-a")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert revealed(("a",), ()) == "stored-a"
+    assert len(pauses) == 1
+    # One that was incomplete before stays so.
+    path.write_text("{")
+    os.utime(path, (0, 0))
+    with pytest.raises(NoProviderError, match="cannot be read"):
+        revealed(("a",), ())
+    assert len(pauses) == 1
+
+
 @pytest.mark.parametrize("stored", ["", "  ", None, 5, {"x": 1}])
 def test_an_empty_stored_key_is_ignored(
     user_path: Path, monkeypatch: pytest.MonkeyPatch, stored: Any
@@ -74,7 +98,9 @@ def test_a_keys_file_without_an_object_has_no_keys(user_path: Path, content: str
 def test_an_invalid_keys_file_is_an_error_that_does_not_show_it(
     user_path: Path, content: bytes
 ) -> None:
-    (user_path / "keys.json").write_bytes(content)
+    path = user_path / "keys.json"
+    path.write_bytes(content)
+    os.utime(path, (0, 0))
     with pytest.raises(NoProviderError, match=r"keys\.json cannot be read") as caught:
         config.find_key(("a",), ())
     assert CANARY not in str(caught.value)

@@ -64,6 +64,10 @@ def error_of(case: RequestError, folder: Path) -> G4FError:
             (folder / "keys.json").write_text(case.keys)
         if case.spend:
             (folder / "g4f-spend.json").write_text(case.spend)
+            keys = folder / "keys.json"
+            keys.write_text(case.keys)
+            # One that has just been written may be incomplete for a moment.
+            os.utime(keys, (0, 0))
         try:
             asyncio.run(_ask(case))
         except G4FError as error:

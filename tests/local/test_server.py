@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import re
 import signal
 import socket
@@ -26,12 +25,15 @@ from llm_g4f.local import control, gguf, private_folder, server, start
 from llm_g4f.local.control import Running
 from llm_g4f.local.errors import WeightsError
 from llm_g4f.local.files import ModelFile
+from tests.fuzz.damaged_models import start_damaged
 from tests.support.commands import run_python
 from tests.support.processes import is_running
 from tests.support.waiting import wait_until
 
 posix = pytest.mark.skipif(os.name == "nt", reason="there are no modes here")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+
+IN_FULL = bool(os.environ.get("G4F_LONG"))
 
 Copy = Callable[[], ModelFile]
 
@@ -312,23 +314,12 @@ def test_output_of_the_command_ends_with_it(
 # Files that are no models.
 
 
+@pytest.mark.long
+@pytest.mark.timeout(7_200 if IN_FULL else 300)
 def test_no_header_broken_at_random_is_more_than_an_error(
-    folder: Path, tmp_path: Path, model_bytes: bytes
+    weights_file: Path, folder: Path, tmp_path: Path
 ) -> None:
-    chosen = random.Random(5)
-    path = tmp_path / "bad.gguf"
-    said = []
-    for _ in range(200 if IN_FULL else 6):
-        broken = bytearray(model_bytes)
-        for _ in range(chosen.choice((1, 4, 64))):
-            broken[chosen.randrange(4, 1_700_000)] = chosen.randrange(256)
-        path.write_bytes(broken)
-        try:
-            running(ModelFile(path, "bad", True))
-        except WeightsError as error:
-            said.append(str(error))
-    assert said
-    assert all(str(path) in one and "/proc/" not in one for one in said)
+    assert start_damaged(weights_file, tmp_path, 2_000 if IN_FULL else 12)
     control.release()
     # Nothing stays of those that failed.
     wait_until(lambda: os.listdir(folder) == ["lock"])

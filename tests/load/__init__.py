@@ -1,0 +1,1 @@
+"""Load: many streams in one process, and many processes with one user directory."""
