@@ -48,8 +48,8 @@ def echo(stats: Stats) -> None:
             highest = max((value for value in medians if value is not None), default=None)
             bars = "".join(_bar(value, highest) for value in medians)
             figures = [_figure(median(known) if known else None, unit), _figure(highest, unit)]
-            name = _cut(series.provider, room)
-            click.echo(f"{name:{room}}  {bars}  {figures[0]:>8}  {figures[1]:>8}")
+            provider = _cut(series.provider, room)
+            click.echo(f"{provider:{room}}  {bars}  {figures[0]:>8}  {figures[1]:>8}")
         click.echo()
     begin, end = (f"{time:%Y-%m-%d %H:%M}" for time in stats.span)
     if columns == COLUMNS:
