@@ -148,6 +148,21 @@ def test_system_prompt_and_conversation() -> None:
     assert turns.usage.prompt_tokens > plain.usage.prompt_tokens
 
 
+def test_a_conversation_is_not_read_again() -> None:
+    messages: list[dict[str, Any]] = []
+    read = []
+    for turn in range(5):
+        messages.append({"role": "user", "content": f"{turn} is the number of this line. " * 5})
+        answer = ask(messages)
+        messages.append({"role": "assistant", "content": text_of(answer)})
+        usage = answer.usage
+        assert usage is not None
+        assert usage.prompt_tokens_details is not None
+        read.append(usage.prompt_tokens - usage.prompt_tokens_details["cached_tokens"])
+    # The fifth turn's own tokens, and not the whole history.
+    assert read[4] <= 1.3 * read[0], read
+
+
 def test_a_prompt_longer_than_the_window_is_refused_unread_with_both_numbers() -> None:
     ask()
     begun = time.monotonic()
