@@ -94,6 +94,13 @@ class Receipt(JSONShape, Struct):
     order: str | None = None
     cached: Cached | None = None
 
+    def collapse_repeated(self) -> None:
+        """Keep the first and the last of repeated limits by one provider."""
+        kinds = [(attempt.provider, attempt.outcome) for attempt in self.attempts]
+        places = [place for place, kind in enumerate(kinds) if kind == kinds[-1]]
+        if len(places) > 2:
+            self.attempts = self.attempts[: places[-2]] + self.attempts[places[-2] + 1 :]
+
     def _data(self) -> JSON:
         data: JSON = {
             "requested_model": self.requested_model,

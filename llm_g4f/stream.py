@@ -9,7 +9,8 @@ from .http_head import Headers, ResponseHead
 from .pending import Pending
 from .receipt import Receipt
 from .request import ChatRequest
-from .routing.fallback import Fallback, answer_to
+from .routing.answer import answer_to
+from .routing.fallback import Fallback
 from .routing.notices import announce_once, announce_warnings, notice_of
 from .routing.registry import Registry
 from .types import ChatCompletion, ChatCompletionChunk, Chunks, Usage

@@ -95,8 +95,8 @@ class _Shared:
     ) -> tuple[ResponseWriter, Fallback]:
         """The response writer, and the answer that it will write."""
         from .. import config
+        from ..routing.answer import answer_to
         from ..routing.failure_log import FailureLog
-        from ..routing.fallback import answer_to
         from ..routing.registry import Registry
         from .request import previous_metadata, prompt_to_request
         from .response_writer import ResponseWriter

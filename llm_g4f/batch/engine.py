@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import G4FError
 from ..request import ChatRequest, Secret
-from ..routing.fallback import answer_to
+from ..routing.answer import answer_to
 from ..routing.notices import announce, check_has_words, notice_of
 from ..routing.prices import has_table, price
 from ..routing.registry import Registry

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from .settings import Budget, CacheConfig, LocalConfig
 
 if TYPE_CHECKING:
-    from .yaml_reader import _Reader
+    from .yaml_reader import Reader
 
 
-def local(reader: _Reader, node: Any, label: str) -> LocalConfig:
+def local(reader: Reader, node: Any, label: str) -> LocalConfig:
     """The models that run on this machine."""
     return LocalConfig(
         **_values(reader, node, label, {"model": reader.text, "keep_alive": reader.duration})
     )
 
 
-def cache(reader: _Reader, node: Any, label: str) -> CacheConfig:
+def cache(reader: Reader, node: Any, label: str) -> CacheConfig:
     """Answers that are given again."""
 
     def ttl(node: Any, label: str) -> float:
@@ -31,7 +31,7 @@ def cache(reader: _Reader, node: Any, label: str) -> CacheConfig:
     return CacheConfig(**_values(reader, node, label, {"ttl": ttl}))
 
 
-def budget(reader: _Reader, node: Any, label: str) -> Budget:
+def budget(reader: Reader, node: Any, label: str) -> Budget:
     """A budget, of all providers or of one."""
     _require_prices(reader, node, label)
     periods = {"day": reader.number, "month": reader.number}
@@ -41,7 +41,7 @@ def budget(reader: _Reader, node: Any, label: str) -> Budget:
     return Budget(**values, line=node.start_mark.line + 1)
 
 
-def order(reader: _Reader, node: Any, label: str) -> str:
+def order(reader: Reader, node: Any, label: str) -> str:
     """What decides about the order of equally exact candidates."""
     value = reader.text(node, label)
     if value not in ("price", "latency"):
@@ -52,7 +52,7 @@ def order(reader: _Reader, node: Any, label: str) -> str:
 
 
 def _values(
-    reader: _Reader,
+    reader: Reader,
     node: Any,
     label: str,
     readers: Mapping[str, Callable[[Any, str], Any]],
@@ -70,14 +70,14 @@ def _values(
     return values
 
 
-def _require_prices(reader: _Reader, node: Any, label: str) -> None:
+def _require_prices(reader: Reader, node: Any, label: str) -> None:
     if find_spec("genai_prices") is None:
         raise reader.fail(
             node, f"{label} needs a table of prices: llm install 'llm-g4f[prices]', or remove it."
         )
 
 
-SECTIONS: Mapping[str, Callable[[_Reader, Any, str], Any]] = {
+SECTIONS: Mapping[str, Callable[[Reader, Any, str], Any]] = {
     "local": local,
     "cache": cache,
     "budget": budget,

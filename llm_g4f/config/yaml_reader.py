@@ -99,12 +99,12 @@ def parse(text: str, path: Path) -> Config:
     try:
         if count_values(root, {}) > _MAX_SIZE:
             raise ConfigError(f"{path}: its aliases expand to too many values.")
-        return _Reader(path, yaml).config(root)
+        return Reader(path, yaml).config(root)
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply.") from None
 
 
-class _Reader:
+class Reader:
     """Reads configuration from YAML nodes, which know their line, while plain data does not.
 
     `label` names the value in errors. Every method raises `ConfigError`.
@@ -319,7 +319,7 @@ class _Reader:
             raise self.fail(node, f"{label} must be a list.")
         return tuple(self.text(entry, f"an entry of {label}") for entry in node.value)
 
-    _provider_keys: Mapping[str, Callable[[_Reader, Any, str], Any]] = {
+    _provider_keys: Mapping[str, Callable[[Reader, Any, str], Any]] = {
         "enabled": boolean,
         "base_url": text,
         "key": text,

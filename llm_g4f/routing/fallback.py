@@ -9,7 +9,6 @@ calls for; this loop only carries it out.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -227,7 +226,7 @@ class Fallback:
         limited = self._permit.failed(error)
         self._release(error)
         if limited:
-            self._collapse_repeated()
+            self.receipt.collapse_repeated()
         candidate = attempt.candidate
         name = candidate.provider.name
         may_ask = self._request.max_retries != 0 and self._requests < policy.TRIES_PER_CALL
@@ -347,28 +346,3 @@ class Fallback:
         if self._waiting_since is None:
             self._waiting_since = now
         return now - self._waiting_since < policy.LIMIT_PATIENCE
-
-    def _collapse_repeated(self) -> None:
-        """Keep the first and the last of repeated limits by one provider in the receipt."""
-        attempts = self.receipt.attempts
-        kinds = [(attempt.provider, attempt.outcome) for attempt in attempts]
-        places = [place for place, kind in enumerate(kinds) if kind == kinds[-1]]
-        if len(places) > 2:
-            self.receipt.attempts = attempts[: places[-2]] + attempts[places[-2] + 1 :]
-
-
-def answer_to(
-    request: ChatRequest, registry: Registry, admission: Admission | None = None
-) -> Fallback:
-    """The answer to a request: one that was kept, where the request or g4f.yaml allows it, and with
-    spans where the application has loaded OpenTelemetry."""
-    kind = Fallback
-    if request.cache or (request.cache is None and registry.config.cache is not None):
-        from .answer_cache import CachedFallback
-
-        kind = CachedFallback
-    if "opentelemetry.trace" in sys.modules:
-        from .tracing import traced
-
-        kind = traced(kind)
-    return kind(request, registry, admission)

@@ -16,7 +16,8 @@ from llm_g4f import config
 from llm_g4f.client import AsyncClient, Client
 from llm_g4f.errors import G4FError, NoProviderError
 from llm_g4f.request import ChatRequest
-from llm_g4f.routing.fallback import Fallback, answer_to
+from llm_g4f.routing.answer import answer_to
+from llm_g4f.routing.fallback import Fallback
 from llm_g4f.routing.registry import Registry
 from tests.support.prompts import Ask
 from tests.support.server import (
