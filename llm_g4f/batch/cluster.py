@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -104,6 +105,7 @@ class _RayEngine:
             if self._stopped.is_set():
                 return
             self._ray = opening.result()
+            _take_back_sigterm()
             workers = await _in_thread(self._begin)
             self._block_size = max(1, self._concurrency // workers // _BLOCKS_AT_ONCE)
             parts = (self._read_rows(), self._send_blocks(), self._watch_stop())
@@ -198,6 +200,14 @@ class _RayEngine:
             else:
                 await self._rows_changed.wait()
         await self._ray.end()
+
+
+def _take_back_sigterm() -> None:
+    """Put the program's own handler of SIGTERM in place of Ray's, which prints a stack trace, and ends
+    the process by SIGABRT three seconds later."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
 
 
 T = TypeVar("T")

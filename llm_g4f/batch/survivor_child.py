@@ -25,34 +25,40 @@ def _detach() -> None:
         os._exit(0)
 
 
-def _uses(pid: str, folder: str) -> bool:
+def _command_line(pid: int) -> str:
+    """The command line of a process; empty once it has ended."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", errors="replace") as file:  # noqa: PTH123
+        return file.read()
+    return ""
+
+
+def _uses(pid: int, folder: str) -> bool:
     """Whether a process names `folder` in its command line, or has a file in it open: Ray's change
     their command lines once they have opened their logs."""
-    try:
-        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            if folder in file.read():
-                return True
-        names = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208
-    except OSError:
-        return False
-    for name in names:
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{pid}/fd/{name}").startswith(folder):  # noqa: PTH115
-                return True
+    if folder in _command_line(pid):
+        return True
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{name}").startswith(folder):  # noqa: PTH115
+                    return True
     return False
 
 
 def _users(folder: str, others: set[int]) -> list[int]:
     """The processes that use `folder`, without `others`; none where there is no /proc."""
-    pids = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208
-    return [
-        int(pid) for pid in pids if pid.isdigit() and int(pid) not in others and _uses(pid, folder)
-    ]
+    names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208
+    pids = {int(name) for name in names if name.isdigit()} - others
+    return [pid for pid in pids if _uses(pid, folder)]
 
 
 def _clean_up(folder: str, program: int) -> None:
+    others = {os.getpid(), program}
+    while _users(folder, others) and _command_line(program):
+        # Ray may still be ending them, and would abort the program if they were killed.
+        time.sleep(_PAUSE)
     for _ in range(_ATTEMPTS):
-        users = _users(folder, {os.getpid(), program})
+        users = _users(folder, others)
         for pid in users:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)

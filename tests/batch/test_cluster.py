@@ -329,7 +329,7 @@ def test_without_an_address_a_private_cluster_is_started(own: OwnClusters, user_
             stdout, stderr = process.communicate(timeout=PATIENCE)
     (error,) = (one["error"] for one in read().values() if "error" in one)
     assert (error["type"], error["status"], error["code"]) == ("BadRequestError", 400, "x")
-    assert (process.returncode, stdout) == (143, "")
+    assert (process.returncode, stdout) == (143, ""), stderr
     assert stderr.splitlines()[-2:] == [
         "3 answered, 1 failed, 27 tokens: out",
         "Stopped. Run the same command to resume.",
