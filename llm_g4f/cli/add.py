@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from .errors import handle_errors
-from .table import echo_line
+from .table import echo_line, is_terminal
 
 if TYPE_CHECKING:
     from ..errors import APIError
@@ -195,8 +194,3 @@ def _advice(chosen: str | None, first: str) -> str:
     if chosen is not None:
         return f"{chosen} answers for gpt-4o: a substitute."
     return f'Say which one stands for gpt-4o under models: in g4f.yaml, such as "gpt-4o: {first}".'
-
-
-def is_terminal() -> bool:
-    """Whether a person can be asked."""
-    return sys.stdin.isatty() and sys.stdout.isatty()

@@ -10,9 +10,8 @@ def offer(name: str) -> None:
     to add it at the end."""
     from .. import config
     from ..routing.lineup import Entry
-    from .add import is_terminal
     from .config_editor import editing
-    from .table import echo_line
+    from .table import echo_line, is_terminal
 
     loaded = config.load()
     for model, entries in loaded.routes.items():

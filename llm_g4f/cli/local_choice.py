@@ -48,11 +48,11 @@ def use(name: str) -> None:
 
 
 def use_path(name: str, sha256: str | None = None) -> None:
-    from ..local import runtime
     from ..local.models import own_file
+    from ..local.server import try_out
 
     file = own_file(Path(name), sha256)
-    runtime.try_out(file)
+    try_out(file)
     choose(str(file.path))
     click.echo(f"{file.model} answers from {file.path}")
 

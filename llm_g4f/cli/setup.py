@@ -39,7 +39,7 @@ def setup() -> None:
     from .. import config
     from ..routing.nearby import servers_here
     from ..routing.registry import Registry
-    from .add import is_terminal
+    from .table import is_terminal
     from .waiting import wait_for
 
     registry = Registry(config.load())

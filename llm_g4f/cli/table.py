@@ -21,6 +21,11 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def is_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def echo_line(text: str, indent: int = 3) -> None:
     """Print a line; on a terminal its further lines are indented."""
     for line in _wrapped(text, terminal_width(), indent):

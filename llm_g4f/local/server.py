@@ -22,9 +22,10 @@ from ..version import __version__
 from . import control
 from .child import identity
 from .control import Running
+from .errors import WeightsError
 from .files import ModelFile
 from .private_folder import FolderError, private_folder
-from .runtime import library
+from .runtime import NOT_INSTALLED, is_installed, library
 from .start import (
     ChildProcess,
     ServerError,
@@ -154,3 +155,12 @@ def _make_room(folder: Path) -> None:
             control.forget(folder, running)
         elif not told["users"] and not told["busy"]:
             control.stop(running)
+
+
+def try_out(file: ModelFile) -> None:
+    """Load a model to check that it is one, and let it go. Raises `WeightsError`."""
+    if not is_installed():
+        raise WeightsError(f"The model cannot be tried: {NOT_INSTALLED}")
+    running = asyncio.run(server_for(file, 0))
+    control.release()
+    control.stop(running)
