@@ -40,16 +40,21 @@ class OtherLoopError(RuntimeError):
         )
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The running event loop. Raises `NoLoopError`."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise NoLoopError from None
+
+
 def loop_local(name: str, make: Callable[[], T]) -> T:
     """The running loop's own object called `name`, made on first use.
 
     It is kept by the loop: in a dictionary of ours, weak or not, it would keep its loop alive.
     Raises `NoLoopError`.
     """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        raise NoLoopError from None
+    loop = running_loop()
     made: T | None = getattr(loop, name, None)
     if made is None:
         made = make()

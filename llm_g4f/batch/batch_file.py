@@ -7,9 +7,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import error_in_body
 from ..errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError
-from ..http.types import Request, Response
+from ..http.types import Response
 from ..providers.endpoint import Endpoint
 from ..receipt import Attempt as AttemptRecord
 from ..receipt import Receipt
@@ -57,8 +58,17 @@ class _OnFile(Endpoint, frozen=True, kw_only=True, dict=True):
     response: Response
     sent: list[bytes]
 
-    async def _exchange(self, request: Request) -> Response:
-        self.sent.append(request.body)
+    async def _send(
+        self,
+        context: ErrorContext,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes = b"",
+        chat: ChatRequest | None = None,
+    ) -> Response:
+        del context, method, path, headers, chat  # of what would be sent
+        self.sent.append(body)
         return self.response
 
 

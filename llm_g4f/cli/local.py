@@ -115,7 +115,7 @@ def _print_table(models: list[ListedModel]) -> None:
     )
     memory = total_memory()
     has = f" This machine has {shown_size(memory)} of memory." if memory else ""
-    echo_line(f"* answers.{has}", 2)
+    echo_line(f"* is the one that answers.{has}", 2)
     best = next((model for model in models if model.recommended and not model.chosen), None)
     if best is not None:
         echo_line(f"Recommended here: llm g4f local install {best.name}")

@@ -267,12 +267,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         try:
             url = parse_url(self.base_url + path)
             connect = chat.waits.connect if chat is not None else None
-            return await self._exchange(Request(method, url, headers, body, connect))
+            return await send(self.network, Request(method, url, headers, body, connect), self.http)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
-
-    async def _exchange(self, request: Request) -> Response:
-        return await send(self.network, request, self.http)
 
     async def _http_error(self, context: ErrorContext, response: Response, sent: int) -> APIError:
         try:

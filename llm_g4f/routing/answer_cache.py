@@ -32,7 +32,7 @@ from ..accumulator import as_chunk
 from ..config.files import set_aside, user_file
 from ..config.settings import CacheConfig
 from ..errors import G4FError
-from ..event_loops import NoLoopError
+from ..event_loops import running_loop
 from ..receipt import Cached, Receipt
 from ..types import ChatCompletion, ChatCompletionChunk, ChoiceDelta, ChunkChoice, Chunks
 from .admission import CooldownOrder
@@ -226,10 +226,7 @@ class CachedFallback(Fallback):
             return None
 
     async def open(self) -> Chunks:
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise NoLoopError from None
+        self._loop = running_loop()
         if self.cache_key is not None:
             self._start = self._loop.time()
             self._file = AnswerFile()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from ..errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, G4FError
-from ..event_loops import loop_local, within
+from ..event_loops import loop_local, running_loop, within
 from ..providers.base import Ineligible, Provider, ServedModel
 from ..providers.endpoint import Endpoint
 from ..providers.model_ids import bare_id, is_same_model, names_of
@@ -75,7 +75,8 @@ async def lists_of(providers: Iterable[Provider]) -> list[list[str] | G4FError]:
         except G4FError as error:
             return error
 
-    return await asyncio.gather(*map(one, providers))
+    loop = running_loop()
+    return await asyncio.gather(*[loop.create_task(one(provider)) for provider in providers])
 
 
 async def look(endpoint: Endpoint, seconds: float = LOOK) -> Sequence[str] | APIError | None:

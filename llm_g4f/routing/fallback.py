@@ -9,14 +9,14 @@ calls for; this loop only carries it out.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from ..errors import APIError, APIStatusError, BadRequestError, NoProviderError
-from ..event_loops import NoLoopError, OtherLoopError
+from ..event_loops import OtherLoopError, running_loop
 from ..providers.endpoint import Endpoint
 from ..receipt import Attempt as AttemptRecord
 from ..receipt import Receipt
@@ -55,7 +55,7 @@ class Fallback:
         self._needs_consent: tuple[str, ...] = ()
         self._start = 0.0
         self._deadline: float | None = None
-        self._tries: Counter[str] = Counter()
+        self._tries = defaultdict[str, int](int)
         self._requests = 0
         self._repeated: set[str] = set()
         self._waiting_since: float | None = None
@@ -154,10 +154,7 @@ class Fallback:
             raise BadRequestError(
                 "The prompt is empty: send some text, or an attachment.", status_code=400
             )
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise NoLoopError from None
+        self._loop = running_loop()
         route = await resolve_route(request, registry)
         if not route.candidates:
             raise no_provider_error(request, route.left_out, registry)

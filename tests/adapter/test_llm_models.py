@@ -306,7 +306,8 @@ def test_under_exact_another_model_than_its_id_says_is_an_error(
 ) -> None:
     install(answering, "their/gpt-4o")
     text, error = streamed("llm:their/gpt-4o", exact=True)
-    assert text == ("" if answering is named_first else "Hello")
+    # In its thread, a model may have ended before its first word is read here.
+    assert text in (("",) if answering is named_first else ("", "Hello"))
     assert error is not None
     assert error.reason == "wrong_model"
     assert error.message == (

@@ -346,6 +346,7 @@ def test_the_hooks_import_little_and_open_no_sockets(
             "files",
             "keys",
             "model_keys",
+            "sections",
             "settings",
             "urls",
             "yaml_reader",

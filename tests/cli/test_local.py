@@ -185,7 +185,7 @@ def test_use_rejects_an_invalid_file(
 
 
 def test_use_without_the_runtime_says_so(monkeypatch: pytest.MonkeyPatch, own_model: Path) -> None:
-    monkeypatch.setattr("llm_g4f.local.runtime.is_installed", lambda: False)
+    monkeypatch.setattr("llm_g4f.local.server.is_installed", lambda: False)
     assert "llm install 'llm-g4f[local]'" in failed(g4f("local", "use", str(own_model)))
 
 

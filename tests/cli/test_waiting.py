@@ -46,7 +46,7 @@ COMMANDS = (
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (check, shutdown_dates):
         monkeypatch.setattr(module, "SECONDS", 0.1)
-    monkeypatch.setattr(discovery.listed_by, "__defaults__", (0.1,))
+    monkeypatch.setattr(discovery, "LIST", 0.1)
     monkeypatch.setattr(discovery, "LOOK", 0.05)
 
 

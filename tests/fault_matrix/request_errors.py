@@ -61,13 +61,12 @@ def error_of(case: RequestError, folder: Path) -> G4FError:
             config = config.replace(f"{{{name}}}", url)
         (folder / "g4f.yaml").write_bytes(config.encode() if isinstance(config, str) else config)
         if case.keys:
-            (folder / "keys.json").write_text(case.keys)
-        if case.spend:
-            (folder / "g4f-spend.json").write_text(case.spend)
             keys = folder / "keys.json"
             keys.write_text(case.keys)
             # One that has just been written may be incomplete for a moment.
             os.utime(keys, (0, 0))
+        if case.spend:
+            (folder / "g4f-spend.json").write_text(case.spend)
         try:
             asyncio.run(_ask(case))
         except G4FError as error:
