@@ -164,7 +164,11 @@ class Hold:
         self._connection = connection
 
     def is_open(self) -> bool:
-        """Whether the process is still there."""
+        """Whether the process is still there, and takes requests: one that ends removes its socket
+        a moment before it closes this connection."""
+        socket_path = self.running.unix_socket
+        if socket_path is not None and not Path(socket_path).exists():
+            return False
         try:
             return bool(self._connection.recv(1, socket.MSG_PEEK))
         except BlockingIOError:
