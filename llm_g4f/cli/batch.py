@@ -134,7 +134,7 @@ def batch(
     outlive_stderr()
     from . import templating
 
-    check_options(engine, no_wait=no_wait, cache=cache, max_cost=max_cost)
+    check_options(engine, address=ray_address, no_wait=no_wait, cache=cache, max_cost=max_cost)
     loaded = templating.load_templates(templates)
     defaults = templating.defaults(model_id, options, schema_input, key, loaded)
     ask = engine_of(engine, ray_address, key, target, wait=not no_wait)

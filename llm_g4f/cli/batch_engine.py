@@ -16,9 +16,15 @@ Ask = Callable[..., "Results"]
 """An engine: makes results of rows, with what the command gives it: `job`, `on_notice`, defaults."""
 
 
-def check_options(engine: str, *, no_wait: bool, cache: bool, max_cost: float | None) -> None:
+def check_options(
+    engine: str, *, address: str | None, no_wait: bool, cache: bool, max_cost: float | None
+) -> None:
     """Raise a click error for options that the engine does not have, or that need a table of prices."""
     is_batch = engine == "openai-batch"
+    source = click.get_current_context().get_parameter_source("ray_address")
+    from_environment = source is click.core.ParameterSource.ENVIRONMENT
+    if engine != "ray" and address is not None and not from_environment:
+        raise click.UsageError("--ray-address goes with --engine ray.")
     if no_wait and not is_batch:
         raise click.UsageError("--no-wait goes with --engine openai-batch.")
     if cache and is_batch:
@@ -41,12 +47,8 @@ def check_options(engine: str, *, no_wait: bool, cache: bool, max_cost: float | 
 def engine_of(name: str, address: str | None, key: str | None, target: Path, *, wait: bool) -> Ask:
     """`batch.run`, or its counterpart on Ray or in batches of a provider.
 
-    Raises a click error for options that contradict each other, `G4FError` if Ray cannot be used.
+    Raises `G4FError` if Ray cannot be used, a click error for a key that would pass through it.
     """
-    source = click.get_current_context().get_parameter_source("ray_address")
-    from_environment = source is click.core.ParameterSource.ENVIRONMENT
-    if name != "ray" and address is not None and not from_environment:
-        raise click.UsageError("--ray-address goes with --engine ray.")
     if name == "openai-batch":
         from ..batch import openai_batch
 

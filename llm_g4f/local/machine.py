@@ -32,6 +32,14 @@ def _cgroup_limit() -> int:
         return 1 << 62
 
 
+def load_average() -> float:
+    """The processes that wanted a core in the last minute; 0 where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return 0.0
+
+
 def physical_cores() -> int:
     """The cores that this process may use: two threads on one core only wait for each other."""
     try:

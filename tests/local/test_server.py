@@ -439,9 +439,7 @@ def test_a_cut_header_is_no_header(cut: int, model_bytes: bytes, tmp_path: Path)
 
 
 def test_threads_and_batches_are_by_size() -> None:
-    assert [start.batch_for(size, 2) for size in (98_000_000, 1_117_000_000, 12_000_000_000)] == [
-        32,
-        16,
-        16,
-    ]
-    assert start.batch_for(98_000_000, 16) == 128
+    sizes = (98_000_000, 1_117_000_000, 12_000_000_000)
+    assert [start.batch_for(size, 2, 0.0) for size in sizes] == [128, 32, 16]
+    assert [start.batch_for(size, 2, 12.0) for size in sizes] == [32, 16, 16]
+    assert start.batch_for(98_000_000, 16, 12.0) == 128
