@@ -51,6 +51,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+NOT_COUNTED = (
+    *("drop_in/", "fault_matrix/", "decoding/test_growth", "test_benchmarks", "test_load"),
+    *("test_parity", "test_security"),
+)
+"""Tests that repeat what others have covered: counting branches would double their time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(NOT_COUNTED):
+            item.add_marker("no_cover")
+
+
 @pytest.fixture(autouse=True)
 def user_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty LLM_USER_PATH, without the keys, proxies and settings of the person who runs the tests."""

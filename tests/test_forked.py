@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Run
-from tests.support.forked import AVAILABLE, COVERAGE, Forks
+from tests.support.forked import AVAILABLE, Forks
 from tests.support.server import Server, http, stream
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="there are no forks here")
@@ -55,8 +55,6 @@ def test_a_forked_command_behaves_as_a_started_one(
 
 def test_a_program_begins_as_a_started_one_does(forks: Forks, tmp_path: Path) -> None:
     environment = {**os.environ, "A": "b", "PYTHONUTF8": "1"}
-    for name in COVERAGE:
-        environment.pop(name, None)
     forked = forks.start(SHOW, ["x"], environment, cwd=tmp_path).communicate(30)
     started = subprocess.run(
         [sys.executable, "-c", SHOW, "x"],

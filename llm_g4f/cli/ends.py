@@ -21,6 +21,11 @@ def iso(end: float) -> str:
     return datetime.fromtimestamp(round(end), UTC).isoformat()
 
 
+def minute(end: str) -> str:
+    """What `iso` has made of a Unix time, as `until` writes it."""
+    return until(datetime.fromisoformat(end).timestamp())
+
+
 def gone_until(provider: Provider, model: str, registry: Registry) -> float:
     """The Unix time until which `provider` does not have `model` for the key in use; 0 if it may."""
     from ..providers.endpoint import Endpoint

@@ -77,12 +77,18 @@ def _echo(rows: Iterable[dict[str, Any]]) -> None:
 def _cooldown(row: dict[str, Any]) -> str:
     if not row["cooldown"]:
         return "-"
-    return f"{row['cooldown']:.0f} s, until {row['cooldown_until'][11:16]} UTC"
+    from .ends import minute
+
+    return f"{row['cooldown']:.0f} s, until {minute(row['cooldown_until'])[11:]}"
 
 
 def _served(row: dict[str, Any]) -> str:
-    gone = f" (gpt-4o is gone there until {row['gone_until']})" if row["gone_until"] else ""
-    return (row["model"] or row["reason"] or "") + gone
+    served: str = row["model"] or row["reason"] or ""
+    if not row["gone_until"]:
+        return served
+    from .ends import minute
+
+    return f"{served} (gpt-4o is gone there until {minute(row['gone_until'])})"
 
 
 def _rows(registry: Registry, route: Route) -> list[dict[str, Any]]:

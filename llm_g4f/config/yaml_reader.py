@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from .files import user_file
 from .model_keys import ANY_IS_RESERVED, problem_of
 from .sections import SECTIONS, budget
-from .settings import ALL_PROVIDERS, Config, ModelEntry, ProviderConfig
+from .settings import ALL_PROVIDERS, Config, ModelEntry, ProviderConfig, is_pattern
 from .urls import check_base_url
 from .yaml_size import count_values
 
@@ -258,6 +258,9 @@ class Reader:
     def models(self, node: Any, label: str) -> dict[str, ModelEntry]:
         entries: dict[str, ModelEntry] = {}
         for model, model_node, value in self.items(node, label):
+            if is_pattern(model):
+                why = "is a pattern, which only routes takes: write a line for each model"
+                raise self.fail(model_node, f"{model!r} in {label} {why}.")
             self.check_model(model, model_node, label)
             if isinstance(value, self.yaml.ScalarNode):
                 entries[model] = ModelEntry(self.text(value, f"{model} in {label}"))

@@ -86,7 +86,9 @@ def test_a_signal_stops_at_once_and_the_same_command_resumes(
             wait_until(partial(stage.is_reached, server, process.stdin))
             before = Path("out").read_bytes() if Path("out").exists() else b""
             process.send_signal(stage.number)
-            _, stderr = process.communicate(timeout=20)
+            # Only then its stdin ends: what was read of it could be a row.
+            process.wait(20)
+            _, stderr = process.communicate()
         server.wait_closed(server.connections)
     assert stderr.splitlines() == [*stage.said, "Stopped. Run the same command to resume."]
     assert process.returncode == 128 + stage.number

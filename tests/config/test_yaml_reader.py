@@ -247,6 +247,11 @@ WRONG = [
     ("providers:\n  a:\n    models:\n      gpt4: x", 4, "'gpt4' in models of provider a is not"),
     ("providers:\n  a:\n    models:\n      gpt-4.1-mni: x", 4, "write gpt-4.1-mini."),
     ("routes:\n  gtp-4*: [openai]", 2, "'gtp-4*' in routes matches no model; models: gpt-4o, "),
+    (
+        "providers:\n  a:\n    models:\n      gpt-4*: x",
+        4,
+        "'gpt-4*' in models of provider a is a pattern",
+    ),
     ("routes:\n  gpt-4o: [openai, any]", 2, "any names no provider"),
     ("providers:\n  any: {base_url: 'https://a.invalid/v1'}", 2, "any names no provider"),
     ("takeover: true\n  notice: true", 2, "mapping values are not allowed"),

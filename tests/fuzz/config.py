@@ -16,7 +16,7 @@ from llm_g4f.routing.lineup import Entry
 from llm_g4f.routing.registry import Registry
 from tests.fuzz.checks import assert_line, assert_ours
 
-RUNS = 3_000
+RUNS = 2_000
 
 EXAMPLE = Path(__file__).parents[2] / "README.md"
 

@@ -27,7 +27,7 @@ from tests.fuzz.loopback import CONFIG, Server
 from tests.support import clock
 from tests.support.server import call, calls, chunk, completion, event, http, stream, whole
 
-RUNS = 3_000
+RUNS = 1_500
 
 
 class How(IntFlag):

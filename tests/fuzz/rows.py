@@ -24,7 +24,7 @@ from tests.fuzz.checks import KEY, assert_line, forget, write_user_file
 from tests.fuzz.loopback import CONFIG, Server
 from tests.support.server import split, whole
 
-RUNS = 400
+RUNS = 250
 
 
 def _seeds() -> Iterator[bytes]:

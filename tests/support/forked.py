@@ -1,7 +1,6 @@
 """Python programs in processes forked from one that has imported what takes most of a start.
 
-`llm` spends a second, and half a second more where coverage watches, on packages that show nothing
-here: openai, pydantic and the like. They are imported once. llm itself, its plugins and this package
+`llm` spends a second on packages that show nothing here: openai, pydantic and the like. They are imported once. llm itself, its plugins and this package
 are imported in each process anew, and it ends as every interpreter does.
 """
 
@@ -28,10 +27,10 @@ AVAILABLE = sys.platform == "linux"
 LLM = "import runpy; runpy.run_module('llm', run_name='__main__', alter_sys=True)"
 """The program that `python -m llm` is."""
 
-IMPORTED = ("click", "coverage", "openai", "pydantic", "sqlite_utils")
-
-COVERAGE = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-"""Variables by which coverage begins with the interpreter."""
+IMPORTED = (
+    *("click", "click_default_group", "condense_json", "filelock", "msgspec", "openai"),
+    *("puremagic", "pydantic", "sqlite_utils", "ulid", "yaml"),
+)
 
 
 def without_syncing() -> None:
@@ -110,7 +109,7 @@ class Forks:
                 [sys.executable, "-m", __name__],
                 stdin=theirs.fileno(),
                 cwd=Path(__file__).parents[2],
-                env={name: environment[name] for name in environment if name not in COVERAGE},
+                env=environment,
             )
 
     def close(self) -> None:
@@ -190,10 +189,6 @@ def _run(
     os.environ.update(environment)
     os.chdir(folder)
     sys.path[0] = folder
-    if any(name in os.environ for name in COVERAGE):
-        import coverage
-
-        coverage.process_startup()
     sys.argv = ["-c", *args]
     exec(program, {"__name__": "__main__"})
 
