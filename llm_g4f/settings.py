@@ -175,8 +175,12 @@ class Settings:
             self.providers = ("custom",)
         if not is_absent(api_key):
             self._take_key(api_key)
-        client = http_client_argument(http_client)
-        self._registries = RegistryCache(self.base_url, _network(proxies), client)
+        transport = None
+        if (client := http_client_argument(http_client)) is not None:
+            from .http.httpx_transport import over_client
+
+            transport = over_client(client)
+        self._registries = RegistryCache(self.base_url, _network(proxies), transport)
 
     def _take_key(self, api_key: Any) -> None:
         if len(self.providers) > 1:

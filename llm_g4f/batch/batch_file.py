@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import replace
 
-from ..decoding.error_context import ErrorContext
 from ..decoding.error_messages import error_in_body
 from ..errors import APIError, APIStatusError, APITimeoutError, InvalidResponseError
-from ..http.types import Response
+from ..http.types import Request, Response
 from ..providers.endpoint import Endpoint
 from ..receipt import Attempt as AttemptRecord
 from ..receipt import Receipt
@@ -52,37 +51,31 @@ class _Stored:
         pass
 
 
-class _OnFile(Endpoint, frozen=True, kw_only=True, dict=True):
-    """An endpoint that sends nothing: its requests are kept in `sent`, and answered by `response`."""
+class _OnFile:
+    """A `Transport` that sends nothing: the body of the request is kept, and answered by `response`."""
 
-    response: Response
-    sent: list[bytes]
+    body = b""
 
-    async def _send(
-        self,
-        context: ErrorContext,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes = b"",
-        chat: ChatRequest | None = None,
-    ) -> Response:
-        del context, method, path, headers, chat  # of what would be sent
-        self.sent.append(body)
-        return self.response
+    def __init__(self, response: Response) -> None:
+        self._response = response
 
+    async def send(self, request: Request, connect_timeout: float | None = None) -> Response:
+        del connect_timeout  # nothing is connected
+        self.body = request.body
+        return self._response
 
-def _on_file(endpoint: Endpoint, response: Response) -> _OnFile:
-    return _OnFile(**asdict(endpoint), response=response, sent=[])
+    async def aclose(self) -> None:
+        pass
 
 
 async def request_line(candidate: Candidate, request: ChatRequest, digest: str) -> bytes:
     """The line of a batch's file for a request. Raises `APIError` for an invalid one."""
     assert isinstance(candidate.provider, Endpoint)
-    endpoint = _on_file(candidate.provider, _Stored(200, b""))
+    transport = _OnFile(_Stored(200, b""))
+    endpoint = replace(candidate.provider, transport=transport)
     await open_with_schema(endpoint, request, candidate.served, lambda _: None)
     head = json.dumps({"custom_id": digest, "method": "POST", "url": URL})
-    return head[:-1].encode() + b', "body": ' + endpoint.sent[0] + b"}\n"
+    return head[:-1].encode() + b', "body": ' + transport.body + b"}\n"
 
 
 def parsed(text: bytes) -> JSON | None:
@@ -132,7 +125,7 @@ async def _read(
         id if isinstance(id, str) else None,
     )
     attempt = Attempt(
-        Candidate(_on_file(endpoint, stored), part.served),
+        Candidate(replace(endpoint, transport=_OnFile(stored)), part.served),
         *(request, receipt, None),
         exact_only=is_exact_only(request, registry),
     )

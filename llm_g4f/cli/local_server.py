@@ -97,7 +97,7 @@ def serve(port: int) -> None:
     Prints its base_url, and the key that it requires. No web page can use it.
     """
     from ..local import runtime, server
-    from ..local.fetch import ready_file
+    from ..local.ready import ready_file
     from ..sync import loop_thread
 
     if not runtime.is_installed():

@@ -122,23 +122,18 @@ class _LoopTransports:
         await anext(self._closer)
 
 
-async def send(
-    network: Network, request: Request, client: httpx.AsyncClient | None = None
-) -> Response:
+async def send(network: Network, request: Request, transport: Transport | None = None) -> Response:
     """The response to `request` with its head read, over the running loop's connections to its
-    origin, or over a caller's `client`; its body is decompressed.
+    origin, or over a caller's `transport`; its body is decompressed.
 
-    No redirect is followed, no cookie kept. The only time limit is that for connecting. A GET is sent
-    again where a kept connection ended without an answer. Raises `NetworkError`.
+    No redirect is followed, no cookie kept. The only time limit is that for connecting, which a
+    caller's transport sets itself. A GET is sent again where a kept connection ended without an answer.
+    Raises `NetworkError`.
     """
-    if client is None:
+    seconds = request.connect_timeout
+    if transport is None:
         transport = await _transport(network, request.url)
-    else:
-        from .httpx_transport import over_client
-
-        transport = over_client(client)
-    usual = CONNECT_TIMEOUT if client is None else None
-    seconds = request.connect_timeout or usual
+        seconds = seconds or CONNECT_TIMEOUT
     try:
         response = await transport.send(request, seconds)
     except StaleConnection:

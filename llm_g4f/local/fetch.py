@@ -11,17 +11,14 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from ..event_loops import loop_local
 from . import hub, records
 from .errors import WeightsError, disk_full
 from .files import (
     ModelFile,
     file_hash,
-    find,
     located,
     make_folder,
     named,
-    set_damaged_aside,
 )
 from .processes import Fetched
 from .records import Reference, folder
@@ -32,22 +29,6 @@ _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 _POLL = 0.1
 """Seconds between two looks at another process that fetches the same file."""
-
-
-async def ready_file() -> ModelFile:
-    """The file of the model to use, whole. The default is fetched if it is missing, and again if it is
-    damaged; no other one is. Raises `WeightsError` and `ConfigError`."""
-    async with loop_local("_llm_g4f_fetching", asyncio.Lock):
-        file = find()
-        if file is None:
-            return await fetch(DEFAULT)
-        problem = await asyncio.to_thread(file.check)
-        if problem is None:
-            return file
-        if file.row is not DEFAULT:
-            raise file.unusable(problem)
-        set_damaged_aside(file, problem)
-        return await fetch(DEFAULT)
 
 
 async def fetch(row: ModelRow = DEFAULT, *, force: bool = False) -> ModelFile:

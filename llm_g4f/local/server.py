@@ -14,9 +14,7 @@ import json
 import secrets
 import subprocess
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from ..version import __version__
 from . import control
@@ -36,6 +34,9 @@ from .start import (
     uses_unix_sockets,
     vision_file,
 )
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _POLL = 0.01
 
@@ -63,7 +64,7 @@ async def server_for(file: ModelFile, keep_alive: float) -> Running:
     control.release(but=name)
     folder = _folder()
     process: ChildProcess | None = None
-    lock = FileLock(str(folder / "lock"), mode=0o600)
+    lock: FileLock | None = None
     try:
         while True:
             state = control.state_of(folder, name)
@@ -77,12 +78,14 @@ async def server_for(file: ModelFile, keep_alive: float) -> Running:
                     process, name = None, name_of(file)
                     continue
                 raise failed_start(file, process, folder, name)
+            lock = lock or _lock_in(folder)
             if process is None and _is_acquired(lock) and control.state_of(folder, name) == state:
                 await asyncio.to_thread(_make_room, folder)
                 process = await asyncio.to_thread(start, file, folder, name, keep_alive)
             await asyncio.sleep(_POLL)
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 async def serve(file: ModelFile, port: int) -> tuple[Running, ChildProcess]:
@@ -135,7 +138,16 @@ def _folder() -> Path:
         raise ServerError(str(error)) from None
 
 
+def _lock_in(folder: Path) -> FileLock:
+    # Most prompts find their model loaded.
+    from filelock import FileLock
+
+    return FileLock(str(folder / "lock"), mode=0o600)
+
+
 def _is_acquired(lock: FileLock) -> bool:
+    from filelock import Timeout
+
     if lock.is_locked:
         return True
     try:

@@ -23,10 +23,10 @@ from .machine import available_memory, load_average, physical_cores
 from .runtime import PARALLEL, library
 
 SMALL = 400_000_000
-"""Bytes of a file up to which more than two threads are not worth their waiting for each other when it
-writes. Tokens/s of SmolLM2-135M on two cores with one thread and with two: 45 and 47 on an idle machine,
-36 to 50 and 33 to 41 beside one busy process, 10 to 13 and 32 to 45 beside a dozen. Of
-Qwen2.5-Coder-1.5B on an idle machine: 7 and 12."""
+"""Bytes of a file up to which a second thread is not worth the waiting for each other when it writes.
+Tokens/s of SmolLM2-135M on two cores with one thread and with two: 64 and 57 on an idle machine, 72 and
+53 beside one busy process, 10 to 13 and 32 to 45 beside a dozen: there a second thread gets a second
+share of the cores. Of Qwen2.5-Coder-1.5B: 10 and 15, and 8 and 8 beside one."""
 
 DEFAULT_CONTEXT = 4_096
 """Tokens, for a file that does not say how many it was trained for."""
@@ -99,7 +99,7 @@ def start(
 def _parameters(
     file: ModelFile, folder: Path, name: str, keep_alive: float, port: int | None
 ) -> dict[str, Any]:
-    size, cores = file.path.stat().st_size, physical_cores()
+    size, cores, load = file.path.stat().st_size, physical_cores(), load_average()
     vision = vision_file(file.path)
     unix = port is None and uses_unix_sockets()
     place = str(folder / f"{name}-{secrets.token_hex(3)}")
@@ -118,10 +118,10 @@ def _parameters(
         "key": None if unix else f"sk-{secrets.token_hex(24)}",
         "keep_alive": keep_alive,
         "context": context_for(file.path),
-        "batch": batch_for(size, cores, load_average()),
+        "batch": batch_for(size, cores, load),
         "parallel": PARALLEL,
         "cache": _CACHE,
-        "threads": min(cores, 2) if size <= SMALL else cores,
+        "threads": writing_threads(size, cores, load),
         "reading_threads": cores,
     }
 
@@ -159,12 +159,18 @@ def batch_for(size: int, cores: int, load: float) -> int:
     after two batches; and as many as that allows, since each batch goes through the context once more.
 
     An estimate from the load average, since it is fixed before the model is loaded: measuring would mean
-    to load it twice. On two idle cores SmolLM2-135M reads 128 tokens in 0.6 s, Qwen2.5-Coder-1.5B 32 in
-    0.9 s; beside a dozen busy processes 32 in 0.8 s and 16 in 4 s. Batches of 8 would cost a third of the
-    speed.
+    to load it twice. On two idle cores SmolLM2-135M reads 200 tokens a second, Qwen2.5-Coder-1.5B 44;
+    beside a dozen busy processes 40 and 4. Batches of 8 would cost a third of the speed.
     """
-    tokens = 1.8e10 * cores * cores / (cores + load) / max(size, 1)
-    return next((batch for batch in (128, 64, 32) if batch <= tokens), 16)
+    tokens = 2.8e10 * cores * cores / (cores + load) / (size + 1.6e8)
+    return max(16, min(128, int(tokens) // 8 * 8))
+
+
+def writing_threads(size: int, cores: int, load: float) -> int:
+    """Threads that write: see `SMALL`."""
+    if size > SMALL:
+        return cores
+    return min(cores, 2) if load > 2 * cores else 1
 
 
 def _environment() -> dict[str, str]:

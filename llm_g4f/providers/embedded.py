@@ -18,8 +18,8 @@ from ..http.types import NetworkError, Request, parse_url
 from ..local import server
 from ..local.control import Running
 from ..local.errors import WeightsError
-from ..local.fetch import ready_file
 from ..local.files import ModelFile, find
+from ..local.ready import ready_file
 from ..local.runtime import NOT_INSTALLED, is_installed
 from ..local.start import vision_file
 from ..local.status_line import StatusLine

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct, field
@@ -20,7 +20,7 @@ from ..decoding.response import CompletionStream, read_body, read_error_body
 from ..decoding.text import parse_json, whole
 from ..errors import APIError, ArgumentError, BadRequestError, InvalidResponseError
 from ..http.connect import Network, send
-from ..http.types import NetworkError, Request, Response, parse_url
+from ..http.types import NetworkError, Request, Response, Transport, parse_url
 from ..request import ChatRequest, Need, Secret, is_misdirected
 from ..safe_text import clean
 from ..types import JSON, ChatCompletionChunk
@@ -28,9 +28,6 @@ from ..version import __version__
 from . import quirks
 from .base import Ineligible, Kind, OpenStream, Scope, ServedModel
 from .capabilities import Capabilities
-
-if TYPE_CHECKING:
-    import httpx
 
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -44,7 +41,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     `key_hint` is what to do about a rejected key, and `no_key_hint` about a missing one.
     `extra_content`: tool calls go back with theirs. `enforces_schema`: answers fit the schema of a
     request. `image_urls`: it fetches images from the web. `timeout` is in
-    seconds without content. `http` replaces the pooled connections.
+    seconds without content. `transport` replaces the pooled connections.
     """
 
     name: str
@@ -66,7 +63,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
     network: Network = Network()
-    http: httpx.AsyncClient | None = None
+    transport: Transport | None = None
 
     async def serves(self, request: ChatRequest) -> ServedModel | Ineligible:
         """The first model that can take `request`, or the reason why there is none."""
@@ -267,7 +264,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         try:
             url = parse_url(self.base_url + path)
             connect = chat.waits.connect if chat is not None else None
-            return await send(self.network, Request(method, url, headers, body, connect), self.http)
+            request = Request(method, url, headers, body, connect)
+            return await send(self.network, request, self.transport)
         except (NetworkError, OSError, ValueError) as error:
             raise connection_error(context, error) from None
 

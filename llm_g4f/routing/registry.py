@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from .. import config as configuration
 from ..config import Config, ProviderConfig, user_file
 from ..errors import ConfigError, NoProviderError
 from ..http.connect import Network
+from ..http.types import Transport
 from ..providers.base import Ineligible, Provider
 from ..providers.catalogue import PROVIDERS
 from ..providers.endpoint import Endpoint
@@ -39,14 +40,11 @@ from .endpoints import (
 from .failure_log import FailureLog
 from .plugin_providers import family_of, loaded_plugins, plugin_providers
 
-if TYPE_CHECKING:
-    import httpx
-
 
 class Registry(Struct, frozen=True):
     """The providers as they are while g4f.yaml, the environment and the keys stay as they are.
 
-    `custom` is the base URL of an ad-hoc provider. `network` and `http` are for all providers.
+    `custom` is the base URL of an ad-hoc provider. `network` and `transport` are for all providers.
     `today` gives the day that decides about retirement. `cooldowns` is the state file, `failures`
     that of requests that failed, if they are to be noted. `lineups` holds what `routing.route` has worked out.
     """
@@ -54,7 +52,7 @@ class Registry(Struct, frozen=True):
     config: Config
     custom: str | None = None
     network: Network = Network()
-    http: httpx.AsyncClient | None = None
+    transport: Transport | None = None
     today: Callable[[], dt.date] = today
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
     failures: FailureLog | None = None
@@ -133,7 +131,7 @@ class Registry(Struct, frozen=True):
             return self._plugin_provider(name, model)
         if isinstance(made, Ineligible):
             return made
-        endpoint = replace(made, network=self.network, http=self.http)
+        endpoint = replace(made, network=self.network, transport=self.transport)
         if OPENAI_ORIGIN in made.base_url:
             endpoint = replace(endpoint, headers=account_headers(made.base_url))
         if settings is not None:
@@ -231,11 +229,11 @@ class RegistryCache:
         self,
         custom: str | None = None,
         network: Network = Network(),
-        http: httpx.AsyncClient | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._custom = custom
         self._network = network
-        self._http = http
+        self._transport = transport
         self._registry: Registry | None = None
         self._inputs: Any = None
         self._environment: Any = None
@@ -253,7 +251,7 @@ class RegistryCache:
             # The registry first: another thread in between makes a second one, never an older one.
             environment = configuration.environment()
             self._registry = Registry(
-                config, self._custom, self._network, self._http, failures=FailureLog()
+                config, self._custom, self._network, self._transport, failures=FailureLog()
             )
             self._environment, self._inputs = environment, inputs
         assert self._registry is not None

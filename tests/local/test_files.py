@@ -17,7 +17,6 @@ import pytest
 
 from llm_g4f.local import records
 from llm_g4f.local.errors import WeightsError
-from llm_g4f.local.fetch import ready_file
 from llm_g4f.local.files import (
     ModelFile,
     find,
@@ -27,6 +26,7 @@ from llm_g4f.local.files import (
     set_damaged_aside,
 )
 from llm_g4f.local.models import own_file
+from llm_g4f.local.ready import ready_file
 from llm_g4f.local.records import folder
 from llm_g4f.local.table import DEFAULT, ROWS
 from tests.support.package_index import MODEL

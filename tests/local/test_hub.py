@@ -19,10 +19,11 @@ from llm_g4f.errors import NoProviderError
 from llm_g4f.local import hub as hub_module
 from llm_g4f.local import records
 from llm_g4f.local.errors import WeightsError
-from llm_g4f.local.fetch import fetch, fetch_reference, ready_file
+from llm_g4f.local.fetch import fetch, fetch_reference
 from llm_g4f.local.files import located
 from llm_g4f.local.hub_cache import snapshot
 from llm_g4f.local.processes import Fetched
+from llm_g4f.local.ready import ready_file
 from llm_g4f.local.table import ModelRow, Wheel
 from tests.support.hub import CONTENT, FILE, REPOSITORY, Hub, row_of
 from tests.support.processes import children, is_running

@@ -440,6 +440,8 @@ def test_a_cut_header_is_no_header(cut: int, model_bytes: bytes, tmp_path: Path)
 
 def test_threads_and_batches_are_by_size() -> None:
     sizes = (98_000_000, 1_117_000_000, 12_000_000_000)
-    assert [start.batch_for(size, 2, 0.0) for size in sizes] == [128, 32, 16]
-    assert [start.batch_for(size, 2, 12.0) for size in sizes] == [32, 16, 16]
+    assert [start.batch_for(size, 2, 0.0) for size in sizes] == [128, 40, 16]
+    assert [start.batch_for(size, 2, 12.0) for size in sizes] == [24, 16, 16]
     assert start.batch_for(98_000_000, 16, 12.0) == 128
+    assert [start.writing_threads(98_000_000, 2, load) for load in (0.0, 1.0, 12.0)] == [1, 1, 2]
+    assert [start.writing_threads(1_117_000_000, 4, load) for load in (0.0, 12.0)] == [4, 4]

