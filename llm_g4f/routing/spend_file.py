@@ -157,7 +157,8 @@ class SpendFile:
             days = msgspec.json.decode(text, type=_Days)
             for day in days:
                 dt.date.fromisoformat(day)
-        except (ValueError, RecursionError):
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            # Before msgspec 0.21 its errors are no ValueError.
             raise self._error("cannot be read: its content is damaged") from None
         return days
 
