@@ -158,7 +158,7 @@ class SpendFile:
             for day in days:
                 dt.date.fromisoformat(day)
         except (ValueError, msgspec.MsgspecError, RecursionError):
-            # Before msgspec 0.21 its errors are no ValueError.
+            # In msgspec 0.20 its errors are no ValueError.
             raise self._error("cannot be read: its content is damaged") from None
         return days
 
