@@ -119,6 +119,10 @@ class Charge:
         self._ended = True
         if _is_free(self._attempt, error):
             return
+        if not threading.main_thread().is_alive():
+            # The process is ending: it waits no more for a thread that starts now.
+            self._note()
+            return
         # Not a daemon: the end of the process waits until it is written.
         thread = threading.Thread(target=self._note, name="g4f-spend")
         try:
