@@ -46,7 +46,8 @@ if os.name != "posix":
 
 without_syncing()
 
-# A shell's background jobs ignore Ctrl-C, those of nohup SIGHUP, and so does every process that they start.
+# A shell's background jobs ignore Ctrl-C, those of nohup SIGHUP, and so does every process that they
+# start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -127,7 +127,7 @@ class Charge:
         thread = threading.Thread(target=self._note, name="g4f-spend")
         try:
             thread.start()
-        except RuntimeError:  # The interpreter is ending.
+        except RuntimeError:  # There are as many threads as there may be.
             self._note()
         else:
             self._thread = thread

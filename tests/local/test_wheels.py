@@ -433,7 +433,7 @@ def test_a_killed_fetch_ends_pip_and_leaves_nothing(
         process.kill()
         process.wait()
         server.wait_closed(1, 10)
-    wait_until(lambda: left_in(folder) == [])
+    wait_until(lambda: left_in(folder) == [], 5)
 
 
 @pytest.mark.usefixtures("pinned")

@@ -1,7 +1,8 @@
 """Python programs in processes forked from one that has imported what takes most of a start.
 
-`llm` spends a second on packages that show nothing here: openai, pydantic and the like. They are imported once. llm itself, its plugins and this package
-are imported in each process anew, and it ends as every interpreter does.
+`llm` spends a second on packages that show nothing here: openai, pydantic and the like. They are
+imported once. llm itself, its plugins and this package are imported in each process anew, and it ends
+as every interpreter does.
 """
 
 from __future__ import annotations
