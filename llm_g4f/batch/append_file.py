@@ -8,13 +8,12 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..config.files import sync_folder
+from ..config.files import sync_folder, temporary_file
 from ..errors import LedgerError
 
 SYNC_SECONDS = 0.2
@@ -130,12 +129,8 @@ class AppendFile:
     def replace(self, write: Callable[[BinaryIO], None]) -> None:
         """Replace the file by what `write` writes. There is always one complete file."""
         with self._errors():
-            handle, name = tempfile.mkstemp(
-                dir=self._path.parent, prefix=self._temporary_prefix, suffix=_SUFFIX
-            )
-            temporary = Path(name)
-            try:
-                with os.fdopen(handle, "wb") as file:
+            with temporary_file(self._path, _SUFFIX) as (temporary, file):
+                with file:
                     write(file)
                     file.flush()
                     os.fsync(file.fileno())
@@ -144,9 +139,6 @@ class AppendFile:
                 self.check()
                 with self._syncer.paused():
                     self._put_in_place(temporary)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
             self.size = size
             sync_folder(self._path.parent)
 
@@ -168,14 +160,10 @@ class AppendFile:
         finally:
             os.close(fd)
 
-    @property
-    def _temporary_prefix(self) -> str:
-        return f".{self._path.name}-"
-
     def _remove_leftovers(self) -> None:
         """Remove what a run left that was killed while it replaced the file. While this one has the
         lock, no other run can be at it."""
-        name = re.compile(re.escape(self._temporary_prefix) + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
+        name = re.compile(re.escape(f".{self._path.name}-") + "[a-z0-9_]{8}" + re.escape(_SUFFIX))
         with contextlib.suppress(OSError), os.scandir(self._path.parent) as entries:
             for entry in entries:
                 if name.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _environ: Any = getattr(os.environ, "_data", os.environ)
 """The mapping behind os.environ: comparing it as a whole takes as long as one lookup."""
@@ -64,23 +66,31 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = Fal
     A reader, and a crash at any time, finds the old content or the new one; with `sync`, which takes
     some milliseconds, after a power loss too. Raises OSError, and leaves the old file then.
     """
-    import tempfile
-
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with temporary_file(path) as (temporary, file):
+        with file:
             file.write(data)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
         temporary.chmod(mode)
         temporary.replace(path)
+    if sync:
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_file(path: Path, suffix: str = "") -> Iterator[tuple[Path, BinaryIO]]:
+    """The path of a new file for its owner alone, to replace `path`, and the file, open for writing. An
+    error, or a signal at any time, removes it."""
+    # A signal can come between the creation of a file and the first step after it: the name is known
+    # before.
+    temporary = path.with_name(f".{path.name}-{os.urandom(4).hex()}{suffix}")
+    try:
+        with open(temporary, "xb", opener=partial(os.open, mode=0o600)) as file:
+            yield temporary, file
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if sync:
-        sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -6,12 +6,15 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llm_g4f.batch.append_file import AppendFile
 from llm_g4f.config.files import atomic_write, set_aside
 from tests.support.commands import g4f
 
@@ -93,6 +96,32 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         atomic_write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def replaced_by_a_batch(path: Path) -> None:
+    with closing(AppendFile(path)) as file:
+        file.replace(lambda new: None)
+
+
+@pytest.mark.parametrize("replace", [partial(atomic_write, data=b"new"), replaced_by_a_batch])
+def test_a_signal_right_after_the_new_file_is_there_leaves_nothing_else(
+    replace: Callable[[Path], None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def interrupted(name: str, flags: int, *arguments: Any, **keywords: Any) -> int:
+        fd = open_file(name, flags, *arguments, **keywords)
+        if flags & os.O_EXCL:
+            os.close(fd)
+            raise KeyboardInterrupt
+        return fd
+
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replace(path)
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
 
