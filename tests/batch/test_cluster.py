@@ -81,7 +81,11 @@ class Cluster:
 
     def workers(self) -> list[int]:
         """The processes that ask."""
-        return [pid for pid, line in below(self._process.pid).items() if "ray::MapWorker" in line]
+        return self.processes("ray::MapWorker")
+
+    def processes(self, part: str) -> list[int]:
+        """Its processes with `part` in their command lines."""
+        return [pid for pid, line in below(self._process.pid).items() if part in line]
 
     def close(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -95,8 +99,8 @@ class Cluster:
         )
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Cluster]:
+@contextlib.contextmanager
+def started_cluster() -> Iterator[Cluster]:
     # Its sockets have short names.
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     cluster = Cluster(folder)
@@ -105,6 +109,12 @@ def running() -> Iterator[Cluster]:
     finally:
         cluster.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    with started_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)
@@ -123,11 +133,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def cluster(running: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """The cluster, when it is there; its g4f.yaml is this test's."""
-    live_at(running.llm, monkeypatch)
+    use(running, monkeypatch)
+    return running
+
+
+def use(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    live_at(cluster.llm, monkeypatch)
     for name, value in ACCESS.items():
         monkeypatch.setenv(name, value)
-    running.wait()
-    return running
+    cluster.wait()
 
 
 @pytest.fixture
@@ -269,6 +283,27 @@ def test_a_killed_worker_loses_no_row(cluster: Cluster) -> None:
             os.kill(one, signal.SIGKILL)
             _, stderr = process.communicate(timeout=PATIENCE)
     assert (process.returncode, texts()) == (0, dict.fromkeys(range(30), "Hello")), stderr
+
+
+def test_the_death_of_the_head_ends_a_run_and_keeps_its_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write("in.jsonl", *prompts(40))
+    with (
+        Server([0.3, *whole("Hello", model="llama")]) as server,
+        started_cluster() as cluster,
+    ):
+        use(cluster, monkeypatch)
+        cluster.serve(server)
+        arguments = ("--concurrency", "2", "--ray-address", cluster.address)
+        with started("in.jsonl", "out", *RAY, *arguments) as process:
+            wait_until(partial(has_lines, 3), PATIENCE)
+            (head,) = cluster.processes("gcs_server")
+            os.kill(head, signal.SIGKILL)
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stdout) == (1, ""), stderr
+    assert stderr.endswith("The results so far are kept. Run the same command to resume.\n"), stderr
+    assert len(texts()) >= 3
 
 
 def refused_at(address: str) -> bool:
