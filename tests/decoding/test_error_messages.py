@@ -78,12 +78,17 @@ FRAMEWORKS = {
 @pytest.mark.parametrize(("status", "answer"), FRAMEWORKS.values(), ids=FRAMEWORKS)
 def test_an_address_without_an_api(status: int, answer: bytes) -> None:
     error = http_error(OWN, status, {}, answer)
-    begin = (
-        "Nothing at https://a.example/v1 speaks the API; base_url usually ends in /v1. a answered"
-    )
-    assert error.message.startswith(f"{begin} (HTTP {status})")
+    begin = "Nothing at https://a.example/v1 speaks the API; check the host and the port in base_url."
+    assert error.message.startswith(f"{begin} a answered (HTTP {status})")
     assert isinstance(error, APIStatusError)
     assert error.reason in ("wrong_address", "unexpected_status")
+
+
+def test_an_address_without_its_path() -> None:
+    error = http_error(replace(OWN, base_url="https://a.example"), 404, {}, b"404 page not found")
+    assert error.message.startswith(
+        "Nothing at https://a.example speaks the API; base_url usually ends in /v1. a answered"
+    )
 
 
 def test_lm_studios_error_under_200_for_another_path() -> None:
