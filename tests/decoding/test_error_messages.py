@@ -78,7 +78,9 @@ FRAMEWORKS = {
 @pytest.mark.parametrize(("status", "answer"), FRAMEWORKS.values(), ids=FRAMEWORKS)
 def test_an_address_without_an_api(status: int, answer: bytes) -> None:
     error = http_error(OWN, status, {}, answer)
-    begin = "Nothing at https://a.example/v1 speaks the API; check the host and the port in base_url."
+    begin = (
+        "Nothing at https://a.example/v1 speaks the API; check the host and the port in base_url."
+    )
     assert error.message.startswith(f"{begin} a answered (HTTP {status})")
     assert isinstance(error, APIStatusError)
     assert error.reason in ("wrong_address", "unexpected_status")
