@@ -20,6 +20,10 @@ from .text import joined, whole
 _LONGEST_NAME = 1024
 """Characters; OpenAI allows 64. Without a bound, a name in pieces is copied once for each of them."""
 
+_MOST_CALLS = 4_096
+"""Calls of one choice; OpenAI allows 128 tools. Half a million fit into an answer that is not too large,
+and would keep the event loop for ten seconds."""
+
 _BRACKETS = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 
 
@@ -112,7 +116,7 @@ class ToolCallAssembler:
 
     def read(self, pieces: list[Any], *, is_whole: bool = False) -> list[ToolCallDelta]:
         """The deltas of one chunk's pieces. With `is_whole` each piece is a call of its own. Raises
-        `ValueError` for a name that is too long."""
+        `ValueError` for too many calls, and for a name that is too long."""
         deltas = []
         touched: set[int] = set()
         for given in pieces:
@@ -182,6 +186,8 @@ class ToolCallAssembler:
 
     def _new(self, piece: _Piece) -> _Call:
         place = len(self._calls)
+        if place == _MOST_CALLS:
+            raise ValueError(f"more than {_MOST_CALLS:,} tool calls")
         call = _Call(place, place if piece.index is None else piece.index, arguments=[])
         self._calls.append(call)
         self._by_index[call.index] = call
