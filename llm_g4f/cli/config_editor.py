@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import StringIO
@@ -66,7 +67,8 @@ def _edit(path: Path, section: str) -> Iterator[Any]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     with _errors(path):
         document = yaml.load(text)
-    if document is None:
+    was_empty = not document
+    if was_empty:
         document = CommentedMap()
     if document.get(section) is None:
         document[section] = CommentedMap()
@@ -74,6 +76,10 @@ def _edit(path: Path, section: str) -> Iterator[Any]:
     if not document[section]:
         del document[section]
     out = StringIO()
+    if was_empty or not document:
+        # ruamel.yaml keeps comments beside values only.
+        lines = text.splitlines()
+        out.writelines(f"{line}\n" for line in lines if line.lstrip()[:1] in ("", "#"))
     if document:
         with _errors(path):
             yaml.dump(document, out)
@@ -108,6 +114,7 @@ _RAISED = (
 def _write(path: Path, text: str) -> None:
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-        atomic_write(path, text.encode(), mode, sync=True)
+        # A link to a file among others, as of a collection of settings, stays one.
+        atomic_write(Path(os.path.realpath(path)), text.encode(), mode, sync=True)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None

@@ -77,6 +77,9 @@ def _stored_keys() -> dict[str, Any]:
     path = user_dir() / "keys.json"
     if not path.exists():
         return {}
+    if not path.is_file():
+        # Reading a pipe would block for ever.
+        raise NoProviderError(f"{path} cannot be read: it is not a regular file.")
     # llm owns the file, and importing llm takes 190 ms.
     import llm
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -32,6 +33,25 @@ providers:
 routes:
   gpt-4o: [box]
 """
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_edits_keep_a_link(user_path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "settings.yaml"
+    target.touch()
+    (user_path / "g4f.yaml").symlink_to(target)
+    assert g4f("enable", "ovh").exit_code == 0
+    assert (user_path / "g4f.yaml").is_symlink()
+    assert "ovh" in target.read_text()
+
+
+def test_edits_keep_comments_without_a_value(write_config: Write) -> None:
+    path = write_config("# mine\n\n# notice: false")
+    assert g4f("enable", "ovh").exit_code == 0
+    enabled = "providers:\n  ovh:\n    enabled: true\n"
+    assert path.read_text() == f"# mine\n\n# notice: false\n{enabled}"
+    assert g4f("remove", "ovh").exit_code == 0
+    assert path.read_text() == "# mine\n\n# notice: false\n"
 
 
 def test_edits_keep_comments_and_order(run_llm: Run, write_config: Write) -> None:

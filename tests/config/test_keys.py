@@ -106,6 +106,15 @@ def test_an_invalid_keys_file_is_an_error_that_does_not_show_it(
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_in_place_of_the_keys_is_an_error(user_path: Path) -> None:
+    os.mkfifo(user_path / "keys.json")
+    with pytest.raises(
+        NoProviderError, match=r"keys\.json cannot be read: it is not a regular file"
+    ):
+        config.find_key(("a",), ())
+
+
 @pytest.mark.parametrize(
     "bad", [f"{CANARY} x", f"{CANARY}\nX: y", f"{CANARY}ü", f"{CANARY}\x00", f"{CANARY}\x7f", "…"]
 )
