@@ -20,7 +20,7 @@ from .text import joined, whole
 _LONGEST_NAME = 1024
 """Characters; OpenAI allows 64. Without a bound, a name in pieces is copied once for each of them."""
 
-_MOST_CALLS = 4_096
+_MOST_CALLS = 10_000
 """Calls of one choice; OpenAI allows 128 tools. Half a million fit into an answer that is not too large,
 and would keep the event loop for ten seconds."""
 

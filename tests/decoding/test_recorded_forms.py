@@ -418,9 +418,9 @@ def test_a_call_without_a_name_is_an_error(form: str, streamed: bool) -> None:
 @BOTH
 @pytest.mark.parametrize("in_one", [True, False], ids=["in one message", "in many deltas"])
 def test_a_flood_of_calls_is_an_error(in_one: bool, streamed: bool) -> None:
-    calls = [piece("{}", "look", id=f"c{i}", index=i) for i in range(4_097)]
+    calls = [piece("{}", "look", id=f"c{i}", index=i) for i in range(10_001)]
     script = http(200, completion(None, tool_calls=calls)) if in_one else calling(*calls)
-    assert "more than 4,096 tool calls" in failure(script, streamed).message
+    assert "more than 10,000 tool calls" in failure(script, streamed).message
 
 
 @BOTH
