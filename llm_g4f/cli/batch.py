@@ -276,8 +276,10 @@ def _log(stack: contextlib.ExitStack, progress: ProgressBar) -> Callable[[Result
 
 
 def _echo_cost(job: Job) -> None:
+    from ..routing.budget import dollars
+
     progress = job.progress
-    line = f"The answers cost ${progress.cost:,.2f}"
+    line = f"The answers cost {dollars(progress.cost)}"
     if progress.unpriced:
         line += f"; {progress.unpriced:,} have no known price, and do not count for --max-cost"
     click.echo(f"{line}.", err=True)

@@ -415,20 +415,20 @@ def test_limit_is_for_each_run(endpoints: Endpoints) -> None:
 
 def test_a_run_ends_when_its_answers_have_cost_enough(stand_in: StandIn) -> None:
     write("in.jsonl", *prompts(5))
-    script = counted(model="openai/gpt-4o", usage=USAGE | {"cost": 0.5})
+    script = counted(model="openai/gpt-4o", usage=USAGE | {"cost": 0.0125})
     unpriced = counted(model="openai/gpt-4o", usage=USAGE | {"cost": None}, service_tier="flex")
     args = ("in.jsonl", "out", "-m", "gpt-4o", "--concurrency", "1", "--max-cost")
     with stand_in(script, script, unpriced, script, openrouter="") as server:
-        first, second = batch(*args, "0.75"), batch(*args, "10")
+        first, second = batch(*args, "0.02"), batch(*args, "10")
         assert len(server.requests) == 5
     assert first.stderr.splitlines() == [
         "2 answered, 0 failed, 18 tokens: out",
-        "The answers cost $1.00.",
+        "The answers cost $0.0250.",
         "Stopped at --max-cost. Run the same command to resume.",
     ]
     assert second.stderr.splitlines() == [
         "3 answered, 0 failed, 27 tokens, 2 had an answer before: out",
-        "The answers cost $1.00; 1 have no known price, and do not count for --max-cost.",
+        "The answers cost $0.0250; 1 have no known price, and do not count for --max-cost.",
     ]
 
 
