@@ -23,6 +23,7 @@ class Reference:
 
     def __init__(self, data: bytes) -> None:
         self.data = self.type = ""
+        self.bare: list[str] = []
         self.events: list[Seen] = []
         text = data.decode("utf-8", "replace").removeprefix("\ufeff")
         line, at = "", 0
@@ -44,27 +45,28 @@ class Reference:
         self.events = complete
 
     def line(self, line: str) -> None:
+        field, colon, value = line.partition(":")
         if not line:
             self.dispatch()
-        elif line.startswith(":"):
-            return
+        elif line == "{":
+            self.bare = [line]
         elif line.startswith("{"):
-            # Not the standard: servers write an error as a line of JSON.
+            # Not the standard: servers write an error as a line of JSON, or as several lines.
             self.events.append(("json", line))
-        elif ":" in line:
-            self.has_colon = True
-            field, value = line.split(":", 1)
+        elif field in ("data", "event") or (field == "error" and colon):
             self.field(field, value.removeprefix(" "))
-        else:
-            self.has_colon = False
-            self.field(line, "")
+        elif self.bare:
+            self.bare.append(line)
+            if line == "}":
+                self.events.append(("json", "\n".join(self.bare)))
+                self.bare = []
 
     def field(self, field: str, value: str) -> None:
         if field == "event":
             self.type = value
         elif field == "data":
             self.data += value + "\n"
-        elif field == "error" and self.has_colon:
+        elif field == "error":
             # Not the standard either: an error as a field of its own.
             self.type = "error"
             self.data += value + "\n"
@@ -100,7 +102,19 @@ ATOMS = [
         b"id",
         b"retry: 5",
     ),
-    *(b":", b": comment", b" ", b"x", b"{}", b"{ ", b"[DONE]", b"data: [DONE]\n\n", b"\x00"),
+    *(
+        b":",
+        b": comment",
+        b" ",
+        b"x",
+        b"{}",
+        b"{ ",
+        b"{\n",
+        b"\n}\n",
+        b"[DONE]",
+        b"data: [DONE]\n\n",
+        b"\x00",
+    ),
     *(BOM, b"\xef", b"\xbb", b"\xbf", b"\xff", b"\xc3", b"\xf0\x9f", b"\xed\xa0\x80"),
     *("é".encode(), "😀".encode(), b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1e"),
     *("\u2028".encode(), "\u2029".encode(), "\u0085".encode()),
@@ -115,6 +129,8 @@ inputs = st.lists(st.sampled_from(ATOMS) | st.binary(max_size=3), max_size=30).m
 @example(b"data\n\ndata\ndata\n\ndata:", [])
 @example(b"data: a\r", [8])
 @example(b"\xef\xbb", [1])
+@example(b"{", [])
+@example(b'{\n: x\n"a": 1\n\n{\ndata: b\n"c": 2\n}\n\n', [5])
 def test_any_bytes_in_any_split_give_the_events_of_the_standard(
     data: bytes, cuts: list[int]
 ) -> None:
