@@ -85,12 +85,11 @@ def page_error(context: ErrorContext) -> InvalidResponseError:
 def no_api_at(context: ErrorContext) -> str:
     """The sentence about an address at which something else answers than an API."""
     url = context.base_url or context.origin
+    advice = "base_url usually ends in /v1"
     if "/chat/completions" in url:
-        advice = "base_url usually ends in /v1, and never in /chat/completions"
+        advice += ", and never in /chat/completions"
     elif url.endswith("/v1"):
         advice = "check the host and the port in base_url"
-    else:
-        advice = "base_url usually ends in /v1"
     return f"Nothing at {url} speaks the API; {advice}."
 
 
