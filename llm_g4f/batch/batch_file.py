@@ -21,7 +21,7 @@ from ..routing.route import Candidate
 from ..routing.schema_prompt import open_with_schema
 from ..types import JSON, ChatCompletion
 from .batch_parts import Part
-from .batch_service import URL, Batch
+from .services import Batch
 
 
 class _Stored:
@@ -68,14 +68,13 @@ class _OnFile:
         pass
 
 
-async def request_line(candidate: Candidate, request: ChatRequest, digest: str) -> bytes:
-    """The line of a batch's file for a request. Raises `APIError` for an invalid one."""
+async def request_body(candidate: Candidate, request: ChatRequest) -> bytes:
+    """The body of a request, as its endpoint would send it. Raises `APIError` for an invalid one."""
     assert isinstance(candidate.provider, Endpoint)
     transport = _OnFile(_Stored(200, b""))
     endpoint = replace(candidate.provider, transport=transport)
     await open_with_schema(endpoint, request, candidate.served, lambda _: None)
-    head = json.dumps({"custom_id": digest, "method": "POST", "url": URL})
-    return head[:-1].encode() + b', "body": ' + transport.body + b"}\n"
+    return transport.body
 
 
 def parsed(text: bytes) -> JSON | None:
@@ -118,10 +117,11 @@ async def _read(
     response = line.get("response")
     if not isinstance(response, dict):
         raise _line_error(endpoint, part, batch, line.get("error"))
-    status, id = response.get("status_code"), response.get("request_id")
+    status, id, body = (response.get(name) for name in ("status_code", "request_id", "body"))
     stored = _Stored(
         status if isinstance(status, int) else 200,
-        json.dumps(response.get("body")).encode(),
+        # Mistral has the error of a row beside its response.
+        json.dumps({"error": line.get("error")} if body is None else body).encode(),
         id if isinstance(id, str) else None,
     )
     attempt = Attempt(

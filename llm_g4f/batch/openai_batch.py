@@ -21,6 +21,7 @@ from msgspec import Struct, field
 
 from ..errors import (
     APIConnectionError,
+    APIError,
     APIStatusError,
     G4FError,
     InternalServerError,
@@ -30,21 +31,21 @@ from ..errors import (
     StreamError,
 )
 from ..providers.base import Ineligible
-from ..providers.catalogue import BatchAPI
+from ..providers.catalogue import PROVIDERS, BatchAPI
 from ..providers.endpoint import Endpoint
 from ..request import ChatRequest
 from ..routing.route import Candidate
 from ..safe_text import clean, without_name
 from ..settings import DEFAULT_MODEL, Settings
 from ..types import JSON
-from .batch_file import missing_line, parsed, read_answer, request_line
+from .batch_file import missing_line, parsed, read_answer, request_body
 from .batch_parts import Part, Parts, digest_of
 from .batch_route import batch_candidate, note_prices
-from .batch_service import Batch, BatchService
 from .engine import Results, RowProcessor
 from .job import Job
 from .results import Result
 from .rows import invalid_row, row_to_request
+from .services import SERVICES, Batch, BatchService
 
 _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.2, 1.1, 60.0
 """Seconds between two looks at a batch: they grow, to a minute after ten."""
@@ -143,10 +144,10 @@ class _BatchEngine:
                 self._parts.drop(part)
             elif part.batch is None:
                 unknown.setdefault(part.provider, []).append(part)
+        noted = {part.batch for part in self._parts.open.values() if part.batch is not None}
         for parts in unknown.values():
             self._on_notice(f"Looking for a batch at {parts[0].provider} that was not noted.")
-            asked = max(part.creating or 0.0 for part in parts)
-            search = self._service(parts[0]).find({part.id for part in parts}, asked)
+            search = self._service(parts[0]).find(parts, noted)
             found = await self._unless_stopped(search)
             for part in parts:
                 if part.id in found:
@@ -164,7 +165,8 @@ class _BatchEngine:
             try:
                 request = row_to_request(row, self._defaults, self._settings)
                 candidate, limits = await batch_candidate(request, self._settings.registry())
-                line = await request_line(candidate, request, digest)
+                body = await request_body(candidate, request)
+                line = SERVICES[limits.form].line(digest, body)
                 if len(line) > limits.bytes:
                     raise invalid_row(f"it is longer than a batch may be ({limits.bytes:,} bytes)")
             except G4FError as error:
@@ -200,19 +202,22 @@ class _BatchEngine:
         part = spool.part
         self._parts.note(part)
         service = self._service(part)
-        with spool.file as file:
-            file.seek(0)
-            uploaded = await self._unless_stopped(service.upload(file, part.id))
-        self._parts.note_creating(part, time.time())
         try:
-            batch = await self._unless_stopped(service.create(uploaded, part.id))
-        except (APIConnectionError, InternalServerError) as error:
-            error.hint = (
-                "If the batch was made all the same, the next run of this command finds it."
-            )
-            raise
-        except APIStatusError:
-            self._parts.drop(part)
+            with spool.file as file:
+                file.seek(0)
+                sending = service.send(
+                    file, part, lambda: self._parts.note_creating(part, time.time())
+                )
+                batch = await self._unless_stopped(sending)
+        except APIError as error:
+            if part.creating is None:
+                raise
+            if isinstance(error, (APIConnectionError, InternalServerError)):
+                error.hint = (
+                    "If the batch was made all the same, the next run of this command finds it."
+                )
+            elif isinstance(error, APIStatusError):
+                self._parts.drop(part)
             raise
         self._parts.note_batch(part, batch.id)
         self._on_notice(
@@ -313,7 +318,9 @@ class _BatchEngine:
         service = self._services.get(part.provider)
         if service is None:
             endpoint = self._endpoint(part)
-            service = BatchService(endpoint, endpoint.context(""))
+            limits = PROVIDERS[part.provider].batch
+            assert limits is not None
+            service = SERVICES[limits.form](endpoint, endpoint.context(""))
             self._services[part.provider] = service
         return service
 

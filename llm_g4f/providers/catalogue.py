@@ -22,12 +22,14 @@ ModelIds = Mapping[str, tuple[str, ...]]
 
 
 class BatchAPI(Struct, frozen=True):
-    """The limits of one file of OpenAI's Batch API at a provider, and their source. Its batches carry
-    metadata and are listed, so that one is found again whose creation was not noted."""
+    """A provider's Batch API: the limits of one batch and their source, and `form`, whose requests it
+    takes (`batch.services`). Its batches are listed, so that one is found again whose creation was not
+    noted."""
 
     rows: int
     bytes: int
     evidence: str
+    form: str = "openai"
 
 
 class ProviderSpec(Struct, frozen=True, kw_only=True):
@@ -186,6 +188,11 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
             quirks=("system_role", "strict_schema", "forty_tool_ids"),
             price_table="openrouter",
             reports_cost=True,
+            batch=BatchAPI(
+                *(5_000, 200_000_000),
+                "openrouter.ai/docs/guides/features/batch-api",
+                "openrouter",
+            ),
             evidence="openrouter.ai/docs; llm-openrouter 0.7.1",
         ),
         ProviderSpec(
@@ -318,6 +325,11 @@ PROVIDERS: Mapping[str, ProviderSpec] = {
                 "strict_fields",
             ),
             price_table="mistral",
+            batch=BatchAPI(
+                *(100_000, 512_000_000),
+                "docs.mistral.ai/resources/known-limitations",
+                "mistral",
+            ),
             evidence="docs.mistral.ai/api; llm-mistral 0.16",
         ),
         ProviderSpec(

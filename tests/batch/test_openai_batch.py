@@ -21,18 +21,25 @@ from msgspec.structs import replace
 from llm_g4f.providers.catalogue import PROVIDERS, BatchAPI
 from llm_g4f.routing.spend_file import SpendFile
 from tests.support.batch import batch, has_lines, logged, prompts, read, started, texts, write
-from tests.support.batch_api import BatchAPI as Server
-from tests.support.batch_api import answered
+from tests.support.batch_api import FORMS, answered
+from tests.support.batch_api import OpenAIBatches as Server
 from tests.support.forked import LLM, Fork, Forks
 from tests.support.prices import table_price
 from tests.support.scenarios import empty_log
 from tests.support.server import completion
 from tests.support.waiting import wait_until
 
-SENT = (
-    "batch_1 at openai (gpt-4o), rows: 3. It stays there if this command ends: run it again to fetch"
-    " the answers."
-)
+STAYS = "It stays there if this command ends: run it again to fetch the answers."
+
+MODELS = {
+    "openai": "gpt-4o",
+    "mistral": "mistral-small-latest",
+    "openrouter": "openai/gpt-4o",
+}
+"""What each provider serves for gpt-4o."""
+
+every_form = pytest.mark.parametrize("provider", FORMS, indirect=True)
+
 Reply = tuple[int, dict[str, str], Any]
 KEY = "sk-of-the-tests-0001"
 
@@ -48,14 +55,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
-    """Start a server that is openai's from now on."""
+def provider(request: pytest.FixtureRequest) -> str:
+    """The provider that answers: openai, if the test does not say."""
+    return str(getattr(request, "param", "openai"))
+
+
+@pytest.fixture
+def serve(
+    provider: str, monkeypatch: pytest.MonkeyPatch, write_config: Callable[[str], Path]
+) -> Iterator[Callable[..., Server]]:
+    """Start a server that is the provider's from now on."""
     servers: list[Server] = []
 
     def start(*states: str, **settings: Any) -> Server:
-        server = Server(*states, **settings).__enter__()
+        server = FORMS[provider](*states, **settings).__enter__()
         servers.append(server)
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        if provider == "openai":
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        else:
+            monkeypatch.delenv("OPENAI_API_KEY")
+            monkeypatch.setenv(f"{provider.upper()}_API_KEY", KEY)
+            key = f"key_env: {provider.upper()}_API_KEY"
+            own = f"{{enabled: true, base_url: '{server.url}', {key}}}"
+            write_config(f"providers: {{{provider}: {own}}}")
         return server
 
     yield start
@@ -67,11 +89,11 @@ def run(*args: str, code: int = 0, model: str = "gpt-4o") -> Result:
     return batch("in", "out", "-m", model, "--engine", "openai-batch", *args, code=code)
 
 
-def limit(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
-    """Let a file of openai's hold less."""
-    spec = PROVIDERS["openai"]
+def limit(monkeypatch: pytest.MonkeyPatch, provider: str = "openai", **limits: int) -> None:
+    """Let a batch of a provider hold less."""
+    spec = PROVIDERS[provider]
     assert spec.batch is not None
-    monkeypatch.setitem(PROVIDERS, "openai", replace(spec, batch=replace(spec.batch, **limits)))
+    monkeypatch.setitem(PROVIDERS, provider, replace(spec, batch=replace(spec.batch, **limits)))
 
 
 def errors() -> dict[str | int, tuple[str, str]]:
@@ -80,8 +102,9 @@ def errors() -> dict[str | int, tuple[str, str]]:
     return {id: (error["type"], error["message"]) for id, error in found.items() if error}
 
 
+@every_form
 def test_rows_are_answered_by_one_batch(
-    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    serve: Callable[..., Server], provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = serve()
     write("in", *prompts(2), {"id": "b", "prompt": "own", "temperature": 1, "system": "Own"})
@@ -89,24 +112,31 @@ def test_rows_are_answered_by_one_batch(
     assert result.stderr == "3 answered, 0 failed, 27 tokens: out\n"
     assert texts() == {0: "To prompt 0", 1: "To prompt 1", "b": "To own"}
     (stored,) = server.batches.values()
-    assert {"url": "/v1/chat/completions", "method": "POST"}.items() <= stored.lines[0].items()
+    own = {"url": "/v1/chat/completions", "method": "POST"} if provider == "openai" else {}
+    assert stored.lines[0] == {**stored.lines[0], **own}
+    assert len(stored.lines[0]) == len(own) + 2
     bodies = [line["body"] for line in stored.lines]
     assert [body["temperature"] for body in bodies] == [0.5, 0.5, 1]
     assert [body["messages"][0]["content"] for body in bodies] == ["Be brief", "Be brief", "Own"]
-    assert stored.made["completion_window"] == "24h"
+    assert stored.made["endpoint"] == "/v1/chat/completions"
     receipt = read()[0]["receipt"]
     assert (receipt["batch"], receipt["request_id"]) == ("batch_1", "req_0")
-    assert (receipt["provider"], receipt["exact"], receipt["seconds"]) == ("openai", True, None)
+    assert (receipt["provider"], receipt["seconds"]) == (provider, None)
+    assert receipt["exact"] == (provider != "mistral")
     assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
     assert sorted(os.listdir()) == ["in", "out"]
-    assert caplog.messages == [
-        SENT,
-        "batch_1 at openai: in_progress, 0 of 3 done",
-        "batch_1 at openai: finalizing, 0 of 3 done",
-        "batch_1 at openai: completed, 3 of 3 done",
+    said = [
+        f"batch_1 at {provider} ({MODELS[provider]}), rows: 3. {STAYS}",
+        f"batch_1 at {provider}: in_progress, 0 of 3 done",
+        f"batch_1 at {provider}: finalizing, 0 of 3 done",
+        f"batch_1 at {provider}: completed, 3 of 3 done",
     ]
+    if provider == "mistral":
+        said[1:3] = [f"batch_1 at {provider}: running, 0 of 3 done"]
+    assert [text for text in caplog.messages if text.startswith("batch_1")] == said
 
 
+@every_form
 def test_without_waiting_the_same_command_fetches_what_is_done(
     serve: Callable[..., Server],
 ) -> None:
@@ -154,6 +184,7 @@ def test_a_row_that_has_changed_is_another(serve: Callable[..., Server]) -> None
     assert server.sent == ["one", "two", "three"]
 
 
+@every_form
 def test_answers_to_rows_beyond_a_limit_stay_until_they_are_asked_for(
     serve: Callable[..., Server],
 ) -> None:
@@ -193,7 +224,8 @@ def test_the_limits_of_a_file_split_the_rows(
     assert errors() == {"long": ("BadRequestError", said)}
 
 
-def test_errors_of_rows_are_rows(serve: Callable[..., Server]) -> None:
+@every_form
+def test_errors_of_rows_are_rows(serve: Callable[..., Server], provider: str) -> None:
     def answer(body: dict[str, Any]) -> tuple[int, Any]:
         prompt = body["messages"][-1]["content"]
         if prompt == "prompt 1":
@@ -213,7 +245,7 @@ def test_errors_of_rows_are_rows(serve: Callable[..., Server]) -> None:
     assert "Slow down." in found[1][1]
     assert found[2] == (
         "InvalidResponseError",
-        "openai: batch_1 has no result for this row. Run the same command to ask it again.",
+        f"{provider}: batch_1 has no result for this row. Run the same command to ask it again.",
     )
     assert found[3][0] == "InvalidResponseError"
     receipt = read()[1]["receipt"]
@@ -225,6 +257,7 @@ def test_errors_of_rows_are_rows(serve: Callable[..., Server]) -> None:
     assert texts() == {number: f"To prompt {number}" for number in range(4)}
 
 
+@every_form
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
     [
@@ -233,12 +266,12 @@ def test_errors_of_rows_are_rows(serve: Callable[..., Server]) -> None:
     ],
 )
 def test_what_a_batch_that_ended_early_lacks_is_asked_again(
-    status: str, kind: str, words: str, serve: Callable[..., Server]
+    status: str, kind: str, words: str, serve: Callable[..., Server], provider: str
 ) -> None:
     server = serve("in_progress", "cancelling", status, done=1)
     write("in", *prompts(3))
     run(code=1)
-    said = f"openai: batch_1 {words}. Run the same command to ask it again."
+    said = f"{provider}: batch_1 {words}. Run the same command to ask it again."
     assert errors() == {1: (kind, said), 2: (kind, said)}
     server.states, server.done = ("completed",), None
     run()
@@ -246,14 +279,18 @@ def test_what_a_batch_that_ended_early_lacks_is_asked_again(
     assert server.sent[3:] == ["prompt 1", "prompt 2"]
 
 
-def test_a_file_that_fails_validation_is_an_error_of_each_row(serve: Callable[..., Server]) -> None:
+@every_form
+def test_a_file_that_fails_validation_is_an_error_of_each_row(
+    serve: Callable[..., Server], provider: str
+) -> None:
     wrong = {"code": "model_not_found", "message": "No such model.", "line": 2, "param": None}
     server = serve("failed", errors=[wrong])
     write("in", *prompts(2))
     run(code=1)
     found = errors()
     assert "No such model." in found[1][1]
-    assert "line 2 of the batch, which is another row" in found[0][1]
+    assert "No such model." in found[0][1]
+    assert ("line 2 of the batch, which is another row" in found[0][1]) == (provider == "openai")
     assert not Path("out.batches").exists()
     server.states = ("completed",)
     run()
@@ -270,26 +307,99 @@ def noted_part() -> str:
 BAD_GATEWAY: Reply = (502, {}, {"error": {"message": "Bad gateway."}})
 
 
-def test_a_batch_that_was_not_noted_is_found_among_many(serve: Callable[..., Server]) -> None:
+@every_form
+def test_a_batch_that_was_not_noted_is_found_among_many(
+    serve: Callable[..., Server], provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.batch.services.mistral.PAGE", 1)
     server = serve(page=1)
     write("in", *prompts(2))
-    # The batch is made, and its answer gets lost.
-    server.replies["POST /batches"] = [BAD_GATEWAY]
+    server.lost.append("POST /batches")
     result = run(code=1)
     assert "Bad gateway." in result.stderr
     assert "the next run of this command finds it." in result.stderr
-    for mark in (noted_part(), "1", "2", "3"):
-        server.create({"input_file_id": "file-1", "metadata": {"llm_g4f": mark}})
+    for number in range(3):
+        server.add({"metadata": {"llm_g4f": str(number)}, "model": f"other/{number}"}, [])
     run()
     assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
     assert server.calls.count("GET /batches") == 4
-    assert server.calls.count("POST /files") == 1
+    assert server.calls.count("POST /batches") == 1
+
+
+@pytest.mark.parametrize("provider", ["openrouter"], indirect=True)
+def test_without_metadata_a_batch_is_found_by_what_is_known_of_it(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.batch.services.base._LOOK_AGAIN", 0.01)
+    monkeypatch.setattr("llm_g4f.batch.services.base._SETTLED", 0.5)
+    limit(monkeypatch, "openrouter", rows=2)
+    server = serve("in_progress", "completed")
+    write("in", *prompts(4))
+    # The first is noted. The second is lost, and not its like of long ago, nor one of another size.
+    create_batch = server.create
+
+    def create(made: dict[str, Any]) -> dict[str, Any]:
+        if len(server.batches) == 1:
+            server.lost.append("POST /batches")
+        return create_batch(made)
+
+    monkeypatch.setattr(server, "create", create)
+    run(code=1)
+    for size, ago in ((2, 3600.0), (3, 0.0)):
+        lines = [json.dumps({"custom_id": str(n), "body": {}}).encode() for n in range(size)]
+        server.add({"model": "openai/gpt-4o:batch"}, lines)
+        list(server.batches.values())[-1].created -= ago
+    run()
+    assert texts() == {number: f"To prompt {number}" for number in range(4)}
+    assert server.calls.count("POST /batches") == 2
+
+
+@pytest.mark.parametrize("provider", ["openrouter"], indirect=True)
+def test_the_rows_of_a_batch_that_was_another_s_are_asked_again(
+    serve: Callable[..., Server],
+) -> None:
+    server = serve()
+    write("in", *prompts(2))
+    server.replies["POST /batches"] = [BAD_GATEWAY]
+    run(code=1)
+    lines = [
+        json.dumps({"custom_id": str(n), "body": {"messages": [{"content": "other"}]}}).encode()
+        for n in range(2)
+    ]
+    server.add({"model": "openai/gpt-4o:batch"}, lines)
+    run(code=1)
+    assert "has no result for this row. Run the same command" in errors()[0][1]
+    run()
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+
+
+PHOTO = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize("provider", ["openrouter"], indirect=True)
+def test_a_row_that_would_fail_the_whole_batch_is_left_out(serve: Callable[..., Server]) -> None:
+    server = serve()
+    rows = [
+        {
+            "id": url,
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+            ],
+        }
+        for url in ("https://example.org/a.png", PHOTO)
+    ]
+    write("in", *rows, *prompts(1))
+    server.answer = lambda body: (200, completion("Yes", model=body["model"]))
+    run(code=1)
+    said = "Invalid row: openrouter's batches take text, and images by their URL, only."
+    assert errors() == {PHOTO: ("BadRequestError", said)}
+    assert (texts()["https://example.org/a.png"], texts()[0]) == ("Yes", "Yes")
 
 
 def test_a_batch_that_is_still_in_the_making_is_waited_for(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.batch.batch_service._LOOK_AGAIN", 0.01)
+    monkeypatch.setattr("llm_g4f.batch.services.base._LOOK_AGAIN", 0.01)
     server = serve()
     write("in", *prompts(2))
     server.replies["POST /batches"] = [BAD_GATEWAY]
@@ -311,7 +421,7 @@ def test_a_batch_that_is_still_in_the_making_is_waited_for(
 def test_a_batch_that_was_never_made_is_made_by_the_next_run(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_g4f.batch.batch_service._SETTLED", 0.0)
+    monkeypatch.setattr("llm_g4f.batch.services.base._SETTLED", 0.0)
     server = serve()
     write("in", *prompts(2))
     for call, reply, calls in (
@@ -333,9 +443,10 @@ def test_a_batch_that_was_never_made_is_made_by_the_next_run(
 KILLED_AT = ("POST /files", "POST /batches", "GET /batches/{id}", "GET /files/{id}")
 
 
+@every_form
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX's")
 def test_a_kill_at_every_step_loses_nothing_and_sends_nothing_twice(
-    serve: Callable[..., Server], forks: Forks | None
+    serve: Callable[..., Server], provider: str, forks: Forks | None
 ) -> None:
     server = serve()
     write("in", *prompts(400))
@@ -356,6 +467,8 @@ def test_a_kill_at_every_step_loses_nothing_and_sends_nothing_twice(
                 process.wait(20)
 
     for call in KILLED_AT:
+        if provider == "openrouter" and "files" in call:
+            continue
         server.hold = call
         server.holding.clear()
         killed(server.holding.is_set)
@@ -368,8 +481,9 @@ def test_a_kill_at_every_step_loses_nothing_and_sends_nothing_twice(
     assert server.calls.count("POST /batches") == 1
 
 
+@every_form
 def test_ctrl_c_leaves_the_batch_at_its_provider(
-    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    serve: Callable[..., Server], provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = serve("in_progress")
     write("in", *prompts(2))
@@ -383,26 +497,29 @@ def test_ctrl_c_leaves_the_batch_at_its_provider(
     result = run(code=130)
     thread.join()
     assert result.stderr.endswith("Stopped. Run the same command to resume.\n")
-    assert caplog.messages[-1] == "batch_1 goes on at openai."
+    assert caplog.messages[-1] == f"batch_1 goes on at {provider}."
     server.batches["batch_1"].states[:] = ["completed"]
     run()
     assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
     assert len(server.batches) == 1
 
 
+@every_form
 def test_no_redirect_is_followed(serve: Callable[..., Server]) -> None:
     write("in", *prompts(1))
     with Server() as other:
         server = serve()
         to = {"location": f"{other.url}/files"}
-        server.replies["POST /files"] = [(307, to, {}), (308, to, {})]
+        for call in ("POST /files", "POST /batches"):
+            server.replies[call] = [(307, to, {}), (308, to, {})]
         result = run(code=1)
     assert other.calls == []
     assert "redirect" in result.stderr
 
 
+@every_form
 def test_a_server_that_fails_for_a_while_is_waited_for(
-    serve: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    serve: Callable[..., Server], provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = serve("in_progress", "completed")
     write("in", *prompts(1))
@@ -411,11 +528,13 @@ def test_a_server_that_fails_for_a_while_is_waited_for(
     server.cuts = 1
     run()
     assert texts() == {0: "To prompt 0"}
+    assert server.cuts == 0
     assert server.calls.count("POST /batches") == 1
-    for words in ("openai: failed (HTTP 503)", "openai: the connection broke off"):
-        assert any(words in message for message in caplog.messages)
+    for words in ("failed (HTTP 503)", "the connection broke off"):
+        assert any(f"{provider}: {words}" in message for message in caplog.messages)
 
 
+@every_form
 @pytest.mark.parametrize(
     ("call", "reply", "words"),
     [
@@ -424,18 +543,20 @@ def test_a_server_that_fails_for_a_while_is_waited_for(
         (
             "GET /batches/{id}",
             (404, {}, {"error": {"message": "No batch."}}),
-            "openai does not have batch_1",
+            "{} does not have batch_1",
         ),
     ],
 )
 def test_a_refusal_ends_the_run_with_its_reason(
-    call: str, reply: Reply, words: str, serve: Callable[..., Server]
+    call: str, reply: Reply, words: str, serve: Callable[..., Server], provider: str
 ) -> None:
     server = serve()
     write("in", *prompts(1))
+    if provider == "openrouter":
+        call = call.replace("files", "batches")
     server.replies[call] = [reply]
     result = run(code=1)
-    assert words in result.stderr
+    assert words.format(provider) in result.stderr
     assert KEY not in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -453,6 +574,24 @@ def test_a_price_is_that_of_a_batch(
     assert read()[0]["price_usd"] == pytest.approx(usual / 2)
     (turn,) = logged(user_path)
     assert json.loads(turn["response_json"])["g4f"]["batch"] == "batch_1"
+
+
+@pytest.mark.parametrize("provider", ["openrouter"], indirect=True)
+def test_a_price_of_the_provider_s_own_counts(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, write_config: Any
+) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        code, made = answered(body)
+        made["usage"] = {**made["usage"], "cost": 0.0000125}
+        return code, made
+
+    server = serve(answer=answer)
+    here = replace(PROVIDERS["openrouter"], base_url=server.url)
+    monkeypatch.setitem(PROVIDERS, "openrouter", here)
+    write_config("")
+    write("in", *prompts(1))
+    run()
+    assert read()[0]["price_usd"] == 0.0000125
 
 
 def test_a_batch_keeps_to_the_budget_and_counts_for_it(
@@ -527,8 +666,8 @@ def test_without_a_batch_api_a_row_says_who_has_one(endpoints: Callable[..., Pat
         run("-o", "provider", "box", code=1)
     assert set(server.calls) == {"GET /models"}
     assert errors()[0][1] == (
-        "No provider of gpt-4o with a Batch API: box would answer, and it is openai, groq that have"
-        " one. Leave out --engine openai-batch, or set a key of theirs."
+        "No provider of gpt-4o with a Batch API: box would answer, and it is openai, openrouter,"
+        " groq, mistral that have one. Leave out --engine openai-batch, or set a key of theirs."
     )
     assert errors()["h"][1] == "headers cannot be sent in a batch: leave them out."
 
@@ -574,4 +713,4 @@ def test_options_that_go_with_another_engine() -> None:
 def test_limits_are_documented() -> None:
     limits = {spec.name: spec.batch for spec in PROVIDERS.values() if spec.batch is not None}
     assert all(isinstance(one, BatchAPI) and one.evidence for one in limits.values())
-    assert limits.keys() == {"openai", "groq"}
+    assert limits.keys() == {"openai", "openrouter", "groq", "mistral"}
