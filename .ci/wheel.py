@@ -84,7 +84,7 @@ def main(path: str) -> None:
     stray = [
         name
         for name in names
-        if not re.fullmatch(r"llm_g4f/([a-z_]+/)?([a-z_0-9]+\.py|py\.typed)", name)
+        if not re.fullmatch(r"llm_g4f/([a-z_]+/)*([a-z_0-9]+\.py|py\.typed)", name)
         and not re.fullmatch(r"llm_g4f-[0-9.a-z]+\.dist-info/[A-Za-z_./]+", name)
     ]
     assert not stray, f"stray files in the wheel: {stray}"
