@@ -32,7 +32,7 @@ from llm_g4f.http import connect as connections
 from llm_g4f.routing import policy
 from llm_g4f.routing.cooldowns import Cooldowns
 from llm_g4f.types import ChatCompletion, ChatCompletionChunk
-from tests.support.server import Script, Server, full_queue, http, stream
+from tests.support.server import CLOSE, Script, Server, full_queue, http, stream
 
 TRANSPORTS = ("own", "httpx")
 """The transports of the matrix. "httpx" is httpx's, used where httptools is missing."""
@@ -266,6 +266,8 @@ class _Trial:
         fault, server = self._fault, self._place.server
         if fault.before:
             await self._ask("a", stream=False)
+            if server and CLOSE in fault.before:
+                await asyncio.to_thread(server.wait_closed)
         earlier = len(server.requests) if server else 0
         observed = Observed()
         began = time.monotonic()

@@ -129,6 +129,9 @@ class Server:
         """Wait until `count` connections have ended. Raises AssertionError if they do not."""
         wait_until(lambda: self.closed >= count, seconds)
 
+    def _note_closed(self) -> None:
+        self.closed += 1
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -153,9 +156,10 @@ class Server:
             ):
                 pass
             finally:
-                self.closed += 1
                 tasks.discard(task)
                 writer.close()
+                # Behind what closes the socket.
+                asyncio.get_running_loop().call_soon(self._note_closed)
 
         if self.unix_socket is not None:
             server = await asyncio.start_unix_server(accept, self.unix_socket)
