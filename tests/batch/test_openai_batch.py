@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -371,6 +372,25 @@ def test_the_rows_of_a_batch_that_was_another_s_are_asked_again(
     assert "has no result for this row. Run the same command" in errors()[0][1]
     run()
     assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+
+
+@pytest.mark.parametrize("provider", ["openrouter"], indirect=True)
+def test_without_a_connection_no_batch_was_made(
+    serve: Callable[..., Server], user_path: Path, write_config: Callable[[str], Path]
+) -> None:
+    server = serve()
+    config = (user_path / "g4f.yaml").read_text(encoding="utf-8")
+    write("in", *prompts(2))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+    write_config(config.replace(server.url, nobody))
+    result = run(code=1)
+    assert "refuses connections" in result.stderr
+    assert "was made all the same" not in result.stderr
+    write_config(config)
+    run()
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+    assert server.calls[0] == "POST /batches"
 
 
 PHOTO = "data:image/png;base64,iVBORw0KGgo="

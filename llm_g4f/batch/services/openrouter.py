@@ -83,6 +83,8 @@ class OpenRouterService(BatchService):
         file.seek(0)
 
         async def content() -> AsyncIterator[bytes]:
+            # Only now there is a connection.
+            on_create()
             yield before
             for number, line in enumerate(file):
                 yield b"," * (number > 0) + line.removesuffix(b"\n")
@@ -93,7 +95,6 @@ class OpenRouterService(BatchService):
             "Content-Type": "application/json",
             "Content-Length": str(len(before) + size - 1 + len(after)),
         }
-        on_create()
         made = await self.ask("POST", _BATCHES, _Batch, content=content(), headers=headers)
         return made.batch()
 
