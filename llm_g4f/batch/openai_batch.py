@@ -212,12 +212,12 @@ class _BatchEngine:
         except APIError as error:
             if part.creating is None:
                 raise
-            if isinstance(error, (APIConnectionError, InternalServerError)):
+            if isinstance(error, APIStatusError) and not isinstance(error, InternalServerError):
+                self._parts.drop(part)
+            else:
                 error.hint = (
                     "If the batch was made all the same, the next run of this command finds it."
                 )
-            elif isinstance(error, APIStatusError):
-                self._parts.drop(part)
             raise
         self._parts.note_batch(part, batch.id)
         self._on_notice(

@@ -374,6 +374,22 @@ def test_the_rows_of_a_batch_that_was_another_s_are_asked_again(
     assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
 
 
+@every_form
+def test_an_answer_that_cannot_be_read_leaves_open_whether_a_batch_was_made(
+    serve: Callable[..., Server],
+) -> None:
+    server = serve()
+    write("in", *prompts(2))
+    server.replies["POST /batches"] = [(200, {}, {"object": "list"})]
+    result = run(code=1)
+    assert "sent something else than its Batch API does" in result.stderr
+    assert "the next run of this command finds it." in result.stderr
+    lines = server.files["file-1"].splitlines() if server.files else []
+    server.add({"metadata": {"llm_g4f": noted_part()}, "model": "openai/gpt-4o:batch"}, lines)
+    run(code=0 if server.files else 1)
+    assert server.calls.count("POST /batches") == 1
+
+
 @pytest.mark.parametrize("provider", ["openrouter"], indirect=True)
 def test_without_a_connection_no_batch_was_made(
     serve: Callable[..., Server], user_path: Path, write_config: Callable[[str], Path]

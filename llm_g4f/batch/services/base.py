@@ -56,8 +56,8 @@ class BatchError(Struct, frozen=True):
 
 class Batch(Struct, frozen=True, kw_only=True):
     """A batch as it stands: `status` in OpenAI's words, `done` of `total` rows. `mark` is the id of our
-    part, where the provider keeps one, else `made` is its model and its Unix time. Its results are in `files` of the provider or in `results`, lines
-    of JSON; there may be some whatever its status."""
+    part, where the provider keeps one, else `made` is its model and its Unix time. Its results are in
+    `files` of the provider or in `results`, lines of JSON; there may be some whatever its status."""
 
     id: str
     status: str
