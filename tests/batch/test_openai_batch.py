@@ -327,6 +327,25 @@ def test_a_batch_that_was_not_noted_is_found_among_many(
     assert server.calls.count("POST /batches") == 1
 
 
+@every_form
+def test_a_list_that_repeats_its_first_page_has_an_end(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm_g4f.batch.services.mistral.PAGE", 1)
+    monkeypatch.setattr("llm_g4f.batch.services.base._SETTLED", 0.0)
+    server = serve(page=1)
+    write("in", *prompts(2))
+    server.replies["POST /batches"] = [BAD_GATEWAY]
+    run(code=1)
+    for number in range(2):
+        server.add({"metadata": {"llm_g4f": str(number)}, "model": f"other/{number}"}, [])
+    listed, first = server.listed, {"page": ["0"], "page_size": ["1"]}
+    monkeypatch.setattr(server, "listed", lambda _: listed(first))
+    run()
+    assert texts() == {0: "To prompt 0", 1: "To prompt 1"}
+    assert server.calls.count("GET /batches") == 2
+
+
 @pytest.mark.parametrize("provider", ["openrouter"], indirect=True)
 def test_without_metadata_a_batch_is_found_by_what_is_known_of_it(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch

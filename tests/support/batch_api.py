@@ -64,10 +64,13 @@ class Stored:
 
 
 class OpenAIBatches:
-    """OpenAI's form. `states` are those of each new batch, `answer` makes its answers, and `done` is the number of
-    rows that are answered before it expires or is cancelled. `errors` are those of a file that fails.
+    """OpenAI's form. `states` are those of each new batch, `answer` makes its answers, and `done` is
+    the number of rows that are answered before it expires or is cancelled. `errors` are those of a file that fails.
     `page` is the most that a listing has at once. `cuts` results break off in the middle. The calls in
     `lost` have their effect, and 502 for an answer."""
+
+    has_lines_of_the_rest = True
+    """Whether the rows that were not answered before the end have an error each."""
 
     def __init__(
         self,
@@ -174,7 +177,9 @@ class OpenAIBatches:
             for place, line in enumerate(stored.lines):
                 result = {"id": f"r{place}", "custom_id": line["custom_id"]}
                 if self.done is not None and place >= self.done:
-                    bad += [result | rest for rest in self.left_out(status)]
+                    if self.has_lines_of_the_rest:
+                        error = {"code": f"batch_{status}", "message": "Not executed."}
+                        bad.append(result | {"response": None, "error": error})
                     continue
                 try:
                     code, body = self.answer({"model": stored.made.get("model"), **line["body"]})
@@ -184,12 +189,6 @@ class OpenAIBatches:
             # In no order: OpenAI promises none.
             stored.results = {"good": good[::-1], "bad": bad}
         return stored.results
-
-    def left_out(self, status: str) -> list[dict[str, Any]]:
-        """What a row has that was not answered before the end."""
-        return [
-            {"response": None, "error": {"code": f"batch_{status}", "message": "Not executed."}}
-        ]
 
     def result(self, place: int, code: int, body: Any) -> dict[str, Any]:
         response = {"status_code": code, "request_id": f"req_{place}", "body": body}
@@ -206,6 +205,8 @@ class OpenAIBatches:
 
 class MistralBatches(OpenAIBatches):
     """Mistral's form, under the names of OpenAI's calls and states: files, and jobs of them."""
+
+    has_lines_of_the_rest = False
 
     def create(self, made: dict[str, Any]) -> dict[str, Any]:
         (file,) = made["input_files"]
@@ -235,9 +236,6 @@ class MistralBatches(OpenAIBatches):
             **self.files_of(stored, "output_file", "error_file"),
         }
 
-    def left_out(self, status: str) -> list[dict[str, Any]]:
-        return []
-
     def result(self, place: int, code: int, body: Any) -> dict[str, Any]:
         if code == 200:
             return super().result(place, code, body)
@@ -253,6 +251,8 @@ class MistralBatches(OpenAIBatches):
 
 class OpenRouterBatches(OpenAIBatches):
     """OpenRouter's form: no files, no metadata; the requests and the results are in the batch."""
+
+    has_lines_of_the_rest = False
 
     def create(self, made: dict[str, Any]) -> dict[str, Any]:
         names = list(made)
@@ -277,9 +277,6 @@ class OpenRouterBatches(OpenAIBatches):
             "usage": None,
             **stored.made,
         }
-
-    def left_out(self, status: str) -> list[dict[str, Any]]:
-        return []
 
     def result(self, place: int, code: int, body: Any) -> dict[str, Any]:
         if code == 200:

@@ -110,8 +110,23 @@ class BatchService(ABC):
         """Append the results of a batch that has ended, as lines of JSON."""
 
     @abstractmethod
-    def batches(self) -> AsyncIterator[Batch]:
-        """All batches of this key, page by page."""
+    async def page(self, cursor: Any) -> tuple[list[Batch], Any]:
+        """A page of the list of batches, and the cursor of the next one. None is the cursor of the first,
+        and behind the last."""
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """All batches of this key."""
+        seen: set[str] = set()
+        cursor = None
+        while True:
+            page, cursor = await self.page(cursor)
+            new = [batch for batch in page if batch.id not in seen]
+            for batch in new:
+                yield batch
+            # Groq has one page, and does not say so.
+            if not new or cursor is None:
+                return
+            seen |= {batch.id for batch in new}
 
     def is_of(self, batch: Batch, part: Part) -> bool:
         """Whether a batch is that of a part."""

@@ -4,7 +4,6 @@ models/batchjob.py); docs.mistral.ai, "Batch Processing".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -69,13 +68,8 @@ class MistralService(OpenAIService):
     async def retrieve(self, id: str) -> Batch:
         return (await self.ask("GET", f"{_JOBS}/{id}", _Job)).batch()
 
-    async def batches(self) -> AsyncIterator[Batch]:
-        page = 0
-        while True:
-            params = {"page": page, "page_size": PAGE}
-            jobs = (await self.ask("GET", _JOBS, _Jobs, params=params)).data
-            for job in jobs:
-                yield job.batch()
-            if len(jobs) < PAGE:
-                return
-            page += 1
+    async def page(self, cursor: Any) -> tuple[list[Batch], Any]:
+        number = cursor or 0
+        params = {"page": number, "page_size": PAGE}
+        jobs = (await self.ask("GET", _JOBS, _Jobs, params=params)).data
+        return [job.batch() for job in jobs], number + 1 if len(jobs) == PAGE else None

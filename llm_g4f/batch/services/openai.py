@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from ...decoding.error_context import ErrorContext
@@ -81,21 +81,12 @@ class OpenAIService(BatchService):
                         file.write(block)
             file.write(b"\n")
 
-    async def batches(self) -> AsyncIterator[Batch]:
-        seen: set[str] = set()
-        after: dict[str, Any] = {}
-        while True:
-            with self.errors():
-                page = await self.client.batches.list(limit=PAGE, **after)
-                batches = [self._batch(each) for each in self._checked(page, "data").data]
-            new = [batch for batch in batches if batch.id not in seen]
-            for batch in new:
-                yield batch
-            # Groq has one page, and does not say so.
-            if not new or not page.has_more:
-                return
-            seen |= {batch.id for batch in new}
-            after = {"after": batches[-1].id}
+    async def page(self, cursor: Any) -> tuple[list[Batch], Any]:
+        after: Any = {} if cursor is None else {"after": cursor}
+        with self.errors():
+            page = await self.client.batches.list(limit=PAGE, **after)
+            found = [self._batch(each) for each in self._checked(page, "data").data]
+            return found, found[-1].id if found and page.has_more else None
 
     async def close(self) -> None:
         await self.client.close()

@@ -104,15 +104,11 @@ class OpenRouterService(BatchService):
     async def download(self, batch: Batch, file: IO[bytes]) -> None:
         file.writelines(result + b"\n" for result in batch.results)
 
-    async def batches(self) -> AsyncIterator[Batch]:
-        after: dict[str, Any] = {}
-        while True:
-            page = await self.ask("GET", _BATCHES, _Page, params={"limit": PAGE, **after})
-            for each in page.data:
-                yield each.batch()
-            if not page.has_more or not page.data:
-                return
-            after = {"after": page.data[-1].id}
+    async def page(self, cursor: Any) -> tuple[list[Batch], Any]:
+        after = {} if cursor is None else {"after": cursor}
+        page = await self.ask("GET", _BATCHES, _Page, params={"limit": PAGE, **after})
+        found = [each.batch() for each in page.data]
+        return found, found[-1].id if found and page.has_more else None
 
     def is_of(self, batch: Batch, part: Part) -> bool:
         """A batch has no metadata: its model, its time and its size tell. The rows of one that was not
