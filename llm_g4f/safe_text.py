@@ -17,7 +17,7 @@ _CONTROL = re.compile(
 def clean(text: str, limit: int = 300) -> str:
     """`text` made safe to print: one line, at most `limit` characters, control characters escaped."""
     text = text.strip()[: limit + 1]
-    if not (text.isascii() and text.isprintable()):
+    if not text.isprintable():
         text = _CONTROL.sub(_escaped, _LINE_END.sub(" ", text))
     if len(text) > limit:
         text = text[: limit - 1].rstrip() + "…"

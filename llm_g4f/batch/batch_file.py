@@ -28,6 +28,7 @@ class _Stored:
     """A `Response` that is at hand."""
 
     is_encoded = False
+    complete = True
 
     def __init__(self, status: int, body: bytes, request_id: str | None = None) -> None:
         self.status = status

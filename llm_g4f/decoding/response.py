@@ -12,6 +12,7 @@ finish_reason is complete if its arguments are, and `[DONE]` or usage came behin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from ..errors import APIError, InvalidResponseError, TruncatedStreamError
@@ -273,15 +274,15 @@ class CompletionStream:
     async def _drain(self) -> None:
         """Read the rest behind [DONE], if that is quick, and end."""
         self._ended = True
-        size = 0
-        try:
-            async with asyncio.timeout(DRAIN):
-                async for piece in self._response:
-                    size += len(piece)
-                    if size > ERROR_BODY:
-                        break
-        except (TimeoutError, NetworkError, OSError):
-            pass
+        # Most servers send the end of the response along with [DONE].
+        if not self._response.complete:
+            size = 0
+            with contextlib.suppress(TimeoutError, NetworkError, OSError):
+                async with asyncio.timeout(DRAIN):
+                    async for piece in self._response:
+                        size += len(piece)
+                        if size > ERROR_BODY:
+                            break
         if self._reader.has_open_calls():
             self.failure = self._truncated()
 

@@ -23,6 +23,8 @@ class DecodedResponse:
     Iterating raises `UnknownCoding` for any other.
     """
 
+    complete = False
+
     def __init__(self, response: Response) -> None:
         self._response = response
         self.status = response.status

@@ -245,6 +245,8 @@ class _HttpxResponse:
     """A response of httpx or httpx2 as a `Response`. Closing takes turns of the loop and is not
     cancelled in between."""
 
+    complete = False
+
     def __init__(self, response: Any) -> None:
         self._response = response
         self._loop = asyncio.get_running_loop()

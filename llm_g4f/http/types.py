@@ -157,9 +157,10 @@ class Response(Protocol):
     """The head of a response, and its body as an async iterator of bytes, as they were sent.
 
     Header names are lower case; values of one name are joined by ", ". `is_encoded`: the body has
-    a Content-Encoding. `request_id` is its x-request-id. Iterating raises `NetworkError`. `aclose`
-    ends the exchange, and is required. `abandon` is for a finalizer: it may be called from any
-    thread, does not wait, and may be called after the loop is closed.
+    a Content-Encoding. `request_id` is its x-request-id. `complete`: all of the body has arrived, so
+    that iterating waits for nothing; False also where that is unknown. Iterating raises
+    `NetworkError`. `aclose` ends the exchange, and is required. `abandon` is for a finalizer: it may
+    be called from any thread, does not wait, and may be called after the loop is closed.
     """
 
     @property
@@ -173,6 +174,9 @@ class Response(Protocol):
 
     @property
     def request_id(self) -> str | None: ...
+
+    @property
+    def complete(self) -> bool: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

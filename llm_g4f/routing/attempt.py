@@ -68,7 +68,7 @@ class Attempt:
         self._begun = False
         self._answered = False
         self._finishes: set[str] = set()
-        self.began = asyncio.get_running_loop().time()
+        self.began = self._watch.began
 
     async def first(self) -> Chunks:
         """Everything up to the first content, with it."""

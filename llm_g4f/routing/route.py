@@ -177,6 +177,8 @@ def _with_room(
 ) -> list[Candidate]:
     """The candidates whose context window may hold the request; if none does, all: their own error
     says more than ours could."""
+    if len(candidates) == 1:
+        return candidates
     # No tokenizer is at hand. Eight characters to a token is more than any text has, so every
     # candidate that could answer stays.
     size = 0

@@ -15,15 +15,16 @@ class Watch:
     """Cancels waits that bring no content for too long. One timer for an attempt, set anew only when
     it fires: a stream has thousands of waits.
 
-    `limit` is in seconds without content; `deadline`, a time of the loop, is for all waits. The time
-    between the waits is the caller's, and does not count. A `patient` wait has the deadline only.
+    `limit` is in seconds without content; `deadline`, a time of the loop, is for all waits, and
+    `began` is when the watch did. The time between the waits is the caller's, and does not count. A
+    `patient` wait has the deadline only.
     """
 
     def __init__(self, limit: float, deadline: float | None) -> None:
         self.limit = limit
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
+        self.began = self._since = self._loop.time()
         self._silence = 0.0
         self._patient = False
         self._task: asyncio.Task[Any] | None = None
